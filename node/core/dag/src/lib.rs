@@ -1,0 +1,3 @@
+//! Batches, acks, availability certificates, coupling; who waits and who must go.
+#![no_std]
+extern crate alloc;

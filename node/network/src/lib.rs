@@ -1,0 +1,1 @@
+//! Bytes of a stranger become authenticated messages of a known peer, or a ban.

@@ -1,0 +1,1 @@
+//! Key custody and the second double-sign guard.

@@ -1,0 +1,1 @@
+//! The QBIND daemon: configuration, sockets, HTTP, metrics, the loop.

@@ -1,0 +1,2 @@
+//! The QBIND daemon.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Blocks, state and the safety record in RocksDB; fsync means fsync.

@@ -1,0 +1,1 @@
+//! Incident playbooks as data, and their runner.

@@ -1,0 +1,1 @@
+//! Journal, bundle, DSSE signatures, verification.

@@ -1,0 +1,1 @@
+//! Fact x bound x window x policy -> PASS, FAIL, UNKNOWN, INVALID.

@@ -1,0 +1,1 @@
+//! Namespaces, WAN emulator, real processes, and the words for harm.

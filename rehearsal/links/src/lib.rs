@@ -1,0 +1,1 @@
+//! Raw samples become a preset, its reasons, its coverage and the exact matrix.

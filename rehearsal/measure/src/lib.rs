@@ -1,0 +1,1 @@
+//! Probes on a schedule become raw samples, and samples become tables.

@@ -1,0 +1,1 @@
+//! Manifest and topology become an immutable plan with a digest.

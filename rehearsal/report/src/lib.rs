@@ -1,0 +1,1 @@
+//! One result for humans, JSON and signers.

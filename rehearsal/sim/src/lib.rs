@@ -1,0 +1,1 @@
+//! Seeded clock, network and disks that run the real node core.

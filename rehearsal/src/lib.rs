@@ -1,0 +1,1 @@
+//! The conductor: runs the stages of a rehearsal in order, and the load generator.

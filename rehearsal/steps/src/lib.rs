@@ -1,0 +1,1 @@
+//! The seven harnesses behind one interface with structured results.
