@@ -1,1 +1,24 @@
-//! ML-DSA, SHA3 and AEAD behind domain tags; the only maker of Verified values.
+//! ML-DSA-44, SHA3-256 and sealed secrets behind domain tags; the only maker of [`Verified`] values.
+//!
+//! Promises: a signature made for one network or kind of message never verifies for another (the
+//! tag is the first field of every preimage); whatever the core is given as `Verified<T>` was
+//! decoded from a canonical encoding and every signature in it checked against the validator set of
+//! its epoch; identifiers bind the whole content and no signature bytes.
+//!
+//! Signatures are pure ML-DSA-44 (FIPS 204) with an empty context. Two implementations stand behind
+//! [`Scheme`]: [`AwsLc`] on hot paths, [`Portable`] as its differential partner and for
+//! deterministic signing.
+//!
+//! Never here: consensus rules, sockets, files.
+
+mod hash;
+pub mod preimage;
+mod scheme;
+pub mod sealed;
+mod verified;
+mod verify_blocks;
+mod verify_data;
+
+pub use hash::{address_of, batch_id, block_id, genesis_hash, sha3_256, tx_id};
+pub use scheme::{AwsLc, Portable, Scheme, SecretKey, verify};
+pub use verified::{Reject, Verified, Verifier};

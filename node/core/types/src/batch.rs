@@ -6,8 +6,18 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 /// Names one batch: who made it, which of theirs it is, and its content.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
-    serde::Serialize, serde::Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    BorshSerialize,
+    BorshDeserialize,
+    serde::Serialize,
+    serde::Deserialize,
 )]
 pub struct BatchRef {
     /// Who made it.

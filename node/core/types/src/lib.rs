@@ -21,8 +21,8 @@ mod validator;
 pub use batch::{Batch, BatchAck, BatchCertificate, BatchRef, CertifiedBatch};
 pub use block::{Block, CommitProof, CommittedBlock, ExecutedState};
 pub use bytes::{
-    Address, BatchId, BlockId, GenesisHash, ParseHexError, PublicKey, Signature, StateRoot, TxId,
-    PUBLIC_KEY_BYTES, SIGNATURE_BYTES,
+    Address, BatchId, BlockId, GenesisHash, PUBLIC_KEY_BYTES, ParseHexError, PublicKey,
+    SIGNATURE_BYTES, Signature, StateRoot, TxId,
 };
 pub use certificate::{CommitCertificate, Qc, SignedTimeout, Tc};
 pub use message::{CommitVote, Proposal, Timeout, Vote};

@@ -1,0 +1,50 @@
+//! Identifiers.
+
+use crate::preimage;
+use qbind_types::{
+    Address, Batch, BatchId, Block, BlockId, GenesisHash, Network, PublicKey, Transaction, TxId,
+};
+use sha3::{Digest, Sha3_256};
+
+/// SHA3-256 of the concatenation of `parts`.
+pub fn sha3_256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = Sha3_256::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+/// The account a public key controls.
+pub fn address_of(key: &PublicKey) -> Address {
+    Address(sha3_256(&[b"QBIND:ACCOUNT:v1", key.as_bytes()]))
+}
+
+/// Identifies a block by everything in it.
+pub fn block_id(block: &Block) -> BlockId {
+    BlockId(sha3_256(&[&preimage::tag(block.network, "BLOCK"), &qbind_types::encode(block)]))
+}
+
+/// Identifies a batch by creator, round, parents and transaction ids, not by signatures.
+pub fn batch_id(network: Network, batch: &Batch) -> BatchId {
+    let mut hasher = Sha3_256::new();
+    hasher.update(preimage::tag(network, "BATCH_ID"));
+    hasher.update(batch.creator.0.to_le_bytes());
+    hasher.update(batch.round.to_le_bytes());
+    hasher.update(qbind_types::encode(&batch.parents));
+    hasher.update((batch.transactions.len() as u64).to_le_bytes());
+    for transaction in &batch.transactions {
+        hasher.update(tx_id(network, transaction).0);
+    }
+    BatchId(hasher.finalize().into())
+}
+
+/// Identifies a transaction by its signed fields; the key is bound through the sender's address.
+pub fn tx_id(network: Network, transaction: &Transaction) -> TxId {
+    TxId(sha3_256(&[&preimage::transaction(network, transaction)]))
+}
+
+/// Identifies a genesis file by its raw bytes.
+pub fn genesis_hash(file: &[u8]) -> GenesisHash {
+    GenesisHash(sha3_256(&[file]))
+}
