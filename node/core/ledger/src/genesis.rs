@@ -1,0 +1,177 @@
+//! The genesis file: who owns what, who validates, who governs.
+//!
+//! JSON; unknown keys, duplicate keys and every broken rule are refused with the key's path. The
+//! chain is identified by the hash of the file's bytes, so nothing here re-serialises it.
+
+mod file;
+mod rules;
+
+use crate::hash::sha3_256;
+use alloc::{string::String, vec::Vec};
+use qbind_types::{
+    Address, Epoch, GenesisHash, Millis, Network, PublicKey, ValidatorIndex, ValidatorInfo,
+    ValidatorSet, VotingPower,
+};
+use serde::{Deserialize, Serialize};
+
+/// SHA3-256 of the genesis file's bytes.
+pub fn genesis_hash(file: &[u8]) -> GenesisHash {
+    GenesisHash(sha3_256(&[file]))
+}
+
+/// A genesis that keeps all rules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Genesis {
+    /// The chain's name, e.g. `qbind-mainnet-v0`.
+    pub chain_id: String,
+    /// The network, which selects the domain tags of all signatures.
+    pub network: Network,
+    /// When the chain starts.
+    pub genesis_time_unix_ms: Millis,
+    /// Who owns what; addresses are unique, amounts positive, their sum fits 128 bits.
+    pub allocations: Vec<Allocation>,
+    /// Who validates, sorted by id.
+    pub validators: Vec<GenesisValidator>,
+    /// Who governs; always present on MainNet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub council: Option<Council>,
+    /// The monetary engine's figures, if the file sets them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monetary: Option<Monetary>,
+}
+
+/// Money at genesis.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Allocation {
+    /// Whose.
+    pub address: Address,
+    /// How much.
+    #[serde(serialize_with = "file::decimal")]
+    pub amount: u128,
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memo: Option<String>,
+}
+
+/// A validator of the first epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GenesisValidator {
+    /// The operator's number for it.
+    pub id: u64,
+    /// Where its share of the fees goes; its allocation covers the stake.
+    pub address: Address,
+    /// Its ML-DSA-44 key.
+    pub pqc_public_key: PublicKey,
+    /// Stake, which is its voting power.
+    #[serde(serialize_with = "file::decimal")]
+    pub stake: u64,
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// The governance council.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Council {
+    /// Who.
+    pub members: Vec<String>,
+    /// How many of them decide.
+    pub threshold: u64,
+}
+
+/// Figures of the monetary engine, in basis points throughout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Monetary {
+    /// Premium for post-quantum computation.
+    pub pqc_premium_compute_bps: u32,
+    /// Premium for post-quantum bandwidth.
+    pub pqc_premium_bandwidth_bps: u32,
+    /// Premium for post-quantum storage.
+    pub pqc_premium_storage_bps: u32,
+    /// How much of the fees counts against issuance.
+    pub alpha_fee_offset_bps: u32,
+    /// Years 0 to 3.
+    pub bootstrap: MonetaryPhase,
+    /// Years 3 to 7.
+    pub transition: MonetaryPhase,
+    /// From year 7.
+    pub mature: MonetaryPhase,
+}
+
+/// Figures of one monetary phase, in basis points.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MonetaryPhase {
+    /// Target rate a year.
+    pub r_target_annual_bps: u32,
+    /// Least rate a year.
+    pub inflation_floor_annual_bps: u32,
+    /// Highest rate a year.
+    pub max_annual_inflation_cap_bps: u32,
+    /// Weight of the newest epoch's fees.
+    pub ema_lambda_bps: u32,
+    /// Largest change of the rate in one epoch.
+    pub max_delta_r_per_epoch_bps: u32,
+}
+
+/// Why a file is no genesis; its author's fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GenesisError {
+    /// No JSON of the right shape.
+    #[error("genesis line {line}, column {column}: {reason}")]
+    Shape {
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// What the parser says; names unknown and missing keys.
+        reason: String,
+    },
+    /// A value breaks a rule.
+    #[error("genesis key {key}: {reason}")]
+    Rule {
+        /// Path of the key, e.g. `validators[2].stake`.
+        key: String,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+}
+
+impl Genesis {
+    /// Reads and checks a genesis file.
+    ///
+    /// # Errors
+    /// The author's fault; names line or key.
+    pub fn parse(bytes: &[u8]) -> Result<Self, GenesisError> {
+        let file: file::File =
+            serde_json::from_slice(bytes).map_err(|error| GenesisError::Shape {
+                line: error.line(),
+                column: error.column(),
+                reason: file::without_position(&error),
+            })?;
+        rules::check(file)
+    }
+
+    /// The validators of epoch 0.
+    pub fn validator_set(&self) -> ValidatorSet {
+        let members = self.validators.iter().map(|v| ValidatorInfo {
+            id: v.id,
+            public_key: v.pqc_public_key.clone(),
+            power: VotingPower(v.stake),
+        });
+        ValidatorSet::new(Epoch(0), members.collect()).expect("checked when it was parsed")
+    }
+
+    /// Where the fees of a proposer go.
+    pub fn proposer_address(&self, index: ValidatorIndex) -> Option<Address> {
+        // Sorted by id, as a validator set is.
+        self.validators.get(usize::from(index.0)).map(|v| v.address)
+    }
+
+    /// The sum of all allocations.
+    pub fn supply(&self) -> u128 {
+        self.allocations.iter().map(|a| a.amount).sum()
+    }
+}

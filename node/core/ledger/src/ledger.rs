@@ -1,0 +1,330 @@
+//! The state and the function from one block to the next.
+
+use crate::{
+    Account, AccountProof, FeeSplit, Genesis, LevelRunner, Params, Receipt, Rejection, Status,
+    admission,
+    execute::Board,
+    plan::{self, Plan, Run},
+    receipts_root,
+    schedule::{self, Levels},
+    tree::Tree,
+};
+use alloc::{collections::BTreeMap, vec::Vec};
+use qbind_types::{Address, Height, StateRoot, Transaction};
+
+/// A block as the ledger sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct BlockInput<'a> {
+    /// One above the ledger's.
+    pub height: Height,
+    /// Who is paid.
+    pub proposer: Address,
+    /// In the order they execute; signatures are verified, and each sender is the address of its
+    /// key.
+    pub transactions: &'a [&'a Transaction],
+}
+
+/// Why a block ran one transaction after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SerialReason {
+    /// Stage B is off.
+    Disabled,
+    /// There was at most one transaction to run.
+    TooFew,
+}
+
+/// How a block ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// Conflict levels, each in parallel.
+    Parallel {
+        /// How many.
+        levels: usize,
+    },
+    /// One after the other.
+    Serial {
+        /// Why.
+        why: SerialReason,
+    },
+}
+
+/// What a block did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// One per transaction, in order.
+    pub receipts: Vec<Receipt>,
+    /// Commits to the receipts.
+    pub receipts_root: [u8; 32],
+    /// Commits to all accounts after the block.
+    pub state_root: StateRoot,
+    /// Accounts that differ from before, by address.
+    pub changes: Vec<(Address, Account)>,
+    /// What this block took out of the supply.
+    pub burned: u128,
+    /// How it ran; the only field that may differ between nodes.
+    pub mode: Mode,
+}
+
+/// Stored accounts do not make a ledger: a damaged database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// The same account twice.
+    #[error("account {address} is stored twice")]
+    Duplicate {
+        /// Which.
+        address: Address,
+    },
+    /// More money than there can be.
+    #[error("the stored balances and the burned amount add up to more than 2^128")]
+    SupplyOverflow,
+}
+
+/// The steps of a block that a test replaces by broken ones, to see that they are noticed.
+pub(crate) struct Machinery {
+    pub(crate) levels: fn(&[Run], usize) -> Levels,
+    pub(crate) proposer_part: fn(FeeSplit, u128) -> u128,
+    pub(crate) burned_part: fn(FeeSplit, u128) -> u128,
+}
+
+pub(crate) const MACHINERY: Machinery = Machinery {
+    levels: schedule::levels,
+    proposer_part: FeeSplit::proposer_part,
+    burned_part: |split, fee| fee - split.proposer_part(fee),
+};
+
+/// All accounts at one height.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    params: Params,
+    height: Height,
+    burned: u128,
+    accounts: BTreeMap<Address, Account>,
+    tree: Tree,
+}
+
+impl Ledger {
+    /// The state before the first block.
+    ///
+    /// Stake is part of the allocation of its validator's address and stays in its balance.
+    pub fn from_genesis(genesis: &Genesis, params: Params) -> Self {
+        let accounts = genesis
+            .allocations
+            .iter()
+            .map(|a| (a.address, Account { nonce: 0, balance: a.amount }));
+        Self::restore(params, Height(0), 0, accounts)
+            .expect("a genesis has unique addresses and a sum that fits")
+    }
+
+    /// The state from stored accounts. Compare [`Ledger::state_root`] with the stored root.
+    ///
+    /// # Errors
+    /// The world's fault: the accounts are damaged.
+    pub fn restore(
+        params: Params,
+        height: Height,
+        burned: u128,
+        accounts: impl IntoIterator<Item = (Address, Account)>,
+    ) -> Result<Self, RestoreError> {
+        let mut map = BTreeMap::new();
+        let mut total = burned;
+        for (address, account) in accounts {
+            total = total.checked_add(account.balance).ok_or(RestoreError::SupplyOverflow)?;
+            if map.insert(address, account).is_some() {
+                return Err(RestoreError::Duplicate { address });
+            }
+        }
+        let mut tree = Tree::new();
+        tree.update(&map.iter().map(|(a, b)| (*a, *b)).collect::<Vec<_>>());
+        Ok(Self { params, height, burned, accounts: map, tree })
+    }
+
+    /// The rules it runs under.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The last block applied; 0 at genesis.
+    pub fn height(&self) -> Height {
+        self.height
+    }
+
+    /// Commits to all accounts. Not to `height` and `burned`: the block carries the first, and the
+    /// second is the genesis supply less the sum of the balances.
+    pub fn state_root(&self) -> StateRoot {
+        self.tree.root()
+    }
+
+    /// An account; empty if it was never written.
+    pub fn account(&self, address: &Address) -> Account {
+        self.accounts.get(address).copied().unwrap_or_default()
+    }
+
+    /// All accounts ever written, by address.
+    pub fn accounts(&self) -> impl Iterator<Item = (&Address, &Account)> {
+        self.accounts.iter()
+    }
+
+    /// The sum of all balances, counted now.
+    pub fn supply(&self) -> u128 {
+        self.accounts.values().map(|account| account.balance).sum()
+    }
+
+    /// Everything that left the supply since genesis.
+    pub fn burned(&self) -> u128 {
+        self.burned
+    }
+
+    /// Proves an account's state, or its absence, against [`Ledger::state_root`].
+    ///
+    /// `None` while the state holds no account at all.
+    pub fn prove(&self, address: &Address) -> Option<AccountProof> {
+        let account = self.accounts.get(address).copied();
+        let path = self.tree.prove(address, account)?;
+        Some(AccountProof::new(*address, account, path))
+    }
+
+    /// Whether a transaction may enter the mempool.
+    ///
+    /// `pending_nonce` is the nonce after the sender's pending transactions (the account's own if
+    /// there are none); `pending_spend` the sum of their [`crate::max_spend`]. A nonce between the
+    /// account's and `pending_nonce` is accepted here: whether it may replace a pending
+    /// transaction is for the mempool to say.
+    ///
+    /// # Errors
+    /// The sender's fault; the rejection has a code and a hint.
+    pub fn admit(
+        &self,
+        tx: &Transaction,
+        pending_nonce: u64,
+        pending_spend: u128,
+    ) -> Result<(), Rejection> {
+        admission::admit(&self.params, self.account(&tx.sender), tx, pending_nonce, pending_spend)
+    }
+
+    /// Runs a block and moves to its height.
+    ///
+    /// A transaction without effect is *skipped*: malformed, under-priced, out of nonce order, not
+    /// able to pay its fee, or beyond the block's gas. One that can pay its fee but not its amount
+    /// *fails*: nonce and fee are gone. The fee is gas used times the price offered.
+    ///
+    /// # Panics
+    /// Our fault, and better than a wrong state: `block.height` is not the next one, the runner
+    /// did not run every job, or money would appear or vanish.
+    pub fn apply(&mut self, block: &BlockInput<'_>, runner: &dyn LevelRunner) -> Applied {
+        self.apply_with(block, runner, &MACHINERY)
+    }
+
+    pub(crate) fn apply_with(
+        &mut self,
+        block: &BlockInput<'_>,
+        runner: &dyn LevelRunner,
+        machinery: &Machinery,
+    ) -> Applied {
+        assert_eq!(block.height, self.height.next(), "blocks are applied one after the other");
+        let plan = plan::plan(&self.params, block.transactions, |address| self.account(address));
+        let board = Board::new(&plan.touched, plan.runs.len());
+        let mode = if !self.params.stage_b {
+            Mode::Serial { why: SerialReason::Disabled }
+        } else if plan.runs.len() < 2 {
+            Mode::Serial { why: SerialReason::TooFew }
+        } else {
+            let levels = (machinery.levels)(&plan.runs, plan.touched.len());
+            board.run_levels(&plan.runs, &levels, runner);
+            Mode::Parallel { levels: levels.len() }
+        };
+        if let Mode::Serial { .. } = mode {
+            board.run_serially(&plan.runs);
+        }
+        let settled = self.settle(&plan, &board, machinery);
+        let changes = self.changes(&plan, &board, block.proposer, settled.proposer);
+        self.conserve(&changes, settled.burned);
+        self.tree.update(&changes);
+        self.accounts.extend(changes.iter().copied());
+        self.burned += settled.burned;
+        self.height = block.height;
+        Applied {
+            receipts_root: receipts_root(&settled.receipts),
+            receipts: settled.receipts,
+            state_root: self.tree.root(),
+            changes,
+            burned: settled.burned,
+            mode,
+        }
+    }
+
+    /// Receipts in transaction order and the shares of the fees.
+    fn settle(&self, plan: &Plan, board: &Board, machinery: &Machinery) -> Settled {
+        let mut settled = Settled { receipts: Vec::new(), proposer: 0, burned: 0 };
+        for &(tx_index, reason) in &plan.skipped {
+            settled.receipts.push(Receipt {
+                tx_index: index(tx_index),
+                status: Status::Skipped(reason),
+                gas_used: 0,
+                fee: 0,
+                burned: 0,
+            });
+        }
+        for (i, run) in plan.runs.iter().enumerate() {
+            let status = board.status(i);
+            let (gas_used, fee) = match status {
+                Status::Skipped(_) => (0, 0),
+                Status::Success | Status::Failed(_) => (run.gas, run.fee),
+            };
+            let burned = (machinery.burned_part)(self.params.fee_split, fee);
+            settled.proposer += (machinery.proposer_part)(self.params.fee_split, fee);
+            settled.burned += burned;
+            let tx_index = index(run.tx_index);
+            settled.receipts.push(Receipt { tx_index, status, gas_used, fee, burned });
+        }
+        settled.receipts.sort_by_key(|receipt| receipt.tx_index);
+        settled
+    }
+
+    /// Accounts that differ from before, the proposer paid.
+    fn changes(
+        &self,
+        plan: &Plan,
+        board: &Board,
+        proposer: Address,
+        reward: u128,
+    ) -> Vec<(Address, Account)> {
+        let mut after: BTreeMap<Address, Account> = plan
+            .touched
+            .iter()
+            .enumerate()
+            .map(|(place, (address, before))| (*address, *before, board.account(place)))
+            .filter(|(_, before, after)| before != after)
+            .map(|(address, _, after)| (address, after))
+            .collect();
+        if reward > 0 {
+            let paid = after.entry(proposer).or_insert_with(|| self.account(&proposer));
+            paid.balance = paid
+                .balance
+                .checked_add(reward)
+                .expect("a balance cannot exceed the supply, which fits");
+        }
+        after.into_iter().collect()
+    }
+
+    /// Stops the node rather than let money appear or vanish.
+    fn conserve(&self, changes: &[(Address, Account)], burned: u128) {
+        let before: u128 = changes.iter().map(|(address, _)| self.account(address).balance).sum();
+        let after: u128 = changes.iter().map(|(_, account)| account.balance).sum();
+        assert_eq!(
+            after.checked_add(burned),
+            Some(before),
+            "a block must leave supply and burned amount together as they were"
+        );
+    }
+}
+
+/// The money side of a block.
+struct Settled {
+    receipts: Vec<Receipt>,
+    proposer: u128,
+    burned: u128,
+}
+
+fn index(tx_index: usize) -> u32 {
+    u32::try_from(tx_index).expect("a block holds at most 64 batches of 10,000 transactions")
+}
