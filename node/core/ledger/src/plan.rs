@@ -38,8 +38,10 @@ pub(crate) struct Plan {
 
 /// Sorts out a block: payload, gas limit and price; then nonce order; then block gas.
 ///
-/// Gas is reserved for transactions whose nonce comes in order, also for one that later turns out
-/// to be unable to pay. From the first that does not fit, the block is closed.
+/// Of several transactions with one nonce, the first is tried and the others are skipped, even if
+/// the first turns out to be unable to pay: clients may hand one transaction to several
+/// validators, and its copies must not take block gas. From the first transaction that does not
+/// fit, the block is closed.
 pub(crate) fn plan(
     params: &Params,
     transactions: &[&Transaction],
