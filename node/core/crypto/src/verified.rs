@@ -31,6 +31,13 @@ impl<T> Verified<T> {
     }
 }
 
+impl Verified<qbind_types::Proposal> {
+    /// A proposal this replica made and signed itself.
+    pub fn own_proposal(proposal: qbind_types::Proposal) -> Self {
+        Self(proposal)
+    }
+}
+
 impl<T> Deref for Verified<T> {
     type Target = T;
     fn deref(&self) -> &T {

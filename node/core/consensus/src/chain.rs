@@ -1,0 +1,128 @@
+//! Uncommitted blocks, as a tree above the last committed one.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+use qbind_types::{Block, BlockId, CommitCertificate, CommitProof, CommittedBlock, Height, View};
+
+/// Most uncommitted blocks kept; beyond it the lowest views give way (they can be fetched again).
+pub(crate) const MAX_BLOCKS: usize = 1_024;
+
+/// The last final block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tip {
+    pub(crate) id: BlockId,
+    pub(crate) height: Height,
+    pub(crate) view: View,
+}
+
+#[derive(Debug)]
+pub(crate) struct Chain {
+    tip: Tip,
+    /// The tip itself as a block, when it is not genesis.
+    tip_block: Option<Block>,
+    blocks: BTreeMap<BlockId, Block>,
+}
+
+/// Where a branch leads.
+pub(crate) enum Branch {
+    /// Down to the tip: blocks above it, ascending.
+    Complete(Vec<Block>),
+    /// This block is not known.
+    Missing(BlockId),
+    /// It leaves the committed chain below the tip.
+    Conflicting,
+}
+
+impl Chain {
+    pub(crate) fn new(tip: Tip, tip_block: Option<Block>) -> Self {
+        Self { tip, tip_block, blocks: BTreeMap::new() }
+    }
+
+    pub(crate) fn tip(&self) -> Tip {
+        self.tip
+    }
+
+    pub(crate) fn get(&self, id: &BlockId) -> Option<&Block> {
+        self.blocks.get(id).or(self.tip_block.as_ref().filter(|_| *id == self.tip.id))
+    }
+
+    pub(crate) fn contains(&self, id: &BlockId) -> bool {
+        *id == self.tip.id || self.blocks.contains_key(id)
+    }
+
+    /// Height and view of a known block.
+    pub(crate) fn position(&self, id: &BlockId) -> Option<(Height, View)> {
+        if *id == self.tip.id {
+            return Some((self.tip.height, self.tip.view));
+        }
+        self.blocks.get(id).map(|b| (b.height, b.view))
+    }
+
+    pub(crate) fn insert(&mut self, id: BlockId, block: Block) {
+        if block.height <= self.tip.height {
+            return;
+        }
+        self.blocks.insert(id, block);
+        if self.blocks.len() > MAX_BLOCKS
+            && let Some(lowest) = self.blocks.iter().min_by_key(|(_, b)| b.view).map(|(id, _)| *id)
+        {
+            self.blocks.remove(&lowest);
+        }
+    }
+
+    /// The blocks from above the tip up to `id`.
+    pub(crate) fn branch(&self, id: &BlockId) -> Branch {
+        let mut blocks = Vec::new();
+        let mut at = *id;
+        while at != self.tip.id {
+            let Some(block) = self.blocks.get(&at) else { return Branch::Missing(at) };
+            if block.height <= self.tip.height.next() && block.parent != self.tip.id {
+                return Branch::Conflicting;
+            }
+            at = block.parent;
+            blocks.push(block.clone());
+        }
+        blocks.reverse();
+        Branch::Complete(blocks)
+    }
+
+    /// Makes `blocks`, a complete branch certified by `certificate`, final.
+    pub(crate) fn commit(
+        &mut self,
+        blocks: Vec<Block>,
+        certificate: &CommitCertificate,
+    ) -> Vec<CommittedBlock> {
+        let Some(last) = blocks.last().cloned() else { return Vec::new() };
+        let committed = blocks
+            .iter()
+            .enumerate()
+            .map(|(i, block)| CommittedBlock {
+                block: block.clone(),
+                proof: CommitProof {
+                    descendants: blocks[i + 1..].to_vec(),
+                    certificate: certificate.clone(),
+                },
+            })
+            .collect();
+        self.tip = Tip { id: certificate.block, height: last.height, view: last.view };
+        self.tip_block = Some(last);
+        let height = self.tip.height;
+        self.blocks.retain(|_, b| b.height > height);
+        committed
+    }
+
+    /// Moves the tip by one block proven final elsewhere; `false` when it does not fit.
+    pub(crate) fn extend(&mut self, id: BlockId, block: &Block) -> bool {
+        if block.parent != self.tip.id || block.height != self.tip.height.next() {
+            return false;
+        }
+        self.tip = Tip { id, height: block.height, view: block.view };
+        self.tip_block = Some(block.clone());
+        let height = self.tip.height;
+        self.blocks.retain(|_, b| b.height > height);
+        true
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.blocks.len()
+    }
+}

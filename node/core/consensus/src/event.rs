@@ -1,0 +1,140 @@
+//! What goes in and what comes out.
+
+use crate::{Message, SafetyRecord, Unsigned};
+use alloc::{boxed::Box, vec::Vec};
+use qbind_crypto::Verified;
+use qbind_types::{
+    BatchRef, Block, BlockId, CommitCertificate, CommitVote, CommittedBlock, ExecutedState, Height,
+    Millis, Proposal, Qc, Tc, Timeout, ValidatorIndex, View, Vote,
+};
+
+/// What a leader puts into its block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// Certified batches in execution order.
+    pub batches: Vec<BatchRef>,
+    /// The leader's last committed state.
+    pub executed: ExecutedState,
+    /// The leader's clock.
+    pub timestamp_unix_ms: Millis,
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Time went by.
+    Tick,
+    /// From a leader.
+    Proposal(Verified<Proposal>),
+    /// First phase.
+    Vote(Verified<Vote>),
+    /// Second phase.
+    CommitVote(Verified<CommitVote>),
+    /// Someone gives a view up.
+    Timeout(Verified<Timeout>),
+    /// A certificate from who is ahead.
+    Qc(Verified<Qc>),
+    /// A certificate from who is ahead.
+    Tc(Verified<Tc>),
+    /// A certificate from who is ahead.
+    CommitCertificate(Verified<CommitCertificate>),
+    /// Answer to [`Effect::Sign`].
+    Signed(Message),
+    /// Answer to [`Effect::Lead`]; ignored when the view has passed.
+    Propose {
+        /// The view asked for.
+        view: View,
+        /// The parent asked for.
+        parent: BlockId,
+        /// What to propose.
+        content: Content,
+    },
+    /// Answer to [`Effect::Check`]: the payload is available and right.
+    Checked(BlockId),
+    /// Answer to [`Effect::NeedBlock`]. Its id is its proof: it was asked for by certificate.
+    Block(Box<Block>),
+    /// A final block from sync; must extend the last committed one.
+    Committed(Box<Verified<CommittedBlock>>),
+}
+
+/// Two signed statements that exclude each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    /// Who made both.
+    pub validator: ValidatorIndex,
+    /// The view of both.
+    pub view: View,
+    /// The first, as a message.
+    pub first: Message,
+    /// The second, as a message.
+    pub second: Message,
+}
+
+/// What to do, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Write and fsync before anything that follows.
+    Persist(Box<SafetyRecord>),
+    /// Keep an uncommitted block with the QC of its parent; covered by the next `Persist`.
+    StoreBlock {
+        /// The block.
+        block: Box<Block>,
+        /// Its parent's certificate.
+        justify: Box<Qc>,
+    },
+    /// Sign and answer with `Event::Signed`.
+    Sign(Box<Unsigned>),
+    /// Send to everyone connected.
+    Broadcast(Box<Message>),
+    /// Send to one validator.
+    Send {
+        /// To whom.
+        to: ValidatorIndex,
+        /// What.
+        message: Box<Message>,
+    },
+    /// This node leads: answer with `Event::Propose` when there is something to propose.
+    Lead {
+        /// The view.
+        view: View,
+        /// What the block will extend.
+        parent: BlockId,
+        /// Its height.
+        parent_height: Height,
+    },
+    /// Answer with `Event::Checked` when the block's payload is available and right.
+    Check(Box<Block>),
+    /// Fetch a block by id and answer with `Event::Block`.
+    NeedBlock(BlockId),
+    /// Blocks are final, ascending; execute and store them.
+    Commit(Vec<CommittedBlock>),
+    /// A view started.
+    Entered {
+        /// The view.
+        view: View,
+        /// Whether the one before was given up.
+        by_timeout: bool,
+    },
+    /// A QC was formed or received for the first time.
+    Certified {
+        /// Its view.
+        view: View,
+        /// Its block.
+        block: BlockId,
+    },
+    /// This node gives a view up.
+    GaveUp {
+        /// The view.
+        view: View,
+    },
+    /// Proof of a fault.
+    Evidence(Box<Evidence>),
+    /// Two conflicting blocks are final: more than the tolerated stake is faulty, or our code is
+    /// wrong. The node must stop and not start again by itself.
+    Conflict {
+        /// What was final here.
+        committed: BlockId,
+        /// What another certificate says.
+        other: BlockId,
+    },
+}

@@ -1,0 +1,284 @@
+//! Several machines on a network that reorders, repeats and loses messages, by seed.
+
+use crate::*;
+use alloc::{collections::BTreeMap, sync::Arc, vec, vec::Vec};
+use qbind_crypto::{SecretKey, Verified, Verifier, block_id};
+use qbind_types::*;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+struct Node {
+    machine: Consensus,
+    safety: SafetyRecord,
+    pending: Vec<Block>,
+    committed: Vec<Block>,
+}
+
+struct Net {
+    keys: Vec<SecretKey>,
+    config: Config,
+    verifier: Verifier,
+    nodes: Vec<Node>,
+    queue: Vec<(usize, Message)>,
+    now: Millis,
+    rng: ChaCha8Rng,
+    loss_percent: u32,
+    genesis: BlockId,
+    down: Vec<usize>,
+}
+
+impl Net {
+    fn new(n: usize, seed: u64, loss_percent: u32) -> Self {
+        let keys: Vec<_> = (0..n).map(|i| SecretKey::from_seed(&[i as u8 + 1; 32])).collect();
+        let members = keys
+            .iter()
+            .enumerate()
+            .map(|(i, k)| ValidatorInfo {
+                id: i as u64,
+                public_key: k.public_key(),
+                power: VotingPower(10),
+            })
+            .collect();
+        let set = Arc::new(ValidatorSet::new(Epoch(0), members).unwrap());
+        let verifier = Verifier::new(Network::Devnet, set.clone());
+        let timing = Timing { base: Millis(100), cap: Millis(1_000), resend: Millis(100) };
+        let config = Config { network: Network::Devnet, set, me: None, timing };
+        let genesis = BlockId([9; 32]);
+        let mut net = Self {
+            keys,
+            config,
+            verifier,
+            nodes: Vec::new(),
+            queue: Vec::new(),
+            now: Millis(0),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            loss_percent,
+            genesis,
+            down: Vec::new(),
+        };
+        let mut first = Vec::new();
+        for i in 0..n {
+            let (machine, effects) = net.start(i, SafetyRecord::genesis(genesis), None, vec![]);
+            net.nodes.push(Node {
+                machine,
+                safety: SafetyRecord::genesis(genesis),
+                pending: vec![],
+                committed: vec![],
+            });
+            first.push(effects);
+        }
+        for (i, effects) in first.into_iter().enumerate() {
+            net.perform(i, effects);
+        }
+        net
+    }
+
+    fn start(
+        &self,
+        i: usize,
+        safety: SafetyRecord,
+        committed: Option<Block>,
+        pending: Vec<Block>,
+    ) -> (Consensus, Vec<Effect>) {
+        let config = Config { me: Some(ValidatorIndex(i as u16)), ..self.config.clone() };
+        let restored = Restored { safety, genesis: self.genesis, committed, pending };
+        Consensus::new(config, restored, self.now)
+    }
+
+    fn restart(&mut self, i: usize) {
+        let node = &self.nodes[i];
+        let (safety, pending) = (node.safety.clone(), node.pending.clone());
+        let (machine, effects) = self.start(i, safety, node.committed.last().cloned(), pending);
+        self.nodes[i].machine = machine;
+        self.perform(i, effects);
+    }
+
+    fn perform(&mut self, i: usize, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Persist(record) => self.nodes[i].safety = *record,
+                Effect::StoreBlock { block, .. } => self.nodes[i].pending.push(*block),
+                Effect::Sign(unsigned) => {
+                    let signature = self.keys[i].sign(&unsigned.preimage(Network::Devnet));
+                    self.feed(i, Event::Signed(unsigned.complete(signature)));
+                }
+                Effect::Broadcast(message) => {
+                    for to in (0..self.nodes.len()).filter(|to| *to != i) {
+                        self.queue.push((to, (*message).clone()));
+                    }
+                }
+                Effect::Send { to, message } => self.queue.push((usize::from(to.0), *message)),
+                Effect::Lead { view, parent, .. } => {
+                    let content = Content {
+                        batches: vec![],
+                        executed: ExecutedState { height: Height(0), root: StateRoot::default() },
+                        timestamp_unix_ms: self.now,
+                    };
+                    self.feed(i, Event::Propose { view, parent, content });
+                }
+                Effect::Check(block) => self.feed(i, Event::Checked(block_id(&block))),
+                Effect::NeedBlock(id) => {
+                    let found = self
+                        .nodes
+                        .iter()
+                        .find_map(|n| n.pending.iter().find(|b| block_id(b) == id).cloned());
+                    if let Some(block) = found {
+                        self.feed(i, Event::Block(block.into()));
+                    }
+                }
+                Effect::Commit(blocks) => {
+                    for c in blocks {
+                        self.verifier.verify_committed_block(c.clone()).unwrap();
+                        self.nodes[i].committed.push(c.block);
+                    }
+                }
+                Effect::Conflict { .. } => panic!("conflicting commits"),
+                Effect::Entered { .. }
+                | Effect::Certified { .. }
+                | Effect::GaveUp { .. }
+                | Effect::Evidence(_) => {}
+            }
+        }
+    }
+
+    fn feed(&mut self, i: usize, event: Event) {
+        let effects = self.nodes[i].machine.step(self.now, event);
+        self.perform(i, effects);
+    }
+
+    fn verified(&self, message: Message) -> Event {
+        let v = &self.verifier;
+        match message {
+            Message::Proposal(m) => Event::Proposal(v.verify_proposal(m).unwrap()),
+            Message::Vote(m) => Event::Vote(v.verify_vote(m).unwrap()),
+            Message::CommitVote(m) => Event::CommitVote(v.verify_commit_vote(m).unwrap()),
+            Message::Timeout(m) => Event::Timeout(v.verify_timeout(m).unwrap()),
+            Message::Qc(m) => Event::Qc(v.verify_qc(m).unwrap()),
+            Message::Tc(m) => Event::Tc(v.verify_tc(m).unwrap()),
+            Message::CommitCertificate(m) => {
+                Event::CommitCertificate(v.verify_commit_certificate(m).unwrap())
+            }
+        }
+    }
+
+    fn run(&mut self, steps: usize) {
+        for _ in 0..steps {
+            if self.queue.is_empty() {
+                self.now = Millis(self.now.0 + 50);
+                for i in 0..self.nodes.len() {
+                    if !self.down.contains(&i) {
+                        self.feed(i, Event::Tick);
+                    }
+                }
+                continue;
+            }
+            let at = self.rng.random_range(0..self.queue.len());
+            let (to, message) = self.queue.swap_remove(at);
+            if self.down.contains(&to) || self.rng.random_range(0..100) < self.loss_percent {
+                continue;
+            }
+            let event = self.verified(message);
+            self.feed(to, event);
+        }
+    }
+
+    fn heights(&self) -> Vec<usize> {
+        self.nodes.iter().map(|n| n.committed.len()).collect()
+    }
+
+    fn assert_agreement(&self) {
+        let mut at: BTreeMap<Height, BlockId> = BTreeMap::new();
+        for node in &self.nodes {
+            for (i, block) in node.committed.iter().enumerate() {
+                assert_eq!(block.height, Height(i as u64 + 1), "heights have no gaps");
+                let id = block_id(block);
+                assert_eq!(*at.entry(block.height).or_insert(id), id, "one block per height");
+            }
+        }
+    }
+}
+
+#[test]
+fn commits_on_a_good_network_without_giving_up_views() {
+    let mut net = Net::new(4, 1, 0);
+    net.run(2_000);
+    net.assert_agreement();
+    assert!(net.heights().iter().all(|h| *h >= 20), "{:?}", net.heights());
+    assert_eq!(net.now, Millis(0), "progress needs no timer");
+}
+
+#[test]
+fn agrees_under_loss_and_reordering() {
+    for seed in 0..6 {
+        let mut net = Net::new(4, seed, 20);
+        net.run(3_000);
+        net.assert_agreement();
+        net.loss_percent = 0;
+        let before = net.heights().into_iter().max().unwrap();
+        net.run(3_000);
+        net.assert_agreement();
+        assert!(net.heights().into_iter().max().unwrap() > before, "seed {seed}: live after loss");
+    }
+}
+
+#[test]
+fn restarts_never_vote_twice_and_the_chain_goes_on() {
+    let mut net = Net::new(4, 7, 10);
+    for round in 0..20 {
+        net.run(150);
+        net.restart(round % 4);
+        net.assert_agreement();
+    }
+    net.loss_percent = 0;
+    net.run(2_000);
+    net.assert_agreement();
+    assert!(net.heights().into_iter().max().unwrap() > 10);
+}
+
+#[test]
+fn one_of_four_down_costs_views_but_not_progress_and_two_down_halt() {
+    let mut net = Net::new(4, 3, 0);
+    net.down = vec![2];
+    net.run(3_000);
+    net.assert_agreement();
+    assert!(net.heights()[0] >= 10, "{:?}", net.heights());
+    net.down = vec![2, 3];
+    net.queue.clear();
+    net.run(300);
+    let halted = net.heights();
+    net.run(600);
+    assert_eq!(net.heights(), halted, "two of four are no quorum");
+    net.down = vec![2];
+    net.run(3_000);
+    assert!(net.heights()[0] > halted[0], "goes on when one returns");
+    net.assert_agreement();
+}
+
+#[test]
+fn a_second_vote_in_one_view_is_refused_by_the_record() {
+    let mut record = SafetyRecord::genesis(BlockId([0; 32]));
+    assert!(record.may_vote(View(1)) && record.may_commit_vote(View(1)));
+    record.voted = Some((View(1), BlockId([1; 32])));
+    assert!(!record.may_vote(View(1)));
+    record.timed_out = Some(View(2));
+    assert!(!record.may_vote(View(2)) && !record.may_commit_vote(View(2)));
+    assert!(record.may_vote(View(3)) && record.may_commit_vote(View(3)));
+}
+
+#[test]
+fn useless_messages_do_not_grow_memory() {
+    let mut net = Net::new(4, 1, 0);
+    let sign = |net: &Net, view: u64, block: u8| {
+        let (epoch, view, block) = (Epoch(0), View(view), BlockId([block; 32]));
+        let message = qbind_crypto::preimage::vote(Network::Devnet, epoch, view, &block);
+        let signature = net.keys[1].sign(&message);
+        let vote = Vote { epoch, view, block, validator: ValidatorIndex(1), signature };
+        net.verifier.verify_vote(vote).unwrap()
+    };
+    for view in (2..3_000).step_by(7) {
+        let vote: Verified<Vote> = sign(&net, view, 1);
+        net.nodes[0].machine.step(Millis(0), Event::Vote(vote));
+    }
+    assert!(net.nodes[0].machine.entries() < 100, "{}", net.nodes[0].machine.entries());
+    net.queue.clear();
+}
