@@ -1,0 +1,174 @@
+//! Manifests in, plans or complaints out.
+
+use super::*;
+use qbind_types::{GenesisHash, Network};
+
+fn cluster(layout: &[(&str, usize, usize)]) -> Cluster {
+    let (mut nodes, mut id) = (Vec::new(), 0);
+    for (region, validators, rpc) in layout {
+        for k in 1..=*validators {
+            id += 1;
+            nodes.push(PlannedNode {
+                name: format!("{region}-v{k}"),
+                region: (*region).into(),
+                role: Role::Validator,
+                validator_id: Some(id),
+                power: Some(100),
+                http: format!("10.{id}.0.1:9090"),
+            });
+        }
+        for k in 1..=*rpc {
+            nodes.push(PlannedNode {
+                name: format!("{region}-rpc{k}"),
+                region: (*region).into(),
+                role: Role::Rpc,
+                validator_id: None,
+                power: None,
+                http: format!("10.1{k}.0.1:9090"),
+            });
+        }
+    }
+    let region = |(i, (id, ..)): (usize, &(&str, usize, usize))| PlannedRegion {
+        id: (*id).into(),
+        continent: if i == 0 { "europe" } else { "elsewhere" }.into(),
+    };
+    Cluster {
+        target: "lab".into(),
+        topology: TopologyRef { name: "test".into(), sha3: "0xaa".into() },
+        genesis: GenesisRef {
+            sha3: GenesisHash([7; 32]),
+            network: Network::Mainnet,
+            chain_id: "qbind-mainnet-v0".into(),
+        },
+        binaries: vec![BinaryRef { name: "qbind-node".into(), sha3: "0xbb".into() }],
+        regions: layout.iter().enumerate().map(region).collect(),
+        nodes,
+        links: Vec::new(),
+        load_accounts: 200,
+    }
+}
+
+fn tri() -> Cluster {
+    cluster(&[("eu", 3, 1), ("us", 2, 1), ("ap", 2, 1)])
+}
+
+/// The quick manifest with one line replaced.
+fn changed(from: &str, to: &str) -> Result<Manifest, PlanError> {
+    let text = include_str!("../presets/quick.yaml");
+    assert!(text.contains(from), "the preset has no {from:?}");
+    Manifest::parse("m.yaml", &text.replacen(from, to, 1))
+}
+
+fn complaint(result: Result<impl std::fmt::Debug, PlanError>) -> String {
+    result.expect_err("must be refused").to_string()
+}
+
+#[test]
+fn built_in_manifests_make_plans_that_survive_a_round_trip() {
+    for manifest in [Manifest::quick(), Manifest::full()] {
+        let plan = manifest.resolve(&tri()).expect("the shipped layout can run it");
+        let again = Plan::parse("plan.yaml", &plan.to_yaml()).expect("a plan reads itself");
+        assert_eq!(again, plan);
+        assert_eq!(again.digest(), plan.digest());
+        assert_eq!(plan.digest().len(), 66);
+    }
+}
+
+#[test]
+fn any_change_changes_the_digest() {
+    let plan = Manifest::quick().resolve(&tri()).unwrap();
+    let mut other = plan.clone();
+    other.faults[0].at_ms += 1;
+    assert_ne!(plan.digest(), other.digest());
+    assert!(other.expect_digest(&plan.digest()).is_err());
+    assert!(plan.expect_digest(&plan.digest()).is_ok());
+}
+
+#[test]
+fn cutting_the_region_with_three_of_seven_halts_and_the_plan_says_so() {
+    let halts = |place: &str| {
+        let plan = changed("region: \"@3\"", &format!("region: {place}"))
+            .unwrap()
+            .resolve(&tri())
+            .unwrap();
+        let fault = plan.faults.iter().find(|f| f.kind == FaultKind::CutRegion).unwrap().clone();
+        (fault.expectation, fault.affected.len(), fault.note)
+    };
+    let (expectation, affected, note) = halts("eu");
+    assert_eq!((expectation, affected), (Expectation::HaltsUntilHealed, 10));
+    assert!(note.contains("400 of 700, quorum 467: the chain HALTS"), "{note}");
+    assert_eq!((halts("us").0, halts("us").1), (Expectation::Continues, 3));
+    assert_eq!(halts("\"@3\"").0, Expectation::Continues);
+}
+
+#[test]
+fn faults_that_together_take_the_quorum_are_announced() {
+    let manifest = changed("at_s: 65", "at_s: 30").unwrap();
+    let plan = manifest.resolve(&tri()).unwrap();
+    let note = plan.notes.iter().find(|n| n.contains("overlap")).expect("announced");
+    assert!(note.contains("kill-leader and cut-third-region"), "{note}");
+    let quiet = Manifest::quick().resolve(&tri()).unwrap();
+    assert!(!quiet.notes.iter().any(|n| n.contains("overlap")), "{:?}", quiet.notes);
+    assert!(quiet.faults.iter().all(|f| f.expectation == Expectation::Continues));
+}
+
+#[test]
+fn too_few_links_for_outbound_peers_is_said_beforehand() {
+    let text =
+        complaint(Manifest::quick().resolve(&cluster(&[("eu", 3, 0), ("us", 2, 0), ("ap", 2, 0)])));
+    assert!(text.contains("7 nodes share 21 links"), "{text}");
+    assert!(text.contains("at least 9 nodes"), "{text}");
+}
+
+#[test]
+fn unreachable_requirements_are_refused_with_line_and_key() {
+    for (from, to, expected) in [
+        ("form: quick", "form: quick\nspeed: 3", "m.yaml:5"),
+        ("accounts: 100", "accounts: 500", "load.accounts: is 500"),
+        ("at_s: 65", "at_s: 85", "faults[2].at_s"),
+        ("region: \"@3\"", "region: mars", "faults[2].region: \"mars\" is no region"),
+        ("region: \"@3\"", "region: \"@4\"", "@1 to @3"),
+        ("probes_per_pair: 1000", "probes_per_pair: 100", "measure.probes_per_pair: is 100"),
+        ("window_s: 100", "window_s: 10", "live.window_s"),
+        ("loss_bps: 500", "loss_bps: 9000", "faults[1].loss_bps"),
+        ("id: loss-burst", "id: kill-leader", "names another fault too"),
+        ("id: loss-burst", "id: Loss Burst", "[a-z0-9-]"),
+        ("rate_per_second: 50", "rate_per_second: fast", "m.yaml:10:20: invalid u32"),
+        ("seed: 42", "seed: 42\nexpect: { genesis_sha3: \"0xcc\" }", "expect.genesis_sha3"),
+        ("schema: qbind.manifest/v1", "schema: qbind.manifest/v2", "m.yaml:2: schema"),
+        ("seed: 42", "seed: 42\ngates: { align_ms: 0 }", "gates.align_ms: is 0"),
+    ] {
+        let text = complaint(changed(from, to).and_then(|m| m.resolve(&tri())));
+        assert!(text.contains(expected), "{to:?} gave {text:?}, expected {expected:?}");
+    }
+}
+
+#[test]
+fn two_validators_are_refused() {
+    let text = complaint(Manifest::quick().resolve(&cluster(&[("a", 1, 4), ("b", 1, 4)])));
+    assert!(text.contains("2 validators; n >= 3f+1"), "{text}");
+}
+
+#[test]
+fn loosened_bounds_are_shown() {
+    let plan = changed("seed: 42", "seed: 42\ngates: { commit_p99_max_ms: 60000 }")
+        .unwrap()
+        .resolve(&tri())
+        .unwrap();
+    assert!(plan.notes.iter().any(|n| n.contains("commit_p99_max_ms is 60000, looser")));
+}
+
+#[test]
+fn the_guides_three_topologies_can_run_both_built_in_manifests() {
+    for name in ["standard-tri-region", "us-centric", "global-spread"] {
+        let file = topology::Topology::load(name).expect("shipped");
+        let genesis = tri().genesis;
+        let cluster =
+            Cluster::from_topology(&file, digest_of(b"file"), genesis, Vec::new(), 200, 9090);
+        for manifest in [Manifest::quick(), Manifest::full()] {
+            if let Err(e) = manifest.resolve(&cluster) {
+                panic!("{name}: {e}");
+            }
+        }
+    }
+}
