@@ -1,0 +1,300 @@
+//! The machine.
+
+use crate::{SyncMessage, bounds};
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+use qbind_crypto::{Verified, block_id};
+use qbind_dag::Peer;
+use qbind_types::{Block, BlockId, CommittedBlock, Height, Millis};
+
+/// How often the own height is told.
+const STATUS_INTERVAL: Millis = Millis(1_000);
+/// How long the chain may stand still before a small gap is asked for: consensus usually closes it.
+const PATIENCE: Millis = Millis(1_000);
+/// A gap that consensus will not close by itself.
+const LARGE_GAP: u64 = 16;
+/// How long an answer may take.
+const ANSWER: Millis = Millis(3_000);
+/// How long a peer that failed is left alone.
+const PENALTY: Millis = Millis(5_000);
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Time went by.
+    Tick,
+    /// A peer told its height.
+    Status {
+        /// Who.
+        from: Peer,
+        /// How far.
+        height: Height,
+    },
+    /// A peer answered a range; each block verified.
+    Blocks {
+        /// Who.
+        from: Peer,
+        /// What.
+        blocks: Vec<Verified<CommittedBlock>>,
+    },
+    /// A peer sent something false.
+    Lied {
+        /// Who.
+        from: Peer,
+    },
+    /// A peer answered a request by id.
+    Block(Box<Block>),
+    /// Consensus lacks a block.
+    NeedBlock(BlockId),
+    /// The chain moved to this height here.
+    Advanced {
+        /// Last final height known to consensus.
+        height: Height,
+        /// Last executed height.
+        executed: Height,
+    },
+    /// A connection ended.
+    Gone {
+        /// Whose.
+        peer: Peer,
+    },
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// To one peer.
+    Send {
+        /// Whom.
+        to: Peer,
+        /// What.
+        message: SyncMessage,
+    },
+    /// To everyone.
+    Broadcast(SyncMessage),
+    /// The next final block.
+    Committed(Box<Verified<CommittedBlock>>),
+    /// A block asked for by id.
+    Block(Box<Block>),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct PeerState {
+    height: Height,
+    heard: Millis,
+    shunned_until: Millis,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    from: Height,
+    due: Millis,
+}
+
+/// One node's view of how far the others are.
+#[derive(Debug)]
+pub struct Sync {
+    height: Height,
+    executed: Height,
+    moved: Millis,
+    status_due: Millis,
+    peers: BTreeMap<Peer, PeerState>,
+    ranges: BTreeMap<Peer, Range>,
+    buffer: BTreeMap<Height, Verified<CommittedBlock>>,
+    by_id: BTreeMap<BlockId, Wanted>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Wanted {
+    attempts: usize,
+    due: Millis,
+}
+
+impl Sync {
+    /// Starts at a height.
+    pub fn new(height: Height, now: Millis) -> Self {
+        Self {
+            height,
+            executed: height,
+            moved: now,
+            status_due: now,
+            peers: BTreeMap::new(),
+            ranges: BTreeMap::new(),
+            buffer: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+        }
+    }
+
+    /// The highest height a peer told.
+    pub fn highest_peer(&self) -> Height {
+        self.peers.values().map(|p| p.height).max().unwrap_or_default()
+    }
+
+    /// Peers whose height is known.
+    pub fn known_peers(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// When `Event::Tick` is due.
+    pub fn deadline(&self) -> Millis {
+        let by_id = self.by_id.values().map(|w| w.due);
+        let ranges = self.ranges.values().map(|r| r.due);
+        let behind = (self.highest_peer() > self.height).then(|| self.moved.plus(PATIENCE));
+        by_id.chain(ranges).chain(behind).chain([self.status_due]).min().unwrap_or(self.status_due)
+    }
+
+    /// Applies one event. Total: never blocks, fails, logs, or reads a clock.
+    pub fn step(&mut self, now: Millis, event: Event) -> Vec<Effect> {
+        let mut out = Vec::new();
+        match event {
+            Event::Tick => {}
+            Event::Status { from, height } => self.on_status(now, from, height),
+            Event::Blocks { from, blocks } => self.on_blocks(now, from, blocks, &mut out),
+            Event::Lied { from } => self.shun(now, from),
+            Event::Block(block) => {
+                if self.by_id.remove(&block_id(&block)).is_some() {
+                    out.push(Effect::Block(block));
+                }
+            }
+            Event::NeedBlock(id) => {
+                if self.by_id.len() < bounds::BY_ID {
+                    self.by_id.entry(id).or_insert(Wanted { attempts: 0, due: now });
+                }
+            }
+            Event::Advanced { height, executed } => self.on_advanced(now, height, executed),
+            Event::Gone { peer } => {
+                self.peers.remove(&peer);
+                self.ranges.remove(&peer);
+            }
+        }
+        self.deliver(&mut out);
+        self.ask(now, &mut out);
+        if now >= self.status_due {
+            self.status_due = now.plus(STATUS_INTERVAL);
+            out.push(Effect::Broadcast(SyncMessage::Status { height: self.executed }));
+        }
+        out
+    }
+
+    fn on_status(&mut self, now: Millis, from: Peer, height: Height) {
+        if self.peers.len() >= bounds::PEERS
+            && !self.peers.contains_key(&from)
+            && let Some(silent) =
+                self.peers.iter().min_by_key(|(_, p)| p.heard).map(|(peer, _)| *peer)
+        {
+            self.peers.remove(&silent);
+        }
+        let fresh = PeerState { height, heard: now, shunned_until: Millis(0) };
+        let peer = self.peers.entry(from).or_insert(fresh);
+        (peer.height, peer.heard) = (height, now);
+    }
+
+    fn on_advanced(&mut self, now: Millis, height: Height, executed: Height) {
+        if height > self.height {
+            self.height = height;
+            self.moved = now;
+            self.buffer = self.buffer.split_off(&height.next());
+        }
+        self.executed = self.executed.max(executed);
+    }
+
+    fn on_blocks(
+        &mut self,
+        now: Millis,
+        from: Peer,
+        blocks: Vec<Verified<CommittedBlock>>,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(range) = self.ranges.remove(&from) else { return };
+        let ascending = (range.from.0..).zip(&blocks).all(|(h, b)| b.block.height == Height(h));
+        if blocks.is_empty() || !ascending {
+            self.shun(now, from);
+            return;
+        }
+        for block in blocks {
+            let height = block.block.height;
+            if height > self.height && self.buffer.len() < bounds::BUFFER {
+                self.buffer.insert(height, block);
+            }
+        }
+        self.deliver(out);
+    }
+
+    /// Hands on what follows the known chain.
+    fn deliver(&mut self, out: &mut Vec<Effect>) {
+        while let Some(block) = self.buffer.remove(&self.height.next()) {
+            self.height = self.height.next();
+            out.push(Effect::Committed(Box::new(block)));
+        }
+    }
+
+    fn shun(&mut self, now: Millis, peer: Peer) {
+        self.ranges.remove(&peer);
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.shunned_until = now.plus(PENALTY);
+        }
+    }
+
+    fn ask(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        let late: Vec<Peer> =
+            self.ranges.iter().filter(|(_, r)| now >= r.due).map(|(p, _)| *p).collect();
+        for peer in late {
+            self.shun(now, peer);
+        }
+        self.ask_ranges(now, out);
+        self.ask_by_id(now, out);
+    }
+
+    fn ask_ranges(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        let gap = self.highest_peer().0.saturating_sub(self.height.0);
+        let still = now >= self.moved.plus(PATIENCE);
+        if gap == 0 || (gap < LARGE_GAP && !still) {
+            return;
+        }
+        let mut from = self.height.next();
+        while self.ranges.len() < bounds::RANGES {
+            while self.buffer.contains_key(&from) || self.is_asked(from) {
+                from = from.next();
+            }
+            if from.0 > self.height.0 + bounds::BUFFER as u64 {
+                return;
+            }
+            // The peer that is furthest ahead among those free and not shunned.
+            let free = self
+                .peers
+                .iter()
+                .filter(|(p, s)| {
+                    s.height >= from && now >= s.shunned_until && !self.ranges.contains_key(p)
+                })
+                .max_by_key(|(p, s)| (s.height, **p))
+                .map(|(p, _)| *p);
+            let Some(to) = free else { return };
+            self.ranges.insert(to, Range { from, due: now.plus(ANSWER) });
+            let limit = bounds::BLOCKS_PER_ANSWER;
+            out.push(Effect::Send { to, message: SyncMessage::BlocksRequest { from, limit } });
+        }
+    }
+
+    fn is_asked(&self, height: Height) -> bool {
+        self.ranges.values().any(|r| {
+            height >= r.from && height.0 < r.from.0.saturating_add(bounds::BLOCKS_PER_ANSWER)
+        })
+    }
+
+    fn ask_by_id(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        let peers: Vec<Peer> = self.peers.keys().copied().collect();
+        if peers.is_empty() {
+            return;
+        }
+        // After a round through all peers the wish is dropped; who still needs it asks again.
+        self.by_id.retain(|_, w| w.attempts <= 2 * peers.len());
+        for (id, wanted) in &mut self.by_id {
+            if now >= wanted.due {
+                let start = usize::from(id.0[0]) + wanted.attempts;
+                let to = peers[start % peers.len()];
+                wanted.attempts += 1;
+                wanted.due = now.plus(Millis(500));
+                out.push(Effect::Send { to, message: SyncMessage::BlockRequest(*id) });
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What nodes tell each other about the chain.
+
+use alloc::vec::Vec;
+use borsh::{BorshDeserialize, BorshSerialize};
+use qbind_types::{Block, BlockId, CommittedBlock, Height};
+
+/// A sync message on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum SyncMessage {
+    /// "I have committed and executed up to here."
+    Status {
+        /// Last executed height.
+        height: Height,
+    },
+    /// "Send me committed blocks."
+    BlocksRequest {
+        /// First height wanted.
+        from: Height,
+        /// How many at most.
+        limit: u64,
+    },
+    /// Ascending heights without gaps, possibly fewer than asked.
+    Blocks(Vec<CommittedBlock>),
+    /// "Send me this uncommitted block."
+    BlockRequest(BlockId),
+    /// The answer; its id is its proof.
+    Block(Block),
+}
