@@ -1,0 +1,140 @@
+//! The file around the archive: one zstd frame, then a seal over its bytes.
+//!
+//! Different zstd frames can hold the same content, so a changed byte might go unnoticed by every
+//! digest inside. The seal is a zstd skippable frame (which `zstd` and `tar` pass over) of exactly
+//! 40 bytes that holds the SHA3-256 of all bytes before it. It guards against damage; who signs is
+//! decided inside.
+
+use crate::digest::Digester;
+use std::io::{self, BufRead, Read, Write};
+use zstd::stream::{raw::CParameter, write::Encoder};
+
+/// Magic number of a zstd frame.
+pub(crate) const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Skippable frame number 1 with 32 bytes of content.
+const SEAL_HEADER: [u8; 8] = [0x51, 0x2a, 0x4d, 0x18, 32, 0, 0, 0];
+/// Bytes of the seal.
+pub(crate) const SEAL_BYTES: usize = 40;
+/// Largest window a reader allocates, as a power of two: 16 MiB.
+pub(crate) const WINDOW_LOG: u32 = 24;
+const LEVEL: i32 = 6;
+
+/// Compresses what is written, and seals it at the end.
+pub(crate) struct Writer<W: Write> {
+    encoder: Encoder<'static, HashingWriter<W>>,
+}
+
+struct HashingWriter<W> {
+    inner: W,
+    digester: Digester,
+}
+
+impl<W: Write> Write for HashingWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.digester.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<W: Write> Writer<W> {
+    pub(crate) fn new(inner: W) -> io::Result<Self> {
+        let mut encoder =
+            Encoder::new(HashingWriter { inner, digester: Digester::default() }, LEVEL)?;
+        // Fixed rather than left to the level, whose tables differ between zstd releases.
+        encoder.set_parameter(CParameter::WindowLog(22))?;
+        encoder.include_checksum(true)?;
+        encoder.include_contentsize(false)?;
+        Ok(Self { encoder })
+    }
+
+    pub(crate) fn finish(self) -> io::Result<W> {
+        let HashingWriter { mut inner, digester } = self.encoder.finish()?;
+        inner.write_all(&SEAL_HEADER)?;
+        inner.write_all(&digester.finish().0)?;
+        inner.flush()?;
+        Ok(inner)
+    }
+}
+
+impl<W: Write> Write for Writer<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.encoder.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.encoder.flush()
+    }
+}
+
+/// Counts and hashes what is consumed from a buffered reader.
+pub(crate) struct Tap<R> {
+    inner: R,
+    digester: Digester,
+    consumed: u64,
+}
+
+impl<R: BufRead> Tap<R> {
+    pub(crate) fn new(inner: R) -> Self {
+        Self { inner, digester: Digester::default(), consumed: 0 }
+    }
+
+    /// Bytes consumed so far.
+    pub(crate) fn consumed(&self) -> u64 {
+        self.consumed
+    }
+
+    /// Reads what follows the frame: `Ok(None)` when it is exactly the right seal.
+    pub(crate) fn check_seal(self) -> io::Result<Option<&'static str>> {
+        let expected = self.digester.finish();
+        let mut rest = Vec::with_capacity(SEAL_BYTES + 1);
+        self.inner.take(SEAL_BYTES as u64 + 1).read_to_end(&mut rest)?;
+        Ok(match rest.len() {
+            0 => Some("has no seal: it was packed by another tool, or cut short"),
+            SEAL_BYTES if rest[..8] != SEAL_HEADER => Some("ends in something other than its seal"),
+            SEAL_BYTES if rest[8..] != expected.0 => {
+                Some("was altered after it was sealed: its bytes are not those the seal covers")
+            }
+            SEAL_BYTES => None,
+            n if n < SEAL_BYTES => Some("has a seal that is cut short"),
+            _ => Some("has data after its end"),
+        })
+    }
+}
+
+impl<R: BufRead> Read for Tap<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(out)?;
+        self.digester.update(&out[..read]);
+        self.consumed += read as u64;
+        Ok(read)
+    }
+}
+
+impl<R: BufRead> BufRead for Tap<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        if amount > 0
+            && let Ok(buffered) = self.inner.fill_buf()
+        {
+            self.digester.update(&buffered[..amount]);
+            self.consumed += amount as u64;
+        }
+        self.inner.consume(amount);
+    }
+}
+
+/// The seal for a frame, for those who build one by hand.
+#[cfg(test)]
+pub(crate) fn seal_for(frame: &[u8]) -> Vec<u8> {
+    let mut bytes = SEAL_HEADER.to_vec();
+    bytes.extend_from_slice(&crate::digest::Digest::of(&[frame]).0);
+    bytes
+}

@@ -1,0 +1,133 @@
+//! One pass over a bundle: digests of everything, and the few documents kept in memory.
+
+use crate::{
+    digest::{Digest, Digester},
+    findings::{Finding, FindingCode as Code},
+    journal::JournalChecker,
+    layout,
+    manifest::ManifestFile,
+    reader::{BundleReader, Entry, Limits},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::BufRead,
+};
+
+/// Documents kept in memory, and how large each may be.
+const DOCUMENTS: &[(&str, u64)] = &[
+    (layout::ATTESTATION, 16 << 20),
+    (layout::FACTS, 1 << 20),
+    (layout::GATES, 16 << 20),
+    (layout::MANIFEST, 64 << 20),
+    (layout::TEST_RESULT, 16 << 20),
+];
+/// Different plans a journal may mention before the rest is not remembered.
+const PLANS: usize = 8;
+
+/// What one pass leaves behind.
+pub(super) struct Content {
+    /// Size and digest of every accepted file.
+    pub(super) seen: BTreeMap<String, (u64, Digest)>,
+    documents: BTreeMap<&'static str, Vec<u8>>,
+    pub(super) journal: Option<JournalChecker>,
+    pub(super) plans_in_journal: BTreeSet<String>,
+    pub(super) findings: Vec<Finding>,
+    /// Reading ended early: what is missing may have come later.
+    pub(super) broken: bool,
+    pub(super) unpacked: u64,
+}
+
+impl Content {
+    pub(super) fn read(source: impl BufRead, limits: Limits) -> Self {
+        let mut content = Self {
+            seen: BTreeMap::new(),
+            documents: BTreeMap::new(),
+            journal: None,
+            plans_in_journal: BTreeSet::new(),
+            findings: Vec::new(),
+            broken: false,
+            unpacked: 0,
+        };
+        match BundleReader::open(source, limits) {
+            Ok(mut reader) => {
+                let stopped = content.pass(&mut reader).err();
+                content.unpacked = reader.unpacked();
+                content.findings.extend(reader.finish());
+                content.broken = stopped.is_some();
+                content.findings.extend(stopped);
+            }
+            Err(finding) => {
+                content.broken = true;
+                content.findings.push(finding);
+            }
+        }
+        content
+    }
+
+    fn pass<R: BufRead>(&mut self, reader: &mut BundleReader<R>) -> Result<(), Finding> {
+        while let Some(entry) = reader.next_entry()? {
+            if !entry.accepted {
+                reader.content(&entry, |_| {})?;
+                continue;
+            }
+            self.file(reader, entry)?;
+        }
+        Ok(())
+    }
+
+    fn file<R: BufRead>(
+        &mut self,
+        reader: &mut BundleReader<R>,
+        entry: Entry,
+    ) -> Result<(), Finding> {
+        let document = DOCUMENTS.iter().find(|(name, _)| *name == entry.name);
+        if let Some((_, most)) = document
+            && entry.size > *most
+        {
+            let message = format!("has {} bytes; at most {most} are accepted", entry.size);
+            return Err(Finding::at(Code::TooLarge, entry.name, message));
+        }
+        let mut kept = Vec::new();
+        let mut digester = Digester::default();
+        let mut journal = (entry.name == layout::JOURNAL).then(JournalChecker::default);
+        let plans = &mut self.plans_in_journal;
+        reader.content(&entry, |piece| {
+            digester.update(piece);
+            if document.is_some() {
+                kept.extend_from_slice(piece);
+            }
+            if let Some(journal) = &mut journal {
+                journal.push(piece, |record| {
+                    let mentioned = record.data.get("plan_digest").and_then(|v| v.as_str());
+                    if let Some(digest) = mentioned
+                        && plans.len() < PLANS
+                    {
+                        let bare = digest.strip_prefix("0x").unwrap_or(digest);
+                        plans.insert(bare.chars().take(64).collect());
+                    }
+                });
+            }
+        })?;
+        if let Some((name, _)) = document {
+            self.documents.insert(name, kept);
+        }
+        if journal.is_some() {
+            self.journal = journal;
+        }
+        self.seen.insert(entry.name, (entry.size, digester.finish()));
+        Ok(())
+    }
+
+    pub(super) fn document(&self, name: &str) -> Option<&[u8]> {
+        self.documents.get(name).map(Vec::as_slice)
+    }
+
+    pub(super) fn listing(&self) -> Vec<ManifestFile> {
+        let file = |(path, (size, digest)): (&String, &(u64, Digest))| ManifestFile {
+            path: path.clone(),
+            size: *size,
+            sha3_256: *digest,
+        };
+        self.seen.iter().map(file).collect()
+    }
+}
