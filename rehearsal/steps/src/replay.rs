@@ -91,8 +91,9 @@ impl Replay {
             if due != Some((receipt.gas_used, receipt.fee)) {
                 self.findings.wrong_charges += 1;
             }
-            let share = receipt.fee.saturating_mul(u128::from(self.params.fee_split.proposer_bps()))
-                / 10_000;
+            let share =
+                receipt.fee.saturating_mul(u128::from(self.params.fee_split.proposer_bps()))
+                    / 10_000;
             if receipt.burned.checked_add(share) != Some(receipt.fee) {
                 self.findings.wrong_splits += 1;
             }

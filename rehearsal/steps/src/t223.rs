@@ -36,8 +36,9 @@ struct Soak {
     quick: bool,
 }
 
-/// Blocks, transactions, senders and seeds as the harness has always had them.
-const SOAKS: [Soak; 5] = [
+/// The first five with the blocks, transactions, senders and seeds this harness is specified with;
+/// then full blocks, and a soak long enough for every account to be rewritten many times.
+const SOAKS: [Soak; 7] = [
     Soak {
         name: "determinism_over_100_blocks",
         blocks: 100,
@@ -82,6 +83,24 @@ const SOAKS: [Soak; 5] = [
         seed: 444,
         parallel_at_least: 1,
         quick: true,
+    },
+    Soak {
+        name: "full_blocks",
+        blocks: 20,
+        most_transactions: 1_200,
+        senders: 4_000,
+        seed: 666,
+        parallel_at_least: 19,
+        quick: false,
+    },
+    Soak {
+        name: "long_soak",
+        blocks: 1_000,
+        most_transactions: 128,
+        senders: 64,
+        seed: 888,
+        parallel_at_least: 900,
+        quick: false,
     },
 ];
 
@@ -161,8 +180,7 @@ impl Outcome {
 
 fn soak(soak: &Soak, seed: u64, subjects: &[Subject<'_>]) -> Outcome {
     let mut workload = Workload::new(seed, soak.senders, soak.most_transactions);
-    let mut serial =
-        funded(Params { stage_b: false, ..Params::mainnet() }, workload.senders());
+    let mut serial = funded(Params { stage_b: false, ..Params::mainnet() }, workload.senders());
     let mut ledgers: Vec<Ledger> =
         subjects.iter().map(|s| funded(s.params.clone(), workload.senders())).collect();
     let mut book = Replay::new(&serial);

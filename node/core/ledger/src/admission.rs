@@ -69,7 +69,7 @@ impl Rejection {
     /// What to try next.
     pub fn hint(&self) -> String {
         match self {
-            Self::Nonce { next, .. } => alloc::format!("sign again with nonce {next}"),
+            Self::Nonce { .. } => "read the account's nonce and sign again".to_string(),
             Self::Balance { .. } => "send less, or lower gas limit or price".to_string(),
             Self::FeeLow { minimum, .. } => {
                 alloc::format!("use a 72-byte payload with at least {minimum} per unit of gas")

@@ -188,7 +188,8 @@ impl Ledger {
     /// `pending_nonce` is the nonce after the sender's pending transactions (the account's own if
     /// there are none); `pending_spend` the sum of their [`crate::max_spend`]. A nonce between the
     /// account's and `pending_nonce` is accepted here: whether it may replace a pending
-    /// transaction is for the mempool to say.
+    /// transaction is for the mempool to say. A mempool that keeps count of nonces and spending
+    /// itself passes `u64::MAX` and 0.
     ///
     /// # Errors
     /// The sender's fault; the rejection has a code and a hint.

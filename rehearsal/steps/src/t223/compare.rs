@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 /// What differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Difference {
+pub(super) enum Difference {
     /// State root, accounts or the list of changes.
     State,
     /// Success, skip or failure of a transaction, or the number of receipts.
@@ -54,10 +54,7 @@ pub(super) fn compare(
         a.receipts.len() == b.receipts.len()
             && a.receipts.iter().zip(&b.receipts).all(|(x, y)| field(x, y))
     };
-    note(
-        Difference::ReceiptStatus,
-        same(|x, y| (x.tx_index, x.status) == (y.tx_index, y.status)),
-    );
+    note(Difference::ReceiptStatus, same(|x, y| (x.tx_index, x.status) == (y.tx_index, y.status)));
     note(Difference::GasUsed, same(|x, y| x.gas_used == y.gas_used));
     note(
         Difference::FeeDistribution,

@@ -79,11 +79,7 @@ impl Workload {
         (0..count).map(|_| self.transaction(ledger, &mut nonces)).collect()
     }
 
-    fn transaction(
-        &mut self,
-        ledger: &Ledger,
-        nonces: &mut BTreeMap<Address, u64>,
-    ) -> Transaction {
+    fn transaction(&mut self, ledger: &Ledger, nonces: &mut BTreeMap<Address, u64>) -> Transaction {
         let sender = address(self.rng.random_range(0..self.senders));
         // One recipient in five is new, one transfer in `senders` goes to oneself.
         let reach = self.senders + self.senders / 4 + 1;
