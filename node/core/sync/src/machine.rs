@@ -12,6 +12,8 @@ const STATUS_INTERVAL: Millis = Millis(1_000);
 const PATIENCE: Millis = Millis(1_000);
 /// A gap that consensus will not close by itself.
 const LARGE_GAP: u64 = 16;
+/// How often a standing chain looks for someone to ask.
+const LOOK: Millis = Millis(250);
 /// How long an answer may take.
 const ANSWER: Millis = Millis(3_000);
 /// How long a peer that failed is left alone.
@@ -96,6 +98,7 @@ pub struct Sync {
     height: Height,
     executed: Height,
     moved: Millis,
+    looked: Millis,
     status_due: Millis,
     peers: BTreeMap<Peer, PeerState>,
     ranges: BTreeMap<Peer, Range>,
@@ -116,6 +119,7 @@ impl Sync {
             height,
             executed: height,
             moved: now,
+            looked: now,
             status_due: now,
             peers: BTreeMap::new(),
             ranges: BTreeMap::new(),
@@ -138,7 +142,8 @@ impl Sync {
     pub fn deadline(&self) -> Millis {
         let by_id = self.by_id.values().map(|w| w.due);
         let ranges = self.ranges.values().map(|r| r.due);
-        let behind = (self.highest_peer() > self.height).then(|| self.moved.plus(PATIENCE));
+        let look = self.moved.plus(PATIENCE).max(self.looked.plus(LOOK));
+        let behind = (self.highest_peer() > self.height).then_some(look);
         by_id.chain(ranges).chain(behind).chain([self.status_due]).min().unwrap_or(self.status_due)
     }
 
@@ -250,6 +255,7 @@ impl Sync {
         if gap == 0 || (gap < LARGE_GAP && !still) {
             return;
         }
+        self.looked = now;
         let mut from = self.height.next();
         while self.ranges.len() < bounds::RANGES {
             while self.buffer.contains_key(&from) || self.is_asked(from) {

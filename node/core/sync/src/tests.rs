@@ -34,15 +34,11 @@ fn a_small_gap_is_left_to_consensus_until_the_chain_stands_still() {
 fn a_large_gap_is_shared_among_peers_and_a_silent_one_is_replaced() {
     let mut sync = Sync::new(Height(0), Millis(0));
     sync.step(Millis(1), Event::Status { from: peer(1), height: Height(10) });
-    let asked = requests(&sync.step(
-        Millis(1),
-        Event::Status { from: peer(2), height: Height(500) },
-    ));
+    let asked =
+        requests(&sync.step(Millis(1), Event::Status { from: peer(2), height: Height(500) }));
     assert_eq!(asked, vec![(peer(2), 1)]);
-    let asked = requests(&sync.step(
-        Millis(2),
-        Event::Status { from: peer(3), height: Height(500) },
-    ));
+    let asked =
+        requests(&sync.step(Millis(2), Event::Status { from: peer(3), height: Height(500) }));
     assert_eq!(asked, vec![(peer(3), 33)]);
     let status = Event::Status { from: peer(4), height: Height(500) };
     assert_eq!(requests(&sync.step(Millis(3), status)), vec![(peer(4), 65)]);

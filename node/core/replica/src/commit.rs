@@ -1,0 +1,140 @@
+//! Final blocks execute in order, once all their batches are here.
+
+use crate::{CommitRecord, Effect, Halt, Now, Replica, replica::ROOTS};
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+use qbind_crypto::{Verified, block_id, tx_id};
+use qbind_dag::Submission;
+use qbind_ledger::BlockInput;
+use qbind_types::{BatchRef, BlockId, CommittedBlock, Height, Transaction, TxId, ValidatorIndex};
+
+/// Final blocks whose batches are fetched at once.
+const PREFETCH: usize = 16;
+
+impl Replica {
+    /// A client's transaction: the ledger's rules first, then the pool's.
+    pub(crate) fn submit(
+        &mut self,
+        now: Now,
+        transaction: Verified<Transaction>,
+        id: TxId,
+        out: &mut Vec<Effect>,
+    ) {
+        // Order among pending transactions is the pool's matter, so the ledger is told of no limit.
+        if let Err(rejection) = self.ledger.admit(&transaction, u64::MAX, 0) {
+            out.push(Effect::Rejected {
+                id,
+                code: rejection.code(),
+                message: alloc::format!("{rejection}"),
+                hint: rejection.hint(),
+            });
+            return;
+        }
+        let account = self.ledger.account(&transaction.sender);
+        let submission = Submission {
+            id,
+            account_nonce: account.nonce,
+            account_balance: account.balance,
+            cost: qbind_ledger::max_spend(&transaction).expect("admitted, so it can be paid"),
+            fee_per_gas: qbind_ledger::fee_priority(&transaction).max_fee_per_gas,
+            gas: qbind_ledger::gas_bound(&transaction),
+            transaction,
+            now: now.monotonic,
+        };
+        self.dag(now, qbind_dag::Event::Submit(submission), out);
+    }
+
+    /// First round of each creator that neither executed nor waiting blocks include.
+    pub(crate) fn included_at_tip(&self) -> BTreeMap<ValidatorIndex, u64> {
+        let members = self.config.set.count();
+        let mut included: BTreeMap<ValidatorIndex, u64> = (0..members)
+            .map(|i| ValidatorIndex(u16::try_from(i).expect("at most 256 validators")))
+            .map(|i| (i, self.dag.included(i)))
+            .collect();
+        for waiting in &self.queue {
+            include(&mut included, &waiting.block.batches);
+        }
+        included
+    }
+
+    /// As above, for the block `parent` on an uncommitted branch.
+    pub(crate) fn included_at(&self, parent: &BlockId) -> Option<BTreeMap<ValidatorIndex, u64>> {
+        let mut included = self.included_at_tip();
+        for block in self.consensus.branch(parent)? {
+            include(&mut included, &block.batches);
+        }
+        Some(included)
+    }
+
+    pub(crate) fn execute_ready(&mut self, now: Now, out: &mut Vec<Effect>) {
+        while let Some(next) = self.queue.front() {
+            let missing = next.block.batches.iter().any(|r| self.dag.certified(r).is_none());
+            if missing {
+                let wanted: Vec<BatchRef> = self
+                    .queue
+                    .iter()
+                    .take(PREFETCH)
+                    .flat_map(|c| c.block.batches.iter().copied())
+                    .collect();
+                let effects = self.dag.want(&wanted, now.monotonic);
+                self.route_dag(now, effects, out);
+                return;
+            }
+            let Some(next) = self.queue.pop_front() else { return };
+            self.execute(now, next, out);
+            if self.halted {
+                return;
+            }
+        }
+    }
+
+    fn execute(&mut self, now: Now, committed: CommittedBlock, out: &mut Vec<Effect>) {
+        let block = committed.block.clone();
+        let height = block.height;
+        if let Some(ours) = self.roots.get(&block.executed.height).copied()
+            && ours != block.executed.root
+        {
+            let theirs = block.executed.root;
+            self.halt(Halt::StateRoot { height: block.executed.height, ours, theirs }, out);
+            return;
+        }
+        let batches: Vec<_> = block.batches.iter().filter_map(|r| self.dag.certified(r)).collect();
+        let transactions: Vec<&Transaction> =
+            batches.iter().flat_map(|c| c.batch.transactions.iter()).collect();
+        let ids: Vec<TxId> = transactions.iter().map(|t| tx_id(self.config.network, t)).collect();
+        let Some(proposer) = self.config.proposers.get(usize::from(block.proposer.0)).copied()
+        else {
+            self.halt(Halt::Rule { height, rule: "the proposer is a validator" }, out);
+            return;
+        };
+        let input = BlockInput { height, proposer, transactions: &transactions };
+        let applied = self.ledger.apply(&input, self.config.runner.as_ref());
+        self.roots.insert(height, applied.state_root);
+        while self.roots.len() > ROOTS {
+            self.roots.pop_first();
+        }
+        self.executed_view = block.view;
+        let account_nonces = applied.changes.iter().map(|(a, c)| (*a, c.nonce)).collect();
+        out.push(Effect::Commit(Box::new(CommitRecord {
+            id: block_id(&block),
+            committed,
+            transactions: ids,
+            receipts: applied.receipts,
+            changes: applied.changes,
+            state_root: applied.state_root,
+            burned_total: self.ledger.burned(),
+            mode: applied.mode,
+        })));
+        let event =
+            qbind_dag::Event::Committed { refs: block.batches, account_nonces, now: now.monotonic };
+        self.dag(now, event, out);
+        let (last, _): (Height, _) = self.consensus.committed();
+        self.sync(now, qbind_sync::Event::Advanced { height: last, executed: height }, out);
+    }
+}
+
+fn include(included: &mut BTreeMap<ValidatorIndex, u64>, refs: &[BatchRef]) {
+    for reference in refs {
+        let next = included.entry(reference.creator).or_insert(0);
+        *next = (*next).max(reference.round.saturating_add(1));
+    }
+}

@@ -1,0 +1,279 @@
+//! What a node hears and does.
+
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use qbind_consensus::{Evidence, Message, SafetyRecord, Unsigned};
+use qbind_crypto::Verified;
+use qbind_dag::{BatchEquivocation, DagMessage, Note, Peer, PendingTransaction};
+use qbind_ledger::{Account, Mode, Receipt};
+use qbind_sync::SyncMessage;
+use qbind_types::{
+    Address, Batch, BatchCertificate, BatchRef, Block, BlockId, CommittedBlock, Height, Millis, Qc,
+    Signature, StateRoot, Transaction, TxId, View,
+};
+
+/// The two clocks of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds that only move forward; all timers use them.
+    pub monotonic: Millis,
+    /// Unix milliseconds; only block timestamps use them.
+    pub unix: Millis,
+}
+
+/// Something that happened; everything signed in it was verified.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// [`crate::Replica::deadline`] has come.
+    Tick,
+    /// For consensus.
+    Consensus(Box<qbind_consensus::Event>),
+    /// A batch from its creator.
+    Batch(Box<Verified<Batch>>),
+    /// An ack.
+    Ack(Box<Verified<qbind_types::BatchAck>>),
+    /// An availability certificate.
+    Certificate(Box<Verified<BatchCertificate>>),
+    /// Somebody asks for a batch.
+    BatchRequest {
+        /// Who.
+        from: Peer,
+        /// Which.
+        reference: BatchRef,
+    },
+    /// A batch that was asked for.
+    BatchResponse(Box<Verified<qbind_types::CertifiedBatch>>),
+    /// A client's transaction, or one a full node forwards.
+    Submit {
+        /// The transaction.
+        transaction: Box<Verified<Transaction>>,
+        /// Its id.
+        id: TxId,
+    },
+    /// For sync.
+    Sync(qbind_sync::Event),
+    /// Somebody asks for committed blocks.
+    BlocksRequest {
+        /// Who.
+        from: Peer,
+        /// First height.
+        height: Height,
+        /// At most this many.
+        limit: u64,
+    },
+    /// Somebody asks for an uncommitted block.
+    BlockRequest {
+        /// Who.
+        from: Peer,
+        /// Which.
+        id: BlockId,
+    },
+    /// Several of the above.
+    Many(Vec<Event>),
+    /// Answer to [`Effect::Sign`].
+    Signed(Box<Message>),
+    /// Answer to [`Effect::SignBatch`].
+    BatchSigned {
+        /// Which.
+        reference: BatchRef,
+        /// Over it.
+        signature: Signature,
+    },
+    /// Answer to [`Effect::SignAck`].
+    AckSigned {
+        /// Which.
+        reference: BatchRef,
+        /// Over it.
+        signature: Signature,
+    },
+}
+
+/// A message with its channel.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wire {
+    /// Small and urgent.
+    Consensus(Box<Message>),
+    /// Bulk.
+    Dag(Box<DagMessage>),
+    /// Catching up.
+    Sync(Box<SyncMessage>),
+}
+
+/// To whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Every connected node.
+    All,
+    /// One node, if connected.
+    One(Peer),
+}
+
+/// Everything a committed block changes; to be stored atomically.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CommitRecord {
+    /// The block with its proof.
+    pub committed: CommittedBlock,
+    /// Its id.
+    pub id: BlockId,
+    /// Ids of its transactions, in execution order.
+    pub transactions: Vec<TxId>,
+    /// Their outcomes, in the same order.
+    pub receipts: Vec<Receipt>,
+    /// Accounts after it.
+    pub changes: Vec<(Address, Account)>,
+    /// Root after it.
+    pub state_root: StateRoot,
+    /// Burned since genesis.
+    pub burned_total: u128,
+    /// How it ran.
+    pub mode: Mode,
+}
+
+/// Why a node must stop and not start again by itself.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    /// Two conflicting blocks are final.
+    #[error("two conflicting blocks are final: {committed} here, {other} elsewhere")]
+    Conflict {
+        /// Here.
+        committed: BlockId,
+        /// Elsewhere.
+        other: BlockId,
+    },
+    /// A quorum signed another state than this node computed.
+    #[error("height {height} executed to {ours} here, the chain says {theirs}")]
+    StateRoot {
+        /// Where.
+        height: Height,
+        /// Ours.
+        ours: StateRoot,
+        /// The chain's.
+        theirs: StateRoot,
+    },
+    /// A committed block breaks a rule no honest quorum would have signed.
+    #[error("committed block at height {height} breaks a rule: {rule}")]
+    Rule {
+        /// Where.
+        height: Height,
+        /// Which rule.
+        rule: &'static str,
+    },
+}
+
+/// What to do, in order, each finished before the next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Write and fsync.
+    PersistSafety(Box<SafetyRecord>),
+    /// Keep an uncommitted block; durable with the next fsync.
+    StoreBlock {
+        /// The block.
+        block: Box<Block>,
+        /// Its parent's certificate.
+        justify: Box<Qc>,
+    },
+    /// Sign with the consensus key; answer `Event::Signed`.
+    Sign(Box<Unsigned>),
+    /// Make an own batch durable (fsync).
+    PersistOwnBatch(Box<Batch>),
+    /// Make an ack decision durable (fsync).
+    PersistAck(BatchRef),
+    /// Keep a batch.
+    StoreBatch {
+        /// Its name.
+        reference: BatchRef,
+        /// Its content.
+        batch: Arc<Batch>,
+    },
+    /// Keep a certificate.
+    StoreCertificate(Box<BatchCertificate>),
+    /// Keep an accepted transaction.
+    StorePending(Box<PendingTransaction>),
+    /// Committed or dropped.
+    ForgetPending(Vec<TxId>),
+    /// Sign an own batch; answer `Event::BatchSigned`.
+    SignBatch(BatchRef),
+    /// Sign an ack; answer `Event::AckSigned`.
+    SignAck(BatchRef),
+    /// Send; may be lost.
+    Send {
+        /// Whom.
+        to: Target,
+        /// What.
+        message: Wire,
+    },
+    /// Read a batch with certificate from disk and send it.
+    ServeBatch {
+        /// Whom.
+        to: Peer,
+        /// Which.
+        reference: BatchRef,
+    },
+    /// Read committed blocks from disk and send them.
+    ServeBlocks {
+        /// Whom.
+        to: Peer,
+        /// First height.
+        from: Height,
+        /// At most this many.
+        limit: u64,
+    },
+    /// Store atomically what a block changed.
+    Commit(Box<CommitRecord>),
+    /// A client's transaction is accepted: it is durable and will be committed.
+    Accepted(TxId),
+    /// A client's transaction is refused.
+    Rejected {
+        /// Which.
+        id: TxId,
+        /// Stable code, `E_…`.
+        code: &'static str,
+        /// Why, for people.
+        message: String,
+        /// What to try.
+        hint: String,
+    },
+    /// A validator signed two consensus messages that exclude each other.
+    Equivocation(Box<Evidence>),
+    /// A creator signed two batches for one round.
+    BatchEquivocation(Box<BatchEquivocation>),
+    /// Stop.
+    Halt(Halt),
+    /// A view started.
+    Entered {
+        /// The view.
+        view: View,
+        /// Whether the one before was given up.
+        by_timeout: bool,
+    },
+    /// A QC is known.
+    Certified {
+        /// Its view.
+        view: View,
+    },
+    /// This node gave a view up.
+    GaveUp {
+        /// The view.
+        view: View,
+    },
+    /// A proposal's references were checked.
+    Coupling(CouplingResult),
+    /// Something to count.
+    Note(Note),
+}
+
+/// Outcomes of the coupling check, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CouplingResult {
+    /// All held and certified.
+    Ok,
+    /// The mode asks for nothing.
+    NotRequired,
+    /// Content or certificates are missing for now.
+    Missing,
+    /// The list is wrong.
+    Mismatch,
+    /// The executed state is not ours.
+    WrongState,
+    /// Too much gas.
+    OverGas,
+}
