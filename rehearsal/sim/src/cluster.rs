@@ -1,0 +1,535 @@
+//! The loop: the next event in virtual time, to its node, and what it sends onto the links.
+
+use crate::{
+    config::{Action, Canary, SimConfig},
+    disk::Disk,
+    load::{self, Planned},
+    network::Network as Links,
+    oracle::Oracle,
+    outcome::Outcome,
+    world::{NodeWorld, Observed},
+};
+use qbind_consensus::Timing;
+use qbind_crypto::{SecretKey, Verifier, address_of, sha3_256};
+use qbind_dag::{DagConfig, Peer};
+use qbind_ledger::{Account, FeeSplit, Params, SerialRunner};
+use qbind_replica::{
+    Channel, CouplingResult, Event, Now, Replica, ReplicaConfig, Target, Wire, World, open, perform,
+};
+use qbind_types::{
+    Address, BlockId, Epoch, Millis, Network, TxId, ValidatorIndex, ValidatorInfo, ValidatorSet,
+    VotingPower,
+};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    rc::Rc,
+    sync::Arc,
+};
+
+const NETWORK: Network = Network::Testnet;
+const GENESIS: BlockId = BlockId([0x47; 32]);
+/// Unix time at the start, in milliseconds; any would do.
+const EPOCH_UNIX_MS: u64 = 1_767_225_600_000;
+const SAMPLE_US: u64 = 100_000;
+
+enum Due {
+    Deliver { to: usize, event: Rc<Event> },
+    Wake { node: usize },
+    Submit(usize),
+    Fault(usize),
+    Calm,
+    Sample,
+}
+
+struct SimNode {
+    index: ValidatorIndex,
+    replica: Option<Replica>,
+    disk: Disk,
+    wake: u64,
+    views: u64,
+    is_honest: bool,
+}
+
+/// A cluster in virtual time.
+pub struct Simulation {
+    config: SimConfig,
+    rng: ChaCha8Rng,
+    set: Arc<ValidatorSet>,
+    verifier: Verifier,
+    keys: Vec<SecretKey>,
+    nodes: Vec<SimNode>,
+    links: Links,
+    due: BinaryHeap<Reverse<(u64, u64)>>,
+    slots: BTreeMap<u64, Due>,
+    next_slot: u64,
+    now_us: u64,
+    planned: Vec<Planned>,
+    genesis_accounts: BTreeMap<Address, Account>,
+    proposers: Vec<Address>,
+    oracle: Oracle,
+    trace: [u8; 32],
+    crashed_leader: Vec<usize>,
+    submitted_at: BTreeMap<TxId, (u64, usize)>,
+    proposed_at: BTreeMap<BlockId, u64>,
+    latencies: Vec<u64>,
+    block_latencies: Vec<u64>,
+    outcome: Outcome,
+    calm_at: Option<u64>,
+}
+
+impl Simulation {
+    /// A cluster at time zero.
+    ///
+    /// # Panics
+    /// Our fault: fewer than four validators, or a region without links.
+    pub fn new(config: SimConfig) -> Self {
+        let n = config.validators.len();
+        assert!(n >= 4, "a cluster has at least four validators");
+        let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
+        let keys: Vec<SecretKey> = (0..n)
+            .map(|i| SecretKey::from_seed(&sha3_256(&[b"simulated validator", &[i as u8]])))
+            .collect();
+        let members = keys.iter().zip(0u64..).map(|(k, id)| ValidatorInfo {
+            id,
+            public_key: k.public_key(),
+            power: VotingPower(100),
+        });
+        let set = Arc::new(
+            ValidatorSet::new(Epoch(0), members.collect()).expect("distinct keys and stakes"),
+        );
+        let duration_us = config.duration_ms * 1_000;
+        let load = load::plan(NETWORK, &config.load, n, duration_us, &mut rng);
+        let proposers = keys.iter().map(|k| address_of(&k.public_key())).collect();
+        let twins = match config.canary {
+            Some(Canary::Twins(k)) => k,
+            _ => 0,
+        };
+        let mut regions = config.validators.clone();
+        regions.extend_from_within(..twins);
+        let mut this = Self {
+            links: Links::new(config.links.clone(), regions),
+            verifier: Verifier::new(NETWORK, set.clone()),
+            rng,
+            set,
+            keys,
+            nodes: Vec::new(),
+            due: BinaryHeap::new(),
+            slots: BTreeMap::new(),
+            next_slot: 0,
+            now_us: 0,
+            planned: load.planned,
+            genesis_accounts: load.accounts,
+            proposers,
+            oracle: Oracle::default(),
+            trace: [0; 32],
+            crashed_leader: Vec::new(),
+            submitted_at: BTreeMap::new(),
+            proposed_at: BTreeMap::new(),
+            latencies: Vec::new(),
+            block_latencies: Vec::new(),
+            outcome: empty_outcome(),
+            calm_at: None,
+            config,
+        };
+        this.build(n, twins);
+        this
+    }
+
+    fn build(&mut self, n: usize, twins: usize) {
+        let amnesia = self.config.canary == Some(Canary::Amnesia);
+        for physical in 0..n + twins {
+            let index = if physical < n { physical } else { physical - n };
+            self.nodes.push(SimNode {
+                index: ValidatorIndex(u16::try_from(index).expect("few validators")),
+                replica: None,
+                disk: Disk::new(self.genesis_accounts.clone(), amnesia),
+                wake: u64::MAX,
+                views: 0,
+                is_honest: index >= twins,
+            });
+        }
+        if twins > 0 {
+            let honest: Vec<usize> = (twins..n).collect();
+            let (left, right) = honest.split_at(honest.len().div_ceil(2));
+            let left = left.iter().copied().chain(0..twins).collect();
+            let right = right.iter().copied().chain(n..n + twins).collect();
+            self.links.cut_between(&[left, right]);
+        }
+        for i in 0..self.planned.len() {
+            self.at(self.planned[i].at_us, Due::Submit(i));
+        }
+        for i in 0..self.config.faults.len() {
+            self.at(self.config.faults[i].at_ms * 1_000, Due::Fault(i));
+        }
+        self.at(self.config.duration_ms * 1_000, Due::Calm);
+        self.at(SAMPLE_US, Due::Sample);
+        for node in 0..self.nodes.len() {
+            self.start(node);
+        }
+    }
+
+    /// Runs to the end and says what happened.
+    pub fn run(mut self) -> Outcome {
+        let end = (self.config.duration_ms + self.config.cooldown_ms) * 1_000;
+        while let Some(Reverse((at, slot))) = self.due.pop() {
+            if at > end {
+                break;
+            }
+            self.now_us = at;
+            if let Some(due) = self.slots.remove(&slot) {
+                self.handle(due);
+            }
+        }
+        self.finish()
+    }
+
+    fn at(&mut self, at_us: u64, due: Due) {
+        let slot = self.next_slot;
+        self.next_slot += 1;
+        self.slots.insert(slot, due);
+        self.due.push(Reverse((at_us, slot)));
+    }
+
+    fn handle(&mut self, due: Due) {
+        match due {
+            Due::Deliver { to, event } => self.feed(to, (*event).clone()),
+            Due::Wake { node } => {
+                if self.nodes[node].wake <= self.now_us {
+                    self.nodes[node].wake = u64::MAX;
+                    self.feed(node, Event::Tick);
+                }
+            }
+            Due::Submit(i) => self.submit(i),
+            Due::Fault(i) => {
+                self.outcome.faults_injected += 1;
+                self.fault(self.config.faults[i].action.clone());
+            }
+            Due::Calm => self.calm(),
+            Due::Sample => {
+                let heights = self.running_heights();
+                let spread = heights.iter().max().copied().unwrap_or(0)
+                    - heights.iter().min().copied().unwrap_or(0);
+                self.outcome.max_height_divergence = self.outcome.max_height_divergence.max(spread);
+                self.at(self.now_us + SAMPLE_US, Due::Sample);
+            }
+        }
+    }
+
+    fn running_heights(&self) -> Vec<u64> {
+        self.nodes.iter().filter_map(|n| n.replica.as_ref()).map(|r| r.gauges().height.0).collect()
+    }
+
+    fn now(&self) -> Now {
+        let monotonic = Millis(self.now_us / 1_000);
+        Now { monotonic, unix: Millis(EPOCH_UNIX_MS + monotonic.0) }
+    }
+
+    fn params(&self, node: usize) -> Params {
+        let mut params = Params { stage_b: self.config.stage_b, ..Params::mainnet() };
+        if self.config.canary == Some(Canary::WrongState(node)) {
+            params.fee_split = FeeSplit::BURN;
+        }
+        params
+    }
+
+    fn start(&mut self, node: usize) {
+        let me = self.nodes[node].index;
+        let params = self.params(node);
+        let restored = self.nodes[node].disk.restored(GENESIS, &params);
+        let mut dag = DagConfig::new(NETWORK, Some(me));
+        dag.batch_max_gas = params.block_gas_limit;
+        dag.mempool.transaction_gas = params.block_gas_limit;
+        let config = ReplicaConfig {
+            network: NETWORK,
+            set: self.set.clone(),
+            me: Some(me),
+            timing: Timing { base: Millis(self.config.view_timeout_ms), ..Timing::default() },
+            coupling: self.config.coupling,
+            empty_block_interval: Millis(self.config.empty_block_interval_ms),
+            dag,
+            proposers: self.proposers.clone(),
+            runner: Box::new(SerialRunner),
+        };
+        let now = self.now();
+        let (mut replica, effects) = Replica::new(config, restored, now);
+        self.drive(node, |world| {
+            for effect in effects {
+                let Ok(answer) = world.carry_out(effect);
+                if let Some(event) = answer {
+                    let Ok(()) = perform(&mut replica, now, event, world);
+                }
+            }
+            Some(replica)
+        });
+    }
+
+    fn feed(&mut self, node: usize, event: Event) {
+        let Some(mut replica) = self.nodes[node].replica.take() else { return };
+        let now = self.now();
+        self.drive(node, |world| {
+            let Ok(()) = perform(&mut replica, now, event, world);
+            Some(replica)
+        });
+    }
+
+    /// Lets a node act, then puts what it sent onto the links.
+    fn drive(&mut self, node: usize, act: impl FnOnce(&mut NodeWorld<'_>) -> Option<Replica>) {
+        let sim_node = &mut self.nodes[node];
+        let mut world = NodeWorld {
+            node,
+            network: NETWORK,
+            index: sim_node.index,
+            key: &self.keys[usize::from(sim_node.index.0)],
+            disk: &mut sim_node.disk,
+            canary: self.config.canary,
+            outbox: Vec::new(),
+            observed: Vec::new(),
+        };
+        let replica = act(&mut world);
+        let (outbox, observed) = (world.outbox, world.observed);
+        self.nodes[node].replica = replica;
+        for observed in observed {
+            self.observe(node, observed);
+        }
+        for (target, wire) in outbox {
+            self.transmit(node, target, &wire);
+        }
+        self.schedule_wake(node);
+    }
+
+    fn schedule_wake(&mut self, node: usize) {
+        let Some(replica) = &self.nodes[node].replica else { return };
+        let at = (replica.deadline().0 * 1_000).max(self.now_us + 1_000);
+        if at < self.nodes[node].wake {
+            self.nodes[node].wake = at;
+            self.at(at, Due::Wake { node });
+        }
+    }
+
+    fn transmit(&mut self, from: usize, target: Target, wire: &Wire) {
+        let (channel, bytes) = match wire {
+            Wire::Consensus(m) => (Channel::Consensus, qbind_types::encode(&**m)),
+            Wire::Dag(m) => (Channel::Dag, m.encode()),
+            Wire::Sync(m) => (Channel::Sync, qbind_types::encode(&**m)),
+        };
+        let peer = Peer::Validator(self.nodes[from].index);
+        // Opening depends on the bytes alone, so it is done once for all who receive them.
+        let Ok(event) = open(channel, peer, &bytes, &self.verifier) else { return };
+        let event = Rc::new(event);
+        for to in 0..self.nodes.len() {
+            let addressed = match target {
+                Target::All => true,
+                Target::One(Peer::Validator(index)) => self.nodes[to].index == index,
+                Target::One(Peer::Node(_)) => false,
+            };
+            if to == from || !addressed {
+                continue;
+            }
+            if let Some(delay) = self.links.send(from, to, wire, &mut self.rng) {
+                self.at(self.now_us + delay, Due::Deliver { to, event: event.clone() });
+            }
+        }
+    }
+
+    fn submit(&mut self, i: usize) {
+        let planned = self.planned[i].clone();
+        let Ok(transaction) = self.verifier.verify_transaction(planned.transaction) else { return };
+        self.outcome.submitted += 1;
+        // A client whose node is down goes to the next one.
+        let n = self.keys.len();
+        let up = (0..n).map(|k| (planned.node + k) % n).find(|k| self.nodes[*k].replica.is_some());
+        if let Some(node) = up {
+            self.submitted_at.insert(planned.id, (self.now_us, node));
+            let transaction = Box::new(transaction);
+            self.feed(node, Event::Submit { transaction, id: planned.id });
+        }
+    }
+
+    fn crash(&mut self, node: usize) {
+        if self.nodes[node].replica.take().is_some() {
+            self.nodes[node].disk.crash();
+            self.nodes[node].wake = u64::MAX;
+        }
+    }
+
+    fn restart(&mut self, node: usize) {
+        if self.nodes[node].replica.is_none() {
+            self.start(node);
+        }
+    }
+
+    fn fault(&mut self, action: Action) {
+        self.record(b"fault", format!("{action:?}").as_bytes());
+        match action {
+            Action::Crash(node) => self.crash(node),
+            Action::Restart(node) => self.restart(node),
+            Action::CrashLeader => {
+                let view = self
+                    .nodes
+                    .iter()
+                    .filter_map(|n| n.replica.as_ref())
+                    .map(|r| r.gauges().view)
+                    .max()
+                    .unwrap_or_default();
+                let leader = usize::from(self.set.leader(view).0);
+                self.crashed_leader.push(leader);
+                self.crash(leader);
+            }
+            Action::RestartCrashed => {
+                for node in std::mem::take(&mut self.crashed_leader) {
+                    self.restart(node);
+                }
+            }
+            Action::Partition(groups) => self.links.cut_between(&groups),
+            Action::CutOneWay(from, to) => self.links.cut_one_way(from, to),
+            Action::Heal => self.links.heal(),
+            Action::Drop(kind, bps) => self.links.drop_share(kind, bps),
+            Action::StopDrop => self.links.stop_drops(),
+        }
+    }
+
+    fn calm(&mut self) {
+        let has_twins = matches!(self.config.canary, Some(Canary::Twins(_)));
+        if !has_twins {
+            self.links.heal();
+        }
+        self.links.stop_drops();
+        for node in 0..self.nodes.len() {
+            self.restart(node);
+        }
+        self.outcome.height_at_calm = self.oracle.highest();
+        self.calm_at = Some(self.now_us);
+    }
+
+    fn observe(&mut self, node: usize, observed: Observed) {
+        let is_honest = self.nodes[node].is_honest;
+        match observed {
+            Observed::Committed(record) => {
+                self.record(&(node as u64).to_le_bytes(), &record.id.0);
+                if is_honest {
+                    let before = self.oracle.highest();
+                    self.oracle.committed(node, &record, &self.nodes[node].disk, &self.verifier);
+                    self.note_recovery(before);
+                }
+                for id in &record.transactions {
+                    if let Some((at, _)) =
+                        self.submitted_at.get(id).filter(|(_, n)| *n == node).copied()
+                    {
+                        self.submitted_at.remove(id);
+                        self.latencies.push(self.now_us - at);
+                    }
+                }
+                if record.committed.block.proposer == self.nodes[node].index
+                    && let Some(at) = self.proposed_at.remove(&record.id)
+                {
+                    self.block_latencies.push(self.now_us - at);
+                }
+            }
+            Observed::Accepted => self.outcome.accepted += 1,
+            Observed::Rejected(id) => {
+                self.submitted_at.remove(&id);
+            }
+            Observed::Halted(why) => {
+                self.outcome.halts.push(format!("node {node}: {why}"));
+                self.crash(node);
+            }
+            Observed::Equivocation => self.outcome.equivocations += 1,
+            Observed::Coupling(result) => {
+                let name = match result {
+                    CouplingResult::Ok => "ok",
+                    CouplingResult::NotRequired => "not_required",
+                    CouplingResult::Missing => "missing",
+                    CouplingResult::Mismatch => "mismatch",
+                    CouplingResult::WrongState => "wrong_state",
+                    CouplingResult::OverGas => "over_gas",
+                };
+                *self.outcome.coupling.entry(name.to_owned()).or_insert(0) += 1;
+            }
+            Observed::Entered { view, by_timeout } => {
+                self.record(b"view", &view.0.to_le_bytes());
+                self.nodes[node].views += u64::from(by_timeout);
+            }
+            Observed::Proposed { id } => {
+                self.proposed_at.insert(id, self.now_us);
+            }
+        }
+    }
+
+    fn note_recovery(&mut self, before: u64) {
+        if let Some(calm) = self.calm_at
+            && self.outcome.recovery_ms.is_none()
+            && self.oracle.highest() > before
+            && self.oracle.highest() > self.outcome.height_at_calm
+        {
+            self.outcome.recovery_ms = Some((self.now_us - calm) / 1_000);
+        }
+    }
+
+    fn record(&mut self, kind: &[u8], what: &[u8]) {
+        self.trace = sha3_256(&[&self.trace, &self.now_us.to_le_bytes(), kind, what]);
+    }
+
+    fn finish(mut self) -> Outcome {
+        let heights = self.running_heights();
+        let highest = heights.iter().max().copied().unwrap_or(0);
+        let (once, more) = self.oracle.effects();
+        let genesis: u128 = self.genesis_accounts.values().map(|a| a.balance).sum();
+        let is_conserved = |r: &Replica| r.ledger().supply() + r.ledger().burned() == genesis;
+        let counts = self.links.counts;
+        let mut outcome = self.outcome;
+        outcome.supply_conserved =
+            self.nodes.iter().filter_map(|n| n.replica.as_ref()).all(is_conserved);
+        outcome.final_height_divergence = highest - heights.iter().min().copied().unwrap_or(0);
+        outcome.heights = heights;
+        outcome.divergences = self.oracle.divergences;
+        outcome.block_mismatches = self.oracle.mismatches;
+        outcome.state_divergences = self.oracle.states;
+        outcome.view_changes = self.nodes.iter().map(|n| n.views).max().unwrap_or(0);
+        (outcome.committed_once, outcome.double_spends) = (once, more);
+        outcome.latency_us = [50, 90, 99].map(|p| percentile(&mut self.latencies, p));
+        outcome.block_latency_us = percentile(&mut self.block_latencies, 50);
+        outcome.messages = [counts.delivered, counts.lost, counts.cut, counts.dropped];
+        outcome.mean_delay_us = counts.delay_us.checked_div(counts.delivered).unwrap_or(0);
+        let hex: String = self.trace.iter().map(|b| format!("{b:02x}")).collect();
+        outcome.trace = hex;
+        outcome
+    }
+}
+
+/// Nearest rank; zero of nothing.
+fn percentile(values: &mut [u64], p: usize) -> u64 {
+    values.sort_unstable();
+    let rank = (values.len() * p).div_ceil(100).max(1);
+    values.get(rank - 1).copied().unwrap_or(0)
+}
+
+fn empty_outcome() -> Outcome {
+    Outcome {
+        divergences: Vec::new(),
+        block_mismatches: Vec::new(),
+        state_divergences: Vec::new(),
+        halts: Vec::new(),
+        equivocations: 0,
+        heights: Vec::new(),
+        height_at_calm: 0,
+        recovery_ms: None,
+        max_height_divergence: 0,
+        final_height_divergence: 0,
+        view_changes: 0,
+        submitted: 0,
+        accepted: 0,
+        committed_once: 0,
+        double_spends: 0,
+        latency_us: [0; 3],
+        block_latency_us: 0,
+        coupling: BTreeMap::new(),
+        messages: [0; 4],
+        mean_delay_us: 0,
+        faults_injected: 0,
+        supply_conserved: false,
+        trace: String::new(),
+    }
+}

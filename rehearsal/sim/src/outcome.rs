@@ -1,0 +1,66 @@
+//! What a run showed.
+
+use std::collections::BTreeMap;
+
+/// Facts of one run; verdicts are made of them elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Heights at which two nodes committed different blocks, with both ids.
+    pub divergences: Vec<String>,
+    /// Committed blocks of which some reference was not certified, or its content another.
+    pub block_mismatches: Vec<String>,
+    /// Heights at which two nodes computed different state roots.
+    pub state_divergences: Vec<String>,
+    /// Nodes that stopped because the chain contradicted itself or their state.
+    pub halts: Vec<String>,
+    /// Two statements of one validator that exclude each other.
+    pub equivocations: u64,
+    /// Executed height of each node at the end.
+    pub heights: Vec<u64>,
+    /// Highest height when the last fault ended.
+    pub height_at_calm: u64,
+    /// Milliseconds from the end of the last fault to the next new commit; `None` if none came.
+    pub recovery_ms: Option<u64>,
+    /// Largest difference between executed heights of running nodes, sampled every 100 ms.
+    pub max_height_divergence: u64,
+    /// The same at the end.
+    pub final_height_divergence: u64,
+    /// Views that were given up by certificate, on the node that saw most.
+    pub view_changes: u64,
+    /// Transfers handed in, accepted, committed exactly once, committed more than once.
+    pub submitted: u64,
+    /// Told "accepted".
+    pub accepted: u64,
+    /// Found exactly once in the committed chain with effect.
+    pub committed_once: u64,
+    /// Found with effect more than once.
+    pub double_spends: u64,
+    /// Submit to execution on the receiving node, microseconds: p50, p90, p99.
+    pub latency_us: [u64; 3],
+    /// Proposal to commit on the proposing node, microseconds: p50.
+    pub block_latency_us: u64,
+    /// Proposals a validator refused or had to wait for, by reason.
+    pub coupling: BTreeMap<String, u64>,
+    /// Messages delivered, lost on links, cut, dropped on purpose.
+    pub messages: [u64; 4],
+    /// Mean delay of delivered messages in microseconds.
+    pub mean_delay_us: u64,
+    /// Faults that happened.
+    pub faults_injected: u64,
+    /// Total supply is what it was, less what was burned.
+    pub supply_conserved: bool,
+    /// SHA3-256 of everything that happened, in order.
+    pub trace: String,
+}
+
+impl Outcome {
+    /// No conflicting commits, no mismatch, no state divergence, no double spend, nobody halted.
+    pub fn is_safe(&self) -> bool {
+        self.divergences.is_empty()
+            && self.block_mismatches.is_empty()
+            && self.state_divergences.is_empty()
+            && self.halts.is_empty()
+            && self.double_spends == 0
+            && self.supply_conserved
+    }
+}
