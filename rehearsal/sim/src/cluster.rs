@@ -24,7 +24,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
     rc::Rc,
     sync::Arc,
 };
@@ -34,11 +34,13 @@ const GENESIS: BlockId = BlockId([0x47; 32]);
 /// Unix time at the start, in milliseconds; any would do.
 const EPOCH_UNIX_MS: u64 = 1_767_225_600_000;
 const SAMPLE_US: u64 = 100_000;
+/// A client that sees no effect of its transfer hands it in again, to the next node.
+const RESUBMIT_US: u64 = 2_000_000;
 
 enum Due {
     Deliver { to: usize, event: Rc<Event> },
     Wake { node: usize },
-    Submit(usize),
+    Submit { transfer: usize, attempt: usize },
     Fault(usize),
     Calm,
     Sample,
@@ -72,6 +74,8 @@ pub struct Simulation {
     oracle: Oracle,
     trace: [u8; 32],
     crashed_leader: Vec<usize>,
+    submitted: BTreeSet<TxId>,
+    accepted: BTreeSet<TxId>,
     submitted_at: BTreeMap<TxId, (u64, usize)>,
     proposed_at: BTreeMap<BlockId, u64>,
     latencies: Vec<u64>,
@@ -126,6 +130,8 @@ impl Simulation {
             oracle: Oracle::default(),
             trace: [0; 32],
             crashed_leader: Vec::new(),
+            submitted: BTreeSet::new(),
+            accepted: BTreeSet::new(),
             submitted_at: BTreeMap::new(),
             proposed_at: BTreeMap::new(),
             latencies: Vec::new(),
@@ -159,7 +165,7 @@ impl Simulation {
             self.links.cut_between(&[left, right]);
         }
         for i in 0..self.planned.len() {
-            self.at(self.planned[i].at_us, Due::Submit(i));
+            self.at(self.planned[i].at_us, Due::Submit { transfer: i, attempt: 0 });
         }
         for i in 0..self.config.faults.len() {
             self.at(self.config.faults[i].at_ms * 1_000, Due::Fault(i));
@@ -202,7 +208,7 @@ impl Simulation {
                     self.feed(node, Event::Tick);
                 }
             }
-            Due::Submit(i) => self.submit(i),
+            Due::Submit { transfer, attempt } => self.submit(transfer, attempt),
             Due::Fault(i) => {
                 self.outcome.faults_injected += 1;
                 self.fault(self.config.faults[i].action.clone());
@@ -334,15 +340,21 @@ impl Simulation {
         }
     }
 
-    fn submit(&mut self, i: usize) {
+    fn submit(&mut self, i: usize, attempt: usize) {
         let planned = self.planned[i].clone();
+        if self.oracle.has_effect(&planned.id) {
+            return;
+        }
         let Ok(transaction) = self.verifier.verify_transaction(planned.transaction) else { return };
-        self.outcome.submitted += 1;
+        let again = Due::Submit { transfer: i, attempt: attempt + 1 };
+        self.at(self.now_us + RESUBMIT_US, again);
         // A client whose node is down goes to the next one.
         let n = self.keys.len();
-        let up = (0..n).map(|k| (planned.node + k) % n).find(|k| self.nodes[*k].replica.is_some());
+        let first = planned.node + attempt;
+        let up = (0..n).map(|k| (first + k) % n).find(|k| self.nodes[*k].replica.is_some());
         if let Some(node) = up {
-            self.submitted_at.insert(planned.id, (self.now_us, node));
+            self.submitted.insert(planned.id);
+            self.submitted_at.entry(planned.id).or_insert((self.now_us, node));
             let transaction = Box::new(transaction);
             self.feed(node, Event::Submit { transaction, id: planned.id });
         }
@@ -428,9 +440,8 @@ impl Simulation {
                     self.block_latencies.push(self.now_us - at);
                 }
             }
-            Observed::Accepted => self.outcome.accepted += 1,
-            Observed::Rejected(id) => {
-                self.submitted_at.remove(&id);
+            Observed::Accepted(id) => {
+                self.accepted.insert(id);
             }
             Observed::Halted(why) => {
                 self.outcome.halts.push(format!("node {node}: {why}"));
@@ -480,6 +491,8 @@ impl Simulation {
         let is_conserved = |r: &Replica| r.ledger().supply() + r.ledger().burned() == genesis;
         let counts = self.links.counts;
         let mut outcome = self.outcome;
+        outcome.submitted = self.submitted.len() as u64;
+        outcome.accepted = self.accepted.len() as u64;
         outcome.supply_conserved =
             self.nodes.iter().filter_map(|n| n.replica.as_ref()).all(is_conserved);
         outcome.final_height_divergence = highest - heights.iter().min().copied().unwrap_or(0);

@@ -63,6 +63,10 @@ impl Oracle {
         }
     }
 
+    pub(crate) fn has_effect(&self, id: &TxId) -> bool {
+        self.effects.contains_key(id)
+    }
+
     pub(crate) fn highest(&self) -> u64 {
         self.blocks.keys().next_back().map_or(0, |h| h.0)
     }

@@ -12,8 +12,7 @@ use qbind_types::{BatchId, Network, TxId, ValidatorIndex, View};
 #[derive(Debug)]
 pub(crate) enum Observed {
     Committed(Box<CommitRecord>),
-    Accepted,
-    Rejected(TxId),
+    Accepted(TxId),
     Halted(Halt),
     Equivocation,
     Coupling(CouplingResult),
@@ -107,8 +106,7 @@ impl World for NodeWorld<'_> {
                 self.disk.commit((*record).clone());
                 self.observed.push(Observed::Committed(record));
             }
-            Effect::Accepted(_) => self.observed.push(Observed::Accepted),
-            Effect::Rejected { id, .. } => self.observed.push(Observed::Rejected(id)),
+            Effect::Accepted(id) => self.observed.push(Observed::Accepted(id)),
             Effect::Equivocation(_) | Effect::BatchEquivocation(_) => {
                 self.observed.push(Observed::Equivocation);
             }
@@ -117,7 +115,10 @@ impl World for NodeWorld<'_> {
                 self.observed.push(Observed::Entered { view, by_timeout });
             }
             Effect::Coupling(result) => self.observed.push(Observed::Coupling(result)),
-            Effect::Certified { .. } | Effect::GaveUp { .. } | Effect::Note(_) => {}
+            Effect::Rejected { .. }
+            | Effect::Certified { .. }
+            | Effect::GaveUp { .. }
+            | Effect::Note(_) => {}
         }
         Ok(None)
     }

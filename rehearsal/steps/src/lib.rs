@@ -2,7 +2,11 @@
 
 pub mod replay;
 mod result;
+mod simulated;
 pub mod t185;
+pub mod t221;
+pub mod t222;
 pub mod t223;
+pub mod t238;
 
 pub use result::{Check, STEP_SCHEMA, Scenario, StepResult, Verdict};

@@ -219,7 +219,8 @@ pub enum Effect {
     },
     /// Store atomically what a block changed.
     Commit(Box<CommitRecord>),
-    /// A client's transaction is accepted: it is durable and will be committed.
+    /// A client's transaction is accepted: it outlives this process. Losing power may still take it
+    /// before its batch is certified, so clients hand in again what they do not see committed.
     Accepted(TxId),
     /// A client's transaction is refused.
     Rejected {

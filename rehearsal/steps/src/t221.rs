@@ -1,0 +1,184 @@
+//! Covers: T221. Votes depend on certified batches: modes, missing and forged references, I1 to I5.
+
+use crate::{Check, Scenario, StepResult, simulated};
+use qbind_crypto::{Reject, SecretKey, Verifier, preimage};
+use qbind_dag::CouplingMode;
+use qbind_sim::{Action, Canary, LoadSpec, MessageKind, Outcome, SimConfig, Simulation, Timed};
+use qbind_types::{
+    BatchCertificate, BatchId, BatchRef, Epoch, Network, ValidatorIndex, ValidatorInfo,
+    ValidatorSet, VotingPower,
+};
+use std::{sync::Arc, time::Instant};
+
+/// Runs all modes against certified, missing and forged references.
+pub fn run(seed: u64, quick: bool) -> StepResult {
+    let started = Instant::now();
+    let repeats = if quick { 1 } else { 10 };
+    let mut scenarios = vec![certificates_cannot_be_forged()];
+    for seed in seed..seed + repeats {
+        for (mode, name, load) in [
+            (CouplingMode::Warn, "warn", LoadSpec { senders: 4, transfers: 40, amount: 100 }),
+            (CouplingMode::Enforce, "enforce", LoadSpec { senders: 2, transfers: 10, amount: 100 }),
+            (CouplingMode::Off, "off", LoadSpec { senders: 3, transfers: 24, amount: 100 }),
+        ] {
+            scenarios.push(certified(mode, name, load, seed));
+        }
+        scenarios.push(missing_under_enforce(seed));
+        scenarios.push(missing_under_warn(seed));
+        scenarios.push(forged_under_enforce(seed, Canary::ForgedBatch(1), "forged"));
+        scenarios.push(forged_under_enforce(seed, Canary::MismatchedBatch(1), "mismatched"));
+        scenarios.push(forged_under_warn(seed));
+        scenarios.push(safety_is_untouched(seed));
+    }
+    let quick = if quick { " --quick" } else { "" };
+    let replay = format!("qbindctl steps run T221 --seed {seed}{quick}");
+    let mut result = StepResult::new("T221", "DAG-consensus coupling", seed, scenarios, replay);
+    result.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    result
+}
+
+fn base(seed: u64) -> SimConfig {
+    simulated::cluster(seed, vec![0; 4], simulated::data_centre(), 5_000)
+}
+
+fn count(outcome: &Outcome, result: &str) -> u64 {
+    outcome.coupling.get(result).copied().unwrap_or(0)
+}
+
+fn above_zero(name: &str, got: u64) -> Check {
+    Check::that(name, "> 0", got, got > 0)
+}
+
+fn violations(outcome: &Outcome) -> u64 {
+    ["mismatch", "wrong_state", "over_gas"].iter().map(|r| count(outcome, r)).sum()
+}
+
+fn with_coupling(scenario: Scenario, outcome: &Outcome) -> Scenario {
+    outcome.coupling.iter().fold(scenario, |s, (k, v)| s.fact(format!("coupling_{k}"), *v))
+}
+
+/// I1, I4: with certified references every mode commits everything, and only certified content.
+fn certified(mode: CouplingMode, name: &str, load: LoadSpec, seed: u64) -> Scenario {
+    let outcome = Simulation::new(SimConfig { coupling: mode, load, ..base(seed) }).run();
+    let mut checks = simulated::safety(&outcome);
+    checks.extend(simulated::liveness(&outcome, 2_000));
+    checks.push(Check::equal("coupling_violations", 0, violations(&outcome)));
+    let (checked, result) = match mode {
+        CouplingMode::Off => (count(&outcome, "not_required"), "validation_not_required"),
+        CouplingMode::Warn | CouplingMode::Enforce => (count(&outcome, "ok"), "validation_ok"),
+    };
+    checks.push(above_zero(result, checked));
+    let name = format!("i1_i4_{name}_commits_certified_batches_seed{seed}");
+    with_coupling(simulated::scenario(&name, checks, &outcome), &outcome)
+}
+
+fn lost_certificates() -> Vec<Timed> {
+    vec![
+        Timed { at_ms: 500, action: Action::Drop(MessageKind::DagCert, 7_000) },
+        Timed { at_ms: 3_500, action: Action::StopDrop },
+    ]
+}
+
+/// I3: what is not here is not voted for, until it was fetched.
+fn missing_under_enforce(seed: u64) -> Scenario {
+    let outcome = Simulation::new(SimConfig { faults: lost_certificates(), ..base(seed) }).run();
+    let mut checks = simulated::safety(&outcome);
+    checks.extend(simulated::liveness(&outcome, 4_000));
+    checks.push(above_zero("certificates_dropped", outcome.messages[3]));
+    checks.push(Check::equal("votes_for_missing_batches", 0, count(&outcome, "missing")));
+    let name = format!("i3_enforce_waits_for_missing_certificates_seed{seed}");
+    with_coupling(simulated::scenario(&name, checks, &outcome), &outcome)
+}
+
+/// Warn counts the same situation and votes.
+fn missing_under_warn(seed: u64) -> Scenario {
+    let config =
+        SimConfig { faults: lost_certificates(), coupling: CouplingMode::Warn, ..base(seed) };
+    let outcome = Simulation::new(config).run();
+    let mut checks = simulated::safety(&outcome);
+    checks.extend(simulated::liveness(&outcome, 4_000));
+    checks.push(above_zero("votes_for_missing_batches", count(&outcome, "missing")));
+    let name = format!("i3_warn_counts_missing_certificates_seed{seed}");
+    with_coupling(simulated::scenario(&name, checks, &outcome), &outcome)
+}
+
+/// I1, I3: a leader's forged reference costs it its view and nothing else.
+fn forged_under_enforce(seed: u64, canary: Canary, kind: &str) -> Scenario {
+    let outcome = Simulation::new(SimConfig { canary: Some(canary), ..base(seed) }).run();
+    let mut checks = simulated::safety(&outcome);
+    checks.push(above_zero("views_lost_by_the_liar", outcome.view_changes));
+    let least = outcome.heights.iter().min().copied().unwrap_or(0);
+    checks.push(Check::that("height", "> 5", least, least > 5));
+    let name = format!("i1_i3_enforce_refuses_{kind}_references_seed{seed}");
+    with_coupling(simulated::scenario(&name, checks, &outcome), &outcome)
+}
+
+/// Negative control: without Enforce the same lie is certified, which is why MainNet enforces. The
+/// harness must see it: it counts the vote, and execution stops at content nobody has.
+fn forged_under_warn(seed: u64) -> Scenario {
+    let config = SimConfig {
+        canary: Some(Canary::ForgedBatch(1)),
+        coupling: CouplingMode::Warn,
+        ..base(seed)
+    };
+    let outcome = Simulation::new(config).run();
+    let live = simulated::liveness(&outcome, 4_000).iter().all(|c| c.ok);
+    let checks = vec![
+        above_zero("votes_for_missing_batches", count(&outcome, "missing")),
+        Check::equal("chain_goes_on", false, live),
+    ];
+    let name = format!("canary_warn_lets_a_forged_reference_through_seed{seed}");
+    with_coupling(simulated::scenario(&name, checks, &outcome), &outcome)
+}
+
+/// I5: coupling only adds conditions to votes; a double voter within the bound stays harmless.
+fn safety_is_untouched(seed: u64) -> Scenario {
+    let outcome = Simulation::new(SimConfig { canary: Some(Canary::Twins(1)), ..base(seed) }).run();
+    let checks = simulated::safety(&outcome)
+        .into_iter()
+        .filter(|c| ["commit_divergence", "block_mismatch"].contains(&&*c.name))
+        .collect();
+    let name = format!("i5_one_double_voter_of_four_is_harmless_seed{seed}");
+    with_coupling(simulated::scenario(&name, checks, &outcome), &outcome)
+}
+
+/// I2: a certificate is a quorum of distinct members over exactly one batch of this network.
+fn certificates_cannot_be_forged() -> Scenario {
+    let keys: Vec<SecretKey> = (1..=4).map(|i| SecretKey::from_seed(&[i; 32])).collect();
+    let members = keys.iter().zip(1u64..).map(|(k, id)| ValidatorInfo {
+        id,
+        public_key: k.public_key(),
+        power: VotingPower(1),
+    });
+    let set = ValidatorSet::new(Epoch(0), members.collect()).expect("distinct keys");
+    let verifier = Verifier::new(Network::Mainnet, Arc::new(set));
+    let batch = BatchRef { creator: ValidatorIndex(0), round: 0, id: BatchId([1; 32]) };
+    let other = BatchRef { id: BatchId([2; 32]), ..batch };
+    let ack = |network, over: &BatchRef, signer: u16, key: u16| {
+        let index = ValidatorIndex(signer);
+        (index, keys[usize::from(key)].sign(&preimage::ack(network, over, index)))
+    };
+    let main = Network::Mainnet;
+    let verdict = |acks| match verifier.verify_batch_certificate(BatchCertificate { batch, acks }) {
+        Ok(_) => "accepted".to_owned(),
+        Err(Reject::BadSignature { .. }) => "bad signature".to_owned(),
+        Err(reject) => reject.to_string(),
+    };
+    let quorum = |network, over| (0..3).map(|i| ack(network, over, i, i)).collect::<Vec<_>>();
+    let mut repeated = quorum(main, &batch);
+    repeated[2] = repeated[1].clone();
+    let mut stranger = quorum(main, &batch);
+    stranger[2] = ack(main, &batch, 7, 2);
+    let mut borrowed = quorum(main, &batch);
+    borrowed[2] = ack(main, &batch, 2, 1);
+    let checks = vec![
+        Check::equal("quorum", "accepted", verdict(quorum(main, &batch))),
+        Check::equal("two_of_four", "below quorum", verdict(quorum(main, &batch)[..2].to_vec())),
+        Check::equal("one_twice", "signers not strictly ascending", verdict(repeated)),
+        Check::equal("stranger", "unknown validator 7", verdict(stranger)),
+        Check::equal("another_batch", "bad signature", verdict(quorum(main, &other))),
+        Check::equal("another_key", "bad signature", verdict(borrowed)),
+        Check::equal("another_network", "bad signature", verdict(quorum(Network::Testnet, &batch))),
+    ];
+    Scenario::new("i2_certificates_cannot_be_forged", checks)
+}
