@@ -166,6 +166,7 @@ fn a_fault_in_the_file_is_named_with_its_line_and_key() {
         ("delay_us: 34840", "delay_us: -1", "net.yaml"),
         ("10.11.0.0/16", "10.11.0.1/16", "bits are set beyond the length"),
         ("10.11.0.0/16", "10.11.0.0/33", "above 32"),
+        ("10.12.0.0/16", "10.11.0.0/16", "asn[1].prefix: 10.11.0.0/16 appears twice"),
         ("asn: 64512", "asn: 0", "asn[0].asn: is 0"),
         ("name: standard-tri-region", "name: \"\"", "is not a name"),
         (

@@ -125,8 +125,14 @@ impl Topology {
                 within(line, &key("stake"), stake, 1, u64::from(u32::MAX))?;
             }
         }
+        let mut prefixes = BTreeSet::new();
         for (i, entry) in self.asn.iter().enumerate() {
-            within(line(&lines.asn, i), &format!("asn[{i}].asn"), entry.asn, 1, u32::MAX - 1)?;
+            let line = line(&lines.asn, i);
+            within(line, &format!("asn[{i}].asn"), entry.asn, 1, u32::MAX - 1)?;
+            if !prefixes.insert(entry.prefix) {
+                let id = entry.prefix.to_string();
+                return Err((line, Fault::Duplicate { key: format!("asn[{i}].prefix"), id }));
+            }
         }
         for (at, placement) in placements.iter().enumerate() {
             let Some(other) = placements[..at].iter().find(|p| p.address == placement.address)
