@@ -7,6 +7,7 @@ pub mod t185;
 pub mod t221;
 pub mod t222;
 pub mod t223;
+pub mod t236;
 pub mod t238;
 
 pub use result::{Check, STEP_SCHEMA, Scenario, StepResult, Verdict};

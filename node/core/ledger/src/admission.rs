@@ -118,12 +118,14 @@ pub(crate) fn admit(
     if tx.nonce < account.nonce || tx.nonce > next || tx.nonce == u64::MAX {
         return Err(Rejection::Nonce { got: tx.nonce, committed: account.nonce, next });
     }
-    if params.execution == crate::Execution::Transfers {
-        let needed = gas::max_spend(tx).unwrap_or(u128::MAX).saturating_add(pending_spend);
-        // A spend that saturates can be paid by nobody, not even by the holder of everything.
-        if needed > account.balance || needed == u128::MAX {
-            return Err(Rejection::Balance { balance: account.balance, needed });
-        }
+    let needed = gas::max_spend(tx).unwrap_or(u128::MAX).saturating_add(pending_spend);
+    // A spend that saturates can be paid by nobody, not even by the holder of everything.
+    let is_covered = match params.execution {
+        crate::Execution::Transfers => needed <= account.balance && needed < u128::MAX,
+        crate::Execution::NonceOnly => gas::max_spend(tx).is_some(),
+    };
+    if !is_covered {
+        return Err(Rejection::Balance { balance: account.balance, needed });
     }
     Ok(())
 }

@@ -56,6 +56,10 @@ fn gas_decides_on_payload_versions() {
     check(Params::testnet_alpha(), &v0(1, 0, 2, 10), (0, 0), "ok");
     check(Params::testnet_alpha(), &v1(1, 0, 2, 10, 1), (0, 0), "E_PAYLOAD");
     check(Params::devnet(), &v0(9, 0, 2, 10), (0, 0), "ok");
+    // Nothing moves, but what is admitted can always be summed up.
+    let odd_mix = Params { gas_enabled: true, ..Params::devnet() };
+    check(odd_mix.clone(), &v1(9, 0, 2, 10, 1), (0, 0), "ok");
+    check(odd_mix, &v1(9, 0, 2, 10, u128::MAX), (0, 0), "E_BALANCE");
     let mut odd = v0(1, 0, 2, 10);
     odd.payload.push(0);
     check(Params::mainnet(), &odd, (0, 0), "E_PAYLOAD");
