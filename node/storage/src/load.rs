@@ -1,0 +1,150 @@
+//! What a node starts from.
+
+use crate::{Store, StoreError, schema};
+use borsh::BorshDeserialize;
+use qbind_consensus::SafetyRecord;
+use qbind_dag::PendingTransaction;
+use qbind_ledger::Account;
+use qbind_types::{
+    Address, Batch, BatchCertificate, BatchRef, Block, CommittedBlock, Height, StateRoot,
+    ValidatorIndex, decode,
+};
+use rocksdb::{Direction, IteratorMode};
+use std::collections::BTreeMap;
+
+/// Heights whose state roots are loaded.
+const ROOTS: u64 = 4_096;
+/// Rounds of a creator before the first not included one that are loaded, to be served.
+const ROUNDS_BEFORE: u64 = 4;
+
+/// Everything the core needs to go on.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The safety record, if this validator ever signed.
+    pub safety: Option<SafetyRecord>,
+    /// The last committed block.
+    pub committed: Option<CommittedBlock>,
+    /// Uncommitted blocks.
+    pub pending_blocks: Vec<Block>,
+    /// All accounts; empty before the first commit.
+    pub accounts: Vec<(Address, Account)>,
+    /// Burned since genesis.
+    pub burned: u128,
+    /// State roots of the last heights.
+    pub roots: Vec<(Height, StateRoot)>,
+    /// First round of each creator that no committed block includes.
+    pub included: BTreeMap<ValidatorIndex, u64>,
+    /// The last own batch.
+    pub own_batch: Option<Batch>,
+    /// Batches of open rounds.
+    pub batches: Vec<Batch>,
+    /// Certificates of open rounds.
+    pub certificates: Vec<BatchCertificate>,
+    /// Acks of open rounds.
+    pub acks: Vec<BatchRef>,
+    /// Accepted transactions.
+    pub mempool: Vec<PendingTransaction>,
+}
+
+impl Store {
+    /// Reads what a node starts from.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn load(&self) -> Result<Loaded, StoreError> {
+        let height: Option<Height> = self.get(schema::META, schema::KEY_HEIGHT, "height")?;
+        let mut loaded = Loaded {
+            safety: self.get(schema::META, schema::KEY_SAFETY, "safety record")?,
+            own_batch: self.get(schema::META, schema::KEY_OWN, "own batch")?,
+            burned: self.get(schema::META, schema::KEY_BURNED, "burned sum")?.unwrap_or(0),
+            included: self.included()?,
+            pending_blocks: self.all(schema::PENDING_BLOCKS, "pending block")?,
+            mempool: self.all(schema::MEMPOOL, "pending transaction")?,
+            ..Loaded::default()
+        };
+        if let Some(height) = height {
+            loaded.committed = self.committed(height)?;
+            for h in height.0.saturating_sub(ROOTS)..=height.0 {
+                loaded
+                    .roots
+                    .extend(self.commit_index(Height(h))?.map(|i| (i.height, i.state_root)));
+            }
+            self.load_accounts(&mut loaded)?;
+        }
+        self.load_rounds(&mut loaded)?;
+        Ok(loaded)
+    }
+
+    fn load_accounts(&self, loaded: &mut Loaded) -> Result<(), StoreError> {
+        self.each(schema::ACCOUNTS, &[], |key, value| {
+            let damaged = StoreError::Damaged { what: "account" };
+            let Ok(address) = <[u8; 32]>::try_from(key) else { return Err(damaged) };
+            let (nonce, balance) = decode(value).map_err(|_| damaged)?;
+            loaded.accounts.push((Address(address), Account { nonce, balance }));
+            Ok(true)
+        })
+    }
+
+    /// Batches, certificates and acks from a little before each creator's open round on.
+    fn load_rounds(&self, loaded: &mut Loaded) -> Result<(), StoreError> {
+        for creator in (0..256).map(ValidatorIndex) {
+            let open = loaded.included.get(&creator).copied().unwrap_or(0);
+            let round = open.saturating_sub(ROUNDS_BEFORE);
+            let start = BatchRef { creator, round, id: qbind_types::BatchId::default() };
+            let key = schema::round_key(&start);
+            loaded.batches.extend(self.of_creator::<Batch>(schema::BATCHES, &key, "batch")?);
+            let what = "certificate";
+            loaded.certificates.extend(self.of_creator(schema::CERTIFICATES, &key, what)?);
+            loaded.acks.extend(self.of_creator::<BatchRef>(schema::ACKS, &key, "ack")?);
+        }
+        Ok(())
+    }
+
+    fn of_creator<T: BorshDeserialize>(
+        &self,
+        family: &str,
+        start: &[u8],
+        what: &'static str,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut found = Vec::new();
+        self.each(family, start, |key, value| {
+            if key.get(..2) != start.get(..2) {
+                return Ok(false);
+            }
+            found.push(decode(value).map_err(|_| StoreError::Damaged { what })?);
+            Ok(true)
+        })?;
+        Ok(found)
+    }
+
+    fn all<T: BorshDeserialize>(
+        &self,
+        family: &str,
+        what: &'static str,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut found = Vec::new();
+        self.each(family, &[], |_, value| {
+            found.push(decode(value).map_err(|_| StoreError::Damaged { what })?);
+            Ok(true)
+        })?;
+        Ok(found)
+    }
+
+    /// Visits keys from `start` on until `visit` says `false`.
+    fn each(
+        &self,
+        family: &str,
+        start: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mode = IteratorMode::From(start, Direction::Forward);
+        for item in self.db.iterator_cf(self.family(family), mode) {
+            let (key, value) =
+                item.map_err(|source| StoreError::Io { what: "scan the database", source })?;
+            if !visit(&key, &value)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

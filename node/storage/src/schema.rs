@@ -1,0 +1,95 @@
+//! Column families, keys, and the small values that only the store defines.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use qbind_types::{BatchRef, BlockId, Height, Millis, StateRoot, TxId, View};
+
+pub(crate) const SCHEMA: u32 = 1;
+
+pub(crate) const META: &str = "meta";
+pub(crate) const COMMITTED: &str = "committed";
+pub(crate) const INDEX: &str = "commit_index";
+pub(crate) const TRANSACTIONS: &str = "transactions";
+pub(crate) const ACCOUNTS: &str = "accounts";
+pub(crate) const BATCHES: &str = "batches";
+pub(crate) const BATCH_IDS: &str = "batch_ids";
+pub(crate) const CERTIFICATES: &str = "certificates";
+pub(crate) const ACKS: &str = "acks";
+pub(crate) const PENDING_BLOCKS: &str = "pending_blocks";
+pub(crate) const MEMPOOL: &str = "mempool";
+
+pub(crate) const FAMILIES: [&str; 11] = [
+    META,
+    COMMITTED,
+    INDEX,
+    TRANSACTIONS,
+    ACCOUNTS,
+    BATCHES,
+    BATCH_IDS,
+    CERTIFICATES,
+    ACKS,
+    PENDING_BLOCKS,
+    MEMPOOL,
+];
+
+pub(crate) const KEY_SCHEMA: &[u8] = b"schema_version";
+pub(crate) const KEY_GENESIS: &[u8] = b"genesis_hash";
+pub(crate) const KEY_SAFETY: &[u8] = b"safety_record";
+pub(crate) const KEY_OWN: &[u8] = b"own_batch";
+pub(crate) const KEY_HEIGHT: &[u8] = b"committed_height";
+pub(crate) const KEY_BURNED: &[u8] = b"burned";
+pub(crate) const KEY_INCLUDED: &[u8] = b"included_rounds";
+
+/// Height, big-endian.
+pub(crate) fn height_key(height: Height) -> [u8; 8] {
+    height.0.to_be_bytes()
+}
+
+/// Creator, round, id: iteration gives a creator's rounds in order.
+pub(crate) fn batch_key(r: &BatchRef) -> [u8; 42] {
+    let mut key = [0; 42];
+    key[..10].copy_from_slice(&round_key(r));
+    key[10..].copy_from_slice(&r.id.0);
+    key
+}
+
+/// Creator and round.
+pub(crate) fn round_key(r: &BatchRef) -> [u8; 10] {
+    let mut key = [0; 10];
+    key[..2].copy_from_slice(&r.creator.0.to_be_bytes());
+    key[2..].copy_from_slice(&r.round.to_be_bytes());
+    key
+}
+
+/// View and id: pending blocks in view order.
+pub(crate) fn pending_key(view: View, id: &BlockId) -> [u8; 40] {
+    let mut key = [0; 40];
+    key[..8].copy_from_slice(&view.0.to_be_bytes());
+    key[8..].copy_from_slice(&id.0);
+    key
+}
+
+/// What the commit feed says of a height.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct CommitIndex {
+    /// The height.
+    pub height: Height,
+    /// The block's view.
+    pub view: View,
+    /// The block.
+    pub id: BlockId,
+    /// Root after it.
+    pub state_root: StateRoot,
+    /// This node's clock when it executed the block.
+    pub committed_unix_ms: Millis,
+    /// Its transactions in order, each with whether it had the effect asked for.
+    pub transactions: Vec<(TxId, bool)>,
+}
+
+/// Where a transaction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct TransactionIndex {
+    /// In the block of this height.
+    pub height: Height,
+    /// Whether it had the effect asked for.
+    pub success: bool,
+}

@@ -1,0 +1,315 @@
+//! Reading and writing.
+
+use crate::{
+    CommitIndex, StoreError, TransactionIndex,
+    schema::{self, FAMILIES, SCHEMA},
+};
+use borsh::{BorshDeserialize, BorshSerialize};
+use qbind_consensus::SafetyRecord;
+use qbind_dag::PendingTransaction;
+use qbind_ledger::Status;
+use qbind_replica::CommitRecord;
+use qbind_types::{
+    Batch, BatchCertificate, BatchId, BatchRef, Block, CertifiedBatch, CommittedBlock, GenesisHash,
+    Height, Millis, TxId, ValidatorIndex, decode, encode,
+};
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Options, WriteBatch, WriteOptions};
+use std::{collections::BTreeMap, path::Path};
+
+/// One node's database.
+pub struct Store {
+    pub(crate) db: DB,
+}
+
+impl Store {
+    /// Opens the database in `dir`, creating it for this genesis if there is none.
+    ///
+    /// # Errors
+    /// The operator's fault (another chain, a newer schema, another process) or the disk's.
+    pub fn open(dir: &Path, genesis: GenesisHash) -> Result<Self, StoreError> {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+        options.set_max_open_files(512);
+        options.set_keep_log_file_num(4);
+        options.set_max_total_wal_size(128 << 20);
+        let families = FAMILIES.map(|name| {
+            let mut options = Options::default();
+            options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+            ColumnFamilyDescriptor::new(name, options)
+        });
+        let db = DB::open_cf_descriptors(&options, dir, families)
+            .map_err(|source| StoreError::Open { path: dir.to_owned(), source })?;
+        let store = Self { db };
+        store.check_identity(genesis)?;
+        Ok(store)
+    }
+
+    fn check_identity(&self, genesis: GenesisHash) -> Result<(), StoreError> {
+        match self.get::<u32>(schema::META, schema::KEY_SCHEMA, "schema version")? {
+            None => {
+                let mut batch = WriteBatch::default();
+                batch.put_cf(self.family(schema::META), schema::KEY_SCHEMA, encode(&SCHEMA));
+                batch.put_cf(self.family(schema::META), schema::KEY_GENESIS, encode(&genesis));
+                self.write_synced(batch, "initialise the database")
+            }
+            Some(found) if found > SCHEMA => Err(StoreError::Schema { found, known: SCHEMA }),
+            Some(_) => {
+                let found: GenesisHash = self
+                    .get(schema::META, schema::KEY_GENESIS, "genesis hash")?
+                    .ok_or(StoreError::Damaged { what: "genesis hash" })?;
+                if found == genesis {
+                    return Ok(());
+                }
+                let (found, expected) = (found.to_string(), genesis.to_string());
+                Err(StoreError::Genesis { found, expected })
+            }
+        }
+    }
+
+    pub(crate) fn family(&self, name: &str) -> &ColumnFamily {
+        self.db.cf_handle(name).expect("opened with every family")
+    }
+
+    pub(crate) fn get<T: BorshDeserialize>(
+        &self,
+        family: &str,
+        key: &[u8],
+        what: &'static str,
+    ) -> Result<Option<T>, StoreError> {
+        let bytes = self
+            .db
+            .get_pinned_cf(self.family(family), key)
+            .map_err(|source| StoreError::Io { what: "read the database", source })?;
+        let value = bytes.map(|b| decode(&b)).transpose();
+        value.map_err(|_| StoreError::Damaged { what })
+    }
+
+    fn put(
+        &self,
+        family: &str,
+        key: &[u8],
+        value: &impl BorshSerialize,
+        what: &'static str,
+    ) -> Result<(), StoreError> {
+        self.db
+            .put_cf(self.family(family), key, encode(value))
+            .map_err(|source| StoreError::Io { what, source })
+    }
+
+    fn put_synced(
+        &self,
+        family: &str,
+        key: &[u8],
+        value: &impl BorshSerialize,
+        what: &'static str,
+    ) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(family), key, encode(value));
+        self.write_synced(batch, what)
+    }
+
+    fn write_synced(&self, batch: WriteBatch, what: &'static str) -> Result<(), StoreError> {
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        self.db.write_opt(batch, &options).map_err(|source| StoreError::Io { what, source })
+    }
+
+    /// Writes the safety record and fsyncs, with everything written before.
+    ///
+    /// # Errors
+    /// The disk's fault; nothing may be signed.
+    pub fn persist_safety(&self, record: &SafetyRecord) -> Result<(), StoreError> {
+        self.put_synced(schema::META, schema::KEY_SAFETY, record, "persist the safety record")
+    }
+
+    /// Writes the own batch of a round and fsyncs.
+    ///
+    /// # Errors
+    /// The disk's fault; it must not be signed.
+    pub fn persist_own_batch(&self, batch: &Batch) -> Result<(), StoreError> {
+        self.put_synced(schema::META, schema::KEY_OWN, batch, "persist the own batch")
+    }
+
+    /// Writes which batch of a round is acked and fsyncs.
+    ///
+    /// # Errors
+    /// The disk's fault; the ack must not be signed.
+    pub fn persist_ack(&self, reference: &BatchRef) -> Result<(), StoreError> {
+        let key = schema::round_key(reference);
+        self.put_synced(schema::ACKS, &key, reference, "persist an ack")
+    }
+
+    /// Keeps an uncommitted block.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn store_block(&self, id: &qbind_types::BlockId, block: &Block) -> Result<(), StoreError> {
+        let key = schema::pending_key(block.view, id);
+        self.put(schema::PENDING_BLOCKS, &key, block, "store a block")
+    }
+
+    /// Keeps a batch.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn store_batch(&self, reference: &BatchRef, batch: &Batch) -> Result<(), StoreError> {
+        self.put(schema::BATCHES, &schema::batch_key(reference), batch, "store a batch")?;
+        self.put(schema::BATCH_IDS, &reference.id.0, reference, "store a batch")
+    }
+
+    /// Keeps a certificate.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn store_certificate(&self, certificate: &BatchCertificate) -> Result<(), StoreError> {
+        let key = schema::batch_key(&certificate.batch);
+        self.put(schema::CERTIFICATES, &key, certificate, "store a certificate")
+    }
+
+    /// Keeps an accepted transaction: it survives the end of the process, not of the machine.
+    ///
+    /// # Errors
+    /// The disk's fault; the client must not be told "accepted".
+    pub fn store_pending(&self, pending: &PendingTransaction) -> Result<(), StoreError> {
+        self.put(schema::MEMPOOL, &pending.id.0, pending, "store a transaction")
+    }
+
+    /// Drops transactions that are committed or given up.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn forget_pending(&self, ids: &[TxId]) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        for id in ids {
+            batch.delete_cf(self.family(schema::MEMPOOL), id.0);
+        }
+        self.db
+            .write(batch)
+            .map_err(|source| StoreError::Io { what: "forget transactions", source })
+    }
+
+    /// Writes a committed block and all it changes, atomically.
+    ///
+    /// # Errors
+    /// The disk's fault; the node must stop.
+    pub fn commit(&self, record: &CommitRecord, now_unix: Millis) -> Result<(), StoreError> {
+        let block = &record.committed.block;
+        let key = schema::height_key(block.height);
+        let mut included = self.included()?;
+        for r in &block.batches {
+            included.insert(r.creator, r.round.saturating_add(1));
+        }
+        let transactions: Vec<(TxId, bool)> = record
+            .transactions
+            .iter()
+            .zip(&record.receipts)
+            .map(|(id, receipt)| (*id, receipt.is_success()))
+            .collect();
+        let mut batch = WriteBatch::default();
+        for (id, receipt) in record.transactions.iter().zip(&record.receipts) {
+            // A transaction without effect here may have had its effect in an earlier block.
+            if !matches!(receipt.status, Status::Skipped(_)) {
+                let index =
+                    TransactionIndex { height: block.height, success: receipt.is_success() };
+                batch.put_cf(self.family(schema::TRANSACTIONS), id.0, encode(&index));
+            }
+        }
+        for (address, account) in &record.changes {
+            let value = (account.nonce, account.balance);
+            batch.put_cf(self.family(schema::ACCOUNTS), address.0, encode(&value));
+        }
+        let index = CommitIndex {
+            height: block.height,
+            view: block.view,
+            id: record.id,
+            state_root: record.state_root,
+            committed_unix_ms: now_unix,
+            transactions,
+        };
+        batch.put_cf(self.family(schema::COMMITTED), key, encode(&record.committed));
+        batch.put_cf(self.family(schema::INDEX), key, encode(&index));
+        let meta = self.family(schema::META);
+        batch.put_cf(meta, schema::KEY_HEIGHT, encode(&block.height));
+        batch.put_cf(meta, schema::KEY_BURNED, encode(&record.burned_total));
+        batch.put_cf(meta, schema::KEY_INCLUDED, encode(&included));
+        // Blocks of views up to this one can no longer be committed, or are.
+        let end = schema::pending_key(block.view.next(), &qbind_types::BlockId::default());
+        batch.delete_range_cf(self.family(schema::PENDING_BLOCKS), &[0; 40][..], &end[..]);
+        self.db.write(batch).map_err(|source| StoreError::Io { what: "commit a block", source })
+    }
+
+    pub(crate) fn included(&self) -> Result<BTreeMap<ValidatorIndex, u64>, StoreError> {
+        let what = "included rounds";
+        Ok(self.get(schema::META, schema::KEY_INCLUDED, what)?.unwrap_or_default())
+    }
+
+    /// A batch with its certificate, if both are here.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn certified_batch(
+        &self,
+        reference: &BatchRef,
+    ) -> Result<Option<CertifiedBatch>, StoreError> {
+        let key = schema::batch_key(reference);
+        let batch = self.get(schema::BATCHES, &key, "batch")?;
+        let certificate = self.get(schema::CERTIFICATES, &key, "certificate")?;
+        Ok(batch.zip(certificate).map(|(batch, certificate)| CertifiedBatch { batch, certificate }))
+    }
+
+    /// As above, found by id alone.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn certified_batch_by_id(
+        &self,
+        id: &BatchId,
+    ) -> Result<Option<CertifiedBatch>, StoreError> {
+        match self.get::<BatchRef>(schema::BATCH_IDS, &id.0, "batch id")? {
+            Some(reference) => self.certified_batch(&reference),
+            None => Ok(None),
+        }
+    }
+
+    /// The committed block of a height.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn committed(&self, height: Height) -> Result<Option<CommittedBlock>, StoreError> {
+        self.get(schema::COMMITTED, &schema::height_key(height), "committed block")
+    }
+
+    /// What the commit feed says of a height.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn commit_index(&self, height: Height) -> Result<Option<CommitIndex>, StoreError> {
+        self.get(schema::INDEX, &schema::height_key(height), "commit index")
+    }
+
+    /// Where a transaction ended.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn transaction(&self, id: &TxId) -> Result<Option<TransactionIndex>, StoreError> {
+        self.get(schema::TRANSACTIONS, &id.0, "transaction index")
+    }
+
+    /// Bytes of the database's files.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn size_bytes(&self) -> Result<u64, StoreError> {
+        let mut total = 0;
+        for name in FAMILIES {
+            for property in ["rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"] {
+                let value = self.db.property_int_value_cf(self.family(name), property);
+                let what = "read the database's size";
+                total += value.map_err(|source| StoreError::Io { what, source })?.unwrap_or(0);
+            }
+        }
+        Ok(total)
+    }
+}
