@@ -9,7 +9,7 @@ use crate::{
     config::{backed_off, bounds},
     mempool::{BatchLimits, PendingTransaction},
 };
-use alloc::{collections::BTreeMap, vec, vec::Vec};
+use alloc::{collections::BTreeMap, vec::Vec};
 use qbind_types::{
     Batch, BatchCertificate, BatchRef, Millis, SIGNATURE_BYTES, Signature, ValidatorIndex, limits,
 };
@@ -254,7 +254,7 @@ impl Dag {
             let at = home.wrapping_add(u64::from(self.pool.attempts(&id)));
             let at = at % (self.set.count() as u64);
             let at = u16::try_from(at).expect("a set has at most 256 members");
-            groups.entry(at).or_insert_with(|| vec![]).push(transaction);
+            groups.entry(at).or_default().push(transaction);
         }
         for (validator, transactions) in groups {
             let to = Peer::Validator(ValidatorIndex(validator));

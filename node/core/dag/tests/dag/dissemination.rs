@@ -1,0 +1,241 @@
+//! Honest nodes: what is accepted is committed, once, whatever the network does.
+
+use crate::{
+    cluster::{Cluster, Random},
+    keys::Account,
+};
+use qbind_dag::Note;
+use qbind_types::{TxId, ValidatorIndex};
+use std::collections::BTreeSet;
+
+fn accepted(cluster: &Cluster) -> BTreeSet<TxId> {
+    cluster.nodes.iter().flat_map(|n| n.accepted.iter().copied()).collect()
+}
+
+fn committed(cluster: &Cluster) -> BTreeSet<TxId> {
+    cluster.committed.keys().copied().collect()
+}
+
+/// Proposes in turn until everything accepted is committed.
+fn drain(cluster: &mut Cluster, validators: usize) {
+    for turn in 0..400 {
+        cluster.run(250);
+        cluster.propose(turn % validators);
+        if committed(cluster) == accepted(cluster) {
+            return;
+        }
+    }
+    panic!("{} of {} committed", cluster.committed.len(), accepted(cluster).len());
+}
+
+#[test]
+fn a_batch_is_certified_by_a_quorum_and_held_by_everybody() {
+    let mut cluster = Cluster::new(&[1, 1, 1, 1], 1, 1);
+    let account = Account::new(1);
+    for nonce in 0..5 {
+        cluster.submit(2, &account, nonce, 10);
+    }
+    cluster.run(49);
+    assert_eq!(cluster.dag(2).sizes().own_backlog, 0, "the interval is not over");
+    cluster.run(400);
+    for node in 0..5 {
+        let refs = cluster.dag(node).candidates(&cluster.included(), 8, u64::MAX, &|_| 1);
+        assert_eq!(refs.len(), 1);
+        assert_eq!((refs[0].creator, refs[0].round), (ValidatorIndex(2), 0));
+        assert_eq!(cluster.dag(node).batch(&refs[0].id).expect("held").transactions.len(), 5);
+    }
+    assert!(cluster.propose(0));
+    assert_eq!(cluster.committed.len(), 5);
+    assert!(cluster.dag(2).mempool().is_empty());
+    assert!(cluster.nodes[2].disk.pending.is_empty());
+    cluster.check_invariants();
+}
+
+#[test]
+fn a_full_batch_leaves_at_once_and_the_next_only_after_its_certificate() {
+    let mut cluster = Cluster::new(&[1, 1, 1, 1], 0, 1);
+    let account = Account::new(1);
+    for nonce in 0..45 {
+        cluster.submit(0, &account, nonce, 10);
+    }
+    let now = cluster.now;
+    assert_eq!(cluster.dag(0).sizes().own_backlog, 1, "the first twenty");
+    assert_eq!(cluster.now, now);
+    cluster.crash(2);
+    cluster.crash(3);
+    cluster.run(5_000);
+    assert_eq!(cluster.dag(0).sizes().own_backlog, 1, "two of four are no quorum");
+    cluster.restart(2);
+    cluster.run(10_000);
+    assert_eq!(cluster.dag(0).sizes().own_backlog, 3);
+    let refs = cluster.dag(1).candidates(&cluster.included(), 8, u64::MAX, &|_| 1);
+    let sizes: Vec<usize> = refs
+        .iter()
+        .map(|r| cluster.dag(1).batch(&r.id).expect("held").transactions.len())
+        .collect();
+    assert_eq!(sizes, [20, 20, 5]);
+    cluster.check_invariants();
+}
+
+#[test]
+fn a_quorum_is_of_stake() {
+    // 10 of 13 is a quorum (9 needed): validator 0 alone; three others together are none.
+    let mut cluster = Cluster::new(&[10, 1, 1, 1], 0, 1);
+    cluster.crash(0);
+    let account = Account::new(1);
+    cluster.submit(1, &account, 0, 10);
+    cluster.run(10_000);
+    assert!(cluster.dag(2).candidates(&cluster.included(), 8, u64::MAX, &|_| 1).is_empty());
+    cluster.restart(0);
+    cluster.run(10_000);
+    assert_eq!(cluster.dag(2).candidates(&cluster.included(), 8, u64::MAX, &|_| 1).len(), 1);
+}
+
+#[test]
+fn nothing_accepted_is_lost_under_loss_and_reordering() {
+    for seed in 0..6 {
+        let mut cluster = Cluster::new(&[1, 1, 1, 1], 1, seed);
+        cluster.loss = 20;
+        cluster.most_delay = 400;
+        let mut random = Random::new(seed);
+        let accounts: Vec<Account> = (0..4).map(Account::new).collect();
+        // One sender's transactions go to different nodes, some to two, in no order.
+        for nonce in [1, 0, 2, 4, 3, 5] {
+            for account in &accounts {
+                cluster.submit(random.below(5) as usize, account, nonce, 10);
+                if random.below(4) == 0 {
+                    cluster.submit(random.below(5) as usize, account, nonce, 10);
+                }
+            }
+            cluster.run(random.below(300));
+            cluster.propose(random.below(4) as usize);
+        }
+        drain(&mut cluster, 4);
+        assert_eq!(cluster.committed.len(), 24, "seed {seed}");
+        cluster.check_invariants();
+    }
+}
+
+#[test]
+fn nothing_accepted_is_lost_when_validators_crash_at_any_moment() {
+    for seed in 0..6 {
+        let mut cluster = Cluster::new(&[1, 1, 1, 1], 0, seed);
+        cluster.loss = 5;
+        cluster.most_delay = 150;
+        let mut random = Random::new(seed ^ 0xC0FFEE);
+        let account = Account::new(1);
+        for nonce in 0..30 {
+            let at = random.below(4) as usize;
+            if cluster.nodes[at].dag.is_some() {
+                cluster.submit(at, &account, nonce, 10);
+            } else {
+                cluster.submit((at + 1) % 4, &account, nonce, 10);
+            }
+            if let Some(down) = (0..4).find(|at| cluster.nodes[*at].dag.is_none()) {
+                if random.below(3) == 0 {
+                    cluster.restart(down);
+                }
+            } else if random.below(3) == 0 {
+                cluster.crash(random.below(4) as usize);
+            }
+            cluster.run(random.below(200));
+            cluster.propose(random.below(4) as usize);
+        }
+        if let Some(down) = (0..4).find(|at| cluster.nodes[*at].dag.is_none()) {
+            cluster.restart(down);
+        }
+        drain(&mut cluster, 4);
+        assert_eq!(cluster.committed.len(), 30, "seed {seed}");
+        cluster.check_invariants();
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let run = || {
+        let mut cluster = Cluster::new(&[1, 1, 1, 1], 0, 7);
+        cluster.loss = 20;
+        let account = Account::new(1);
+        for nonce in 0..10 {
+            cluster.submit(nonce as usize % 4, &account, nonce, 10);
+        }
+        drain(&mut cluster, 4);
+        (cluster.blocks, cluster.now)
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn a_restart_sends_the_same_own_batch_again() {
+    let mut cluster = Cluster::new(&[1, 1, 1, 1], 0, 3);
+    let account = Account::new(1);
+    cluster.submit(0, &account, 0, 10);
+    cluster.loss = 100;
+    cluster.run(100);
+    assert_eq!(cluster.dag(0).sizes().own_backlog, 1);
+    cluster.crash(0);
+    cluster.restart(0);
+    // More work came meanwhile, which must not get into that round.
+    cluster.submit(0, &account, 1, 10);
+    cluster.run(1_000);
+    cluster.loss = 0;
+    cluster.run(5_000);
+    cluster.propose(1);
+    cluster.run(1_000);
+    cluster.propose(1);
+    assert_eq!(cluster.committed.len(), 2);
+    cluster.check_invariants();
+    assert_eq!(cluster.signed_batches.len(), 2);
+}
+
+#[test]
+fn a_full_node_holds_fetches_and_forwards_but_never_acks() {
+    let mut cluster = Cluster::new(&[1, 1, 1, 1], 2, 3);
+    let account = Account::new(1);
+    for nonce in 0..3 {
+        cluster.submit(4, &account, nonce, 10);
+    }
+    drain(&mut cluster, 4);
+    assert!(cluster.nodes[4].disk.pending.is_empty());
+    assert!(cluster.dag(4).mempool().is_empty());
+    assert_eq!(cluster.nodes[5].disk.batches.len(), cluster.blocks.iter().flatten().count());
+    assert!(cluster.signed_acks.keys().all(|(validator, ..)| *validator < 4));
+}
+
+#[test]
+fn a_node_that_was_down_fetches_what_was_committed_meanwhile_even_from_disks() {
+    let mut cluster = Cluster::new(&[1, 1, 1, 1], 0, 3);
+    let account = Account::new(1);
+    cluster.crash(3);
+    for nonce in 0..15 {
+        cluster.submit(0, &account, nonce, 10);
+        cluster.run(500);
+        assert!(cluster.propose(0));
+    }
+    assert_eq!(cluster.blocks.len(), 15);
+    cluster.restart(3);
+    for _ in 0..40 {
+        cluster.run(500);
+        cluster.propose(1);
+    }
+    assert_eq!(cluster.dag(3).included(ValidatorIndex(0)), 15);
+    assert_eq!(cluster.nodes[3].disk.batches.len(), 15);
+    assert!(cluster.nodes[3].notes.contains(&Note::Fetched));
+}
+
+#[test]
+fn two_nodes_with_the_same_nonce_commit_it_once_and_forget_the_other() {
+    let mut cluster = Cluster::new(&[1, 1, 1, 1], 0, 3);
+    let account = Account::new(1);
+    cluster.submit(0, &account, 0, 10);
+    // Another transaction of the same nonce, given to another node.
+    cluster.submit(1, &account, 0, 99);
+    cluster.run(2_000);
+    cluster.propose(2);
+    cluster.run(1_000);
+    assert_eq!(cluster.committed.len(), 1);
+    for node in 0..4 {
+        assert!(cluster.dag(node).mempool().is_empty());
+        assert!(cluster.nodes[node].disk.pending.is_empty());
+    }
+}
