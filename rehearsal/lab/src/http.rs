@@ -1,6 +1,6 @@
 //! HTTP from a place inside the lab.
 
-use crate::Enter;
+use crate::{Enter, error::chain};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use thiserror::Error;
 use tokio::runtime::Runtime;
@@ -181,10 +181,4 @@ async fn exchange(request: reqwest::RequestBuilder) -> reqwest::Result<Option<Ht
         body.extend_from_slice(&chunk);
     }
     Ok(Some(HttpReply { status, body }))
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |e| e.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -31,6 +31,7 @@ pub mod network;
 mod privilege;
 mod process;
 mod selection;
+pub mod supervisor;
 mod wan;
 
 pub use emulator::{
