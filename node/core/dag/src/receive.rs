@@ -156,7 +156,10 @@ impl Dag {
         let batch = Arc::new(batch);
         state.batch = Some((id, batch.clone()));
         out.push(Effect::Store { reference, batch });
-        if may_ack && state.certificate.is_none() && state.ack.decision().is_none() {
+        if may_ack
+            && state.certificate.is_none()
+            && state.ack.decision().is_none_or(|decided| decided == id)
+        {
             state.ack = Ack::Decided(id);
             out.extend([Effect::PersistAck(reference), Effect::SignAck(reference)]);
         }

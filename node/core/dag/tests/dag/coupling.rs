@@ -212,3 +212,45 @@ fn requests_are_answered_from_memory_then_from_disk_and_not_without_end() {
     assert_eq!(served, 61, "64 a second");
     assert!(is_response(&ask(&mut room, refs[11], NOW.plus(Millis(1_000)))));
 }
+
+#[test]
+fn a_certified_batch_makes_its_node_look_for_the_one_before() {
+    let mut room = Room::new();
+    let transfers = room.transfers.clone();
+    let (first, _) = room.keys.batch(0, 0, vec![], vec![transfers[0].clone()]);
+    let (second, batch) = room.keys.batch(0, 1, vec![first], vec![transfers[1].clone()]);
+    let certificate = room.keys.certificate(second, &[0, 1, 2]);
+    let certified = CertifiedBatch { batch: batch.into_inner(), certificate };
+    let certified = room.keys.verifier.verify_certified_batch(certified).expect("right");
+    room.dag.want(&[second], NOW);
+    room.dag.step(Event::Response { certified, now: NOW });
+    assert_eq!(room.dag.availability(&second), Availability::CertifiedAndHeld);
+    assert!(room.candidates(&BTreeMap::new(), 64).is_empty(), "not before the first");
+    let now = room.dag.next_deadline().expect("the first is looked for");
+    assert_eq!(asked(&room.dag.step(Event::Tick { now })), [0]);
+}
+
+#[test]
+fn requests_without_an_answer_are_few_at_a_time_and_each_has_its_turn() {
+    let mut room = Room::new();
+    let missing: Vec<BatchRef> = (0..100)
+        .map(|i| BatchRef { creator: ValidatorIndex(0), round: i, id: BatchId([7; 32]) })
+        .collect();
+    let mut effects = room.dag.want(&missing, NOW);
+    let mut seen = std::collections::BTreeSet::new();
+    let mut now = NOW;
+    while seen.len() < 100 {
+        let requests = effects.iter().filter_map(|e| match e {
+            Effect::SendTo { message: DagMessage::Request(reference), .. } => Some(*reference),
+            _ => None,
+        });
+        let requests: Vec<BatchRef> = requests.collect();
+        assert!(requests.len() <= 32);
+        seen.extend(requests);
+        let next = room.dag.next_deadline().expect("it will ask again");
+        assert!(next > now, "a tick that leaves work undone");
+        now = next;
+        effects = room.dag.step(Event::Tick { now });
+    }
+    assert!(now <= NOW.plus(Millis(2_000)), "four turns of half a second");
+}

@@ -4,7 +4,7 @@ use crate::{
     cluster::{Cluster, Random},
     keys::Account,
 };
-use qbind_dag::Note;
+use qbind_dag::{Event, Note};
 use qbind_types::{TxId, ValidatorIndex};
 use std::collections::BTreeSet;
 
@@ -238,4 +238,46 @@ fn two_nodes_with_the_same_nonce_commit_it_once_and_forget_the_other() {
         assert!(cluster.dag(node).mempool().is_empty());
         assert!(cluster.nodes[node].disk.pending.is_empty());
     }
+}
+
+#[test]
+fn a_certificate_that_was_lost_is_announced_again_until_a_block_includes_it() {
+    let mut cluster = Cluster::new(&[1, 1, 1, 1], 0, 3);
+    cluster.most_delay = 1;
+    cluster.submit(0, &Account::new(1), 0, 10);
+    // Batch out at 50, acks back at 52: the certificate is lost to everybody.
+    cluster.run(51);
+    cluster.loss = 100;
+    cluster.run(10);
+    assert_eq!(cluster.nodes[0].disk.certificates.len(), 1);
+    cluster.loss = 0;
+    let known = |cluster: &Cluster| {
+        cluster.nodes.iter().filter(|n| !n.disk.certificates.is_empty()).count()
+    };
+    assert_eq!(known(&cluster), 1);
+    cluster.run(2_000);
+    assert_eq!(known(&cluster), 4);
+    assert!(cluster.propose(2));
+    cluster.run(60_000);
+    assert!(cluster.dag(0).next_deadline().is_none(), "nothing left to do");
+}
+
+#[test]
+fn a_committed_transaction_without_effect_is_put_in_another_batch() {
+    let mut cluster = Cluster::new(&[1], 0, 3);
+    let account = Account::new(1);
+    let id = cluster.submit(0, &account, 0, 10);
+    cluster.run(100);
+    let refs = cluster.dag(0).candidates(&cluster.included(), 8, u64::MAX, &|_| 1);
+    assert_eq!(refs.len(), 1);
+    // The ledger could not charge it: the account's nonce is what it was.
+    let now = cluster.now;
+    cluster.feed(0, Event::Committed { refs: refs.clone(), account_nonces: vec![], now });
+    assert!(cluster.nodes[0].notes.contains(&Note::Requeued { count: 1 }));
+    assert!(cluster.nodes[0].disk.pending.contains_key(&id));
+    cluster.run(100);
+    let included = [(ValidatorIndex(0), 1)].into();
+    let again = cluster.dag(0).candidates(&included, 8, u64::MAX, &|_| 1);
+    assert_eq!(again.len(), 1);
+    assert_eq!(cluster.dag(0).batch(&again[0].id).expect("held").transactions.len(), 1);
 }

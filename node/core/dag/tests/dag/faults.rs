@@ -252,3 +252,18 @@ fn conflicting_certificates_do_not_replace_each_other() {
     let conflict = Note::CertificatesConflict { creator: ValidatorIndex(0) };
     assert_eq!(effects, [Effect::Note(conflict)]);
 }
+
+#[test]
+fn an_ack_decided_before_a_crash_is_signed_after_it() {
+    let mut cluster = Cluster::new(&[1, 1, 1, 1], 0, 1);
+    let (reference, batch) = cluster.keys.batch(0, 0, vec![], vec![Account::new(1).transfer(0, 1)]);
+    let now = cluster.now;
+    // The crash comes between the decision and the signature.
+    let effects = cluster.nodes[1].dag.as_mut().expect("is up").step(Event::Batch { batch, now });
+    let durable = effects.into_iter().filter(|e| !matches!(e, Effect::SignAck(_))).collect();
+    cluster.perform(1, durable);
+    cluster.crash(1);
+    assert!(cluster.signed_acks.is_empty());
+    cluster.restart(1);
+    assert!(cluster.signed_acks[&(1, 0, 0)].contains(&reference.id));
+}
