@@ -1,0 +1,35 @@
+# Everything a fresh machine needs is set up by the targets themselves.
+
+OUT ?= out/$(shell date -u +%Y-%m-%dT%H%M%SZ)
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+REHEARSE = $(TARGET_DIR)/debug/qbindctl rehearse --target lab --topology standard-tri-region
+
+.PHONY: help setup test build rehearse rehearse-full lint docs
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what a build needs; build RocksDB once for this machine (about 20 minutes)
+	@scripts/setup.sh
+
+test: setup ## Run every test of the workspace, T234's long form too
+	@scripts/test.sh
+
+build: setup ## Build the node and the operator binary
+	@cargo build -p qbind-node -p qbindctl
+
+rehearse: build ## Short dress rehearsal on this machine; evidence goes to OUT (out/<date>)
+	@mkdir -p $(dir $(OUT))
+	$(REHEARSE) --quick --out $(OUT)
+
+rehearse-full: build ## Whole dress rehearsal on this machine
+	@mkdir -p $(dir $(OUT))
+	$(REHEARSE) --out $(OUT)
+
+lint: setup ## Formatting and clippy, warnings are errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+docs: build ## Write the generated references again
+	$(TARGET_DIR)/debug/qbindctl docs cli >docs/cli.md.new && mv docs/cli.md.new docs/cli.md
+	$(TARGET_DIR)/debug/qbind-node --metrics-docs >docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Checks what a build needs, installs it where that is one safe command, and says what is missing
+# everywhere else.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { echo "setup: $*" >&2; }
+
+if ! command -v cargo >/dev/null; then
+    say "cargo is missing; install Rust from https://rustup.rs, then run this again"
+    exit 1
+fi
+
+has_libclang() {
+    [[ -n ${LIBCLANG_PATH:-} ]] && return
+    ldconfig -p 2>/dev/null | grep -q 'libclang[.-]' && return
+    compgen -G '/usr/lib/llvm*/lib/libclang*.so*' >/dev/null && return
+    compgen -G '/usr/lib*/libclang*.so*' >/dev/null
+}
+
+missing=()
+command -v cc >/dev/null || missing+=(gcc)
+command -v c++ >/dev/null || missing+=(g++)
+command -v make >/dev/null || missing+=(make)
+has_libclang || missing+=(libclang-dev)
+
+if ((${#missing[@]})); then
+    install=(apt-get install -y --no-install-recommends "${missing[@]}")
+    if ! command -v apt-get >/dev/null; then
+        say "missing (by Debian's names): ${missing[*]}; install them, then run this again"
+        exit 1
+    elif [[ $(id -u) == 0 ]]; then
+        prefix=()
+    elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+        prefix=(sudo -n)
+    else
+        say "missing: ${missing[*]}; run: sudo ${install[*]}"
+        exit 1
+    fi
+    say "installing ${missing[*]}"
+    "${prefix[@]}" apt-get update -q >&2
+    "${prefix[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}" >&2
+fi
+
+exec scripts/rocksdb.sh
