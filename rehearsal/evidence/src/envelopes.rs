@@ -4,6 +4,7 @@ use crate::{
     digest::Digest,
     facts::{Facts, FactsError, GatesSummary},
     manifest::Manifest,
+    planned,
     statement::{Predicate, Statement, TestResult},
 };
 
@@ -17,11 +18,13 @@ impl Statements {
     pub(crate) fn derive(
         facts: &[u8],
         gates: &[u8],
-        plan: Digest,
+        plan: &[u8],
         manifest: &Manifest,
     ) -> Result<Self, FactsError> {
         let facts = Facts::parse(facts)?;
         let gates = GatesSummary::parse(gates)?;
+        planned::agree(plan, &facts)?;
+        let plan = Digest::of(&[plan]);
         Ok(Self {
             rehearsal: Statement::rehearsal(&facts, &gates, plan, manifest),
             test_result: Statement::test_result(&facts, &gates, plan),

@@ -4,7 +4,7 @@
 //! `gates.json` is written by the gate engine. Both are covered by the manifest, and the signed
 //! statement is a function of them, so no statement can say other than the files do.
 
-use crate::{digest::DigestPair, layout};
+use crate::{digest::DigestPair, layout, statement::rfc3339};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fs, io, path::Path};
 use thiserror::Error;
@@ -17,19 +17,19 @@ const LATEST_UNIX_MS: u64 = 253_402_300_799_999;
 
 /// Why the rehearsal was run (guide, section 1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub enum GateType {
     /// Before the genesis block of MainNet.
     MainnetLaunch,
     /// Before a hard fork.
-    ClassC,
+    ClassCUpgrade,
     /// After a major network event.
     PostIncident,
 }
 
 /// How thorough the run was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub enum Form {
     /// Short windows, 1,000 probes a pair.
     Quick,
@@ -166,6 +166,10 @@ impl Facts {
             Some("no subject: an attestation about nothing".to_owned())
         } else if names.len() != self.subjects.len() || names.contains("") {
             Some("subjects need distinct names".to_owned())
+        } else if self.run_id.is_empty() || !self.run_id.bytes().all(|b| b.is_ascii_alphanumeric())
+        {
+            // It becomes part of a file name.
+            Some("run_id must be letters and digits".to_owned())
         } else if self.regions.is_empty() {
             Some("no region".to_owned())
         } else if self.finished_unix_ms < self.started_unix_ms {
@@ -181,6 +185,12 @@ impl Facts {
             None => Ok(()),
             Some(detail) => Err(FactsError::Contradiction { file: layout::FACTS, detail }),
         }
+    }
+
+    /// The name of the bundle: `rehearsal-<date>-<run id>.qbundle`.
+    pub fn bundle_name(&self) -> String {
+        let date = rfc3339(self.finished_unix_ms);
+        format!("rehearsal-{}-{}.qbundle", &date[..10], self.run_id)
     }
 
     /// When the attestation ceases to be valid.
@@ -368,13 +378,14 @@ mod tests {
     fn facts_that_contradict_themselves_are_refused() {
         let good = crate::seal::tests::facts();
         assert!(Facts::parse(&good.to_bytes()).is_ok());
-        let changes: [fn(&mut Facts); 6] = [
+        let changes: [fn(&mut Facts); 7] = [
             |f| f.schema = "qbind.facts/v2".to_owned(),
             |f| f.subjects.clear(),
             |f| f.subjects.push(f.subjects[0].clone()),
             |f| f.regions.clear(),
             |f| f.finished_unix_ms = f.started_unix_ms - 1,
             |f| f.valid_days = 0,
+            |f| f.run_id = "../x".to_owned(),
         ];
         for (index, change) in changes.iter().enumerate() {
             let mut facts = good.clone();

@@ -26,6 +26,7 @@ mod keys;
 pub mod layout;
 mod manifest;
 mod merkle;
+mod planned;
 mod reader;
 mod seal;
 mod sign;

@@ -134,13 +134,9 @@ pub fn seal(dir: &Path, out: &Path, options: &SealOptions<'_>) -> Result<Sealed,
         let path = dir.join(name);
         fs::read(&path).map_err(|source| SealError::Io { doing: "read", path, source })
     };
-    let plan_digest = Digest::of(&[&document(layout::PLAN)?]);
-    let statements = Statements::derive(
-        &document(layout::FACTS)?,
-        &document(layout::GATES)?,
-        plan_digest,
-        &manifest,
-    )?;
+    let plan = document(layout::PLAN)?;
+    let statements =
+        Statements::derive(&document(layout::FACTS)?, &document(layout::GATES)?, &plan, &manifest)?;
     let mut attestation = Envelope::new(&statements.rehearsal.to_bytes());
     let mut test_result = Envelope::new(&statements.test_result.to_bytes());
     for key in options.signers {
@@ -171,7 +167,7 @@ pub fn seal(dir: &Path, out: &Path, options: &SealOptions<'_>) -> Result<Sealed,
     Ok(Sealed {
         path: out.to_owned(),
         merkle_root: manifest.merkle_root,
-        plan_digest,
+        plan_digest: Digest::of(&[&plan]),
         verdict: statements.rehearsal.predicate.verdict,
         files: manifest.files.len() as u64,
         bytes: manifest.bytes(),

@@ -25,7 +25,7 @@ const CLOCK_TOLERANCE_MS: u64 = 10 * 60 * 1000;
 const DIFFERENCES: usize = 5;
 
 /// What to hold a bundle to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct VerifyOptions<'a> {
     /// Whose signatures count. `None`: only the inner consistency is checked.
     pub trust: Option<&'a Trust>,
@@ -35,12 +35,6 @@ pub struct VerifyOptions<'a> {
     pub subjects: &'a [(String, DigestPair)],
     /// What the reader accepts at most.
     pub limits: Limits,
-}
-
-impl Default for VerifyOptions<'_> {
-    fn default() -> Self {
-        Self { trust: None, now_unix_ms: None, subjects: &[], limits: Limits::default() }
-    }
 }
 
 /// What a signature amounts to.
@@ -201,7 +195,7 @@ fn derive(
     manifest: &Manifest,
     findings: &mut Vec<Finding>,
 ) -> Option<Statements> {
-    let (_, plan) = *content.seen.get(layout::PLAN)?;
+    let plan = content.document(layout::PLAN)?;
     let facts = content.document(layout::FACTS)?;
     let gates = content.document(layout::GATES)?;
     match Statements::derive(facts, gates, plan, manifest) {

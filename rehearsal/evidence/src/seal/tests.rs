@@ -135,3 +135,68 @@ fn an_existing_bundle_is_never_overwritten() {
     assert!(matches!(seal(dir.path(), &out, &options), Err(SealError::Exists { .. })));
     assert_eq!(fs::read(out).unwrap(), b"precious");
 }
+
+/// The vector in `docs/` and this crate agree, in both directions. `QBIND_WRITE_VECTOR=1` renews it.
+#[test]
+fn the_published_test_vector_holds() {
+    use crate::{
+        Envelope, Manifest, VerifyOptions, dsse, dsse::pae, layout, verify, verify_journal,
+    };
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use qbind_crypto::{AwsLc, Portable, Scheme};
+
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/evidence-vector.json");
+    let dir = evidence();
+    let out = dir.path().join("a.qbundle");
+    let options = SealOptions { facts: Some(&facts()), signers: &[key(1)] };
+    seal(dir.path(), &out, &options).unwrap();
+    let text = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+    let manifest = Manifest::parse(text(layout::MANIFEST).as_bytes()).unwrap();
+    let attestation = Envelope::parse(text(layout::ATTESTATION).as_bytes()).unwrap();
+    let message = pae("text/plain", b"hello");
+    let signature = Portable::sign(&[1; 32], &message);
+    let made = json!({
+        "about": "Test vector of the QBIND evidence format; see evidence.md",
+        "key": {
+            "seed": hex::encode([1u8; 32]),
+            "public_key": hex::encode(key(1).public_key().as_bytes()),
+            "keyid": dsse::key_id(&key(1).public_key()),
+        },
+        "dsse": {
+            "payload_type": "text/plain",
+            "payload": "hello",
+            "pae": hex::encode(&message),
+            "signature": hex::encode(signature.as_bytes()),
+        },
+        "merkle": { "files": manifest.files, "root": manifest.merkle_root },
+        "journal": {
+            "lines": text(layout::JOURNAL).lines().collect::<Vec<_>>(),
+            "head": verify_journal(&dir.path().join(layout::JOURNAL)).unwrap().unwrap().head,
+        },
+        "statement": String::from_utf8(attestation.payload()).unwrap(),
+        "bundle": STANDARD.encode(fs::read(&out).unwrap()),
+    });
+    if std::env::var_os("QBIND_WRITE_VECTOR").is_some() {
+        fs::write(&path, serde_json::to_string_pretty(&made).unwrap() + "\n").unwrap();
+    }
+    let published: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    for part in ["key", "dsse", "merkle", "journal", "statement"] {
+        assert_eq!(made[part], published[part], "{part}");
+    }
+    assert!(AwsLc::verify(&key(1).public_key(), &message, &signature));
+    // Another zstd release may compress differently; what is inside is the same, and valid.
+    let bundle = STANDARD.decode(published["bundle"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        zstd::decode_all(&bundle[..]).unwrap(),
+        zstd::decode_all(&fs::read(&out).unwrap()[..]).unwrap()
+    );
+    let trust = crate::Trust::new(vec![crate::TrustedKey {
+        name: "vector".to_owned(),
+        operator: "o".to_owned(),
+        organisation: "o".to_owned(),
+        public_key: key(1).public_key(),
+    }]);
+    let options = VerifyOptions { trust: Some(&trust), ..VerifyOptions::default() };
+    assert!(verify(&bundle[..], &options).valid);
+}

@@ -86,9 +86,13 @@ fn rewritten(change: impl Fn(&mut BTreeMap<String, Vec<u8>>), sign_with: Option<
     );
     let manifest = Manifest::new(list.collect());
     if let Some(n) = sign_with {
-        let plan = Digest::of(&[&all[layout::PLAN]]);
-        let statements =
-            Statements::derive(&all[layout::FACTS], &all[layout::GATES], plan, &manifest).unwrap();
+        let statements = Statements::derive(
+            &all[layout::FACTS],
+            &all[layout::GATES],
+            &all[layout::PLAN],
+            &manifest,
+        )
+        .unwrap();
         for (name, payload) in [
             (layout::ATTESTATION, statements.rehearsal.to_bytes()),
             (layout::TEST_RESULT, statements.test_result.to_bytes()),
