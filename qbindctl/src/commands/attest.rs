@@ -1,5 +1,6 @@
 //! `qbindctl attest`: make keys, sign evidence, and decide whether a bundle is what was signed.
 
+mod recompute;
 mod render;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -8,6 +9,7 @@ use qbind_evidence::{
     DigestPair, Facts, SealOptions, Trust, TrustedKey, Verification, VerifyOptions, create_key,
     digest_of_file, open_key, seal, sign_bundle, verify,
 };
+use recompute::Recomputed;
 use serde_json::json;
 use std::{
     error::Error,
@@ -19,6 +21,7 @@ use std::{
 
 const VALID: u8 = 0;
 const NOT_VALID: u8 = 1;
+const UNKNOWN: u8 = 2;
 const USAGE: u8 = 64;
 
 /// Evidence bundles: keys, signatures, verification.
@@ -157,7 +160,7 @@ impl Failure {
 }
 
 /// Runs the command; the answer goes to stdout. Gives the exit code: 0 valid or done, 1 not valid,
-/// 64 when nothing could be tried.
+/// 2 when the gates could not be compared, 64 when nothing could be tried.
 pub fn run(command: AttestCommand) -> u8 {
     let mut answer = String::new();
     let code = match execute(command, &mut answer) {
@@ -231,8 +234,7 @@ fn sign(args: &SignArgs, answer: &mut String) -> Result<u8, Failure> {
         };
         let options = SealOptions { facts: None, signers: &keys };
         let hint = "nothing was signed; put the evidence in order and try again";
-        let sealed =
-            seal(&args.target, &out, &options).map_err(|e| Failure::of(&e, hint))?;
+        let sealed = seal(&args.target, &out, &options).map_err(|e| Failure::of(&e, hint))?;
         for name in &sealed.left_out {
             eprintln!("note: {} is no evidence and was left out", render::shown(name));
         }
@@ -240,7 +242,10 @@ fn sign(args: &SignArgs, answer: &mut String) -> Result<u8, Failure> {
     } else {
         if args.out.is_some() {
             let hint = "copy the bundle first if the old one should stay";
-            return Err(Failure::new("--out is for directories; a bundle is signed in place", hint));
+            return Err(Failure::new(
+                "--out is for directories; a bundle is signed in place",
+                hint,
+            ));
         }
         let hint = "nothing was signed; `qbindctl attest show` says more about the bundle";
         sign_bundle(&args.target, &keys).map_err(|e| Failure::of(&e, hint))?.path
@@ -269,12 +274,6 @@ fn default_name(dir: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn check(args: &VerifyArgs, answer: &mut String) -> Result<u8, Failure> {
-    if args.recompute {
-        return Err(Failure::new(
-            "UNSUPPORTED: --recompute is not part of this version",
-            "verify without it; to judge the raw files again, extract the bundle with tar and zstd",
-        ));
-    }
     let hint = "a trust file names the keys whose signatures count; see docs/evidence.md";
     let trust = Trust::load(&args.trust).map_err(|e| Failure::of(&e, hint))?;
     let now = match &args.at {
@@ -299,11 +298,25 @@ fn check(args: &VerifyArgs, answer: &mut String) -> Result<u8, Failure> {
         ..VerifyOptions::default()
     };
     let verification = read(&args.bundle, &options)?;
+    // What is not sound is not extracted, let alone judged.
+    let recomputed = match args.recompute && verification.valid {
+        true => Some(recompute::recompute(&args.bundle)?),
+        false => None,
+    };
     match args.output {
-        AttestOutput::Json => render::verification_json(&args.bundle, &verification, answer),
-        AttestOutput::Text => render::verification_text(&args.bundle, &verification, answer),
+        AttestOutput::Json => {
+            render::verification_json(&args.bundle, &verification, recomputed.as_ref(), answer);
+        }
+        AttestOutput::Text => {
+            render::verification_text(&args.bundle, &verification, recomputed.as_ref(), answer);
+        }
     }
-    Ok(if verification.valid { VALID } else { NOT_VALID })
+    Ok(match recomputed {
+        _ if !verification.valid => NOT_VALID,
+        None | Some(Recomputed::Match) => VALID,
+        Some(Recomputed::Mismatch(_)) => NOT_VALID,
+        Some(Recomputed::Unverifiable(_)) => UNKNOWN,
+    })
 }
 
 fn show(args: &ShowArgs, answer: &mut String) -> Result<u8, Failure> {
@@ -348,7 +361,10 @@ fn passphrases(args: &PassphraseArgs, keys: usize) -> Result<Vec<String>, Failur
         .iter()
         .map(|path| {
             let text = fs::read_to_string(path).map_err(|e| {
-                Failure::new(format!("cannot read the passphrase file {}: {e}", path.display()), hint)
+                Failure::new(
+                    format!("cannot read the passphrase file {}: {e}", path.display()),
+                    hint,
+                )
             })?;
             match text.lines().next() {
                 Some(line) if !line.is_empty() => Ok(line.to_owned()),

@@ -1,5 +1,6 @@
 //! Answers about bundles, for people and for programs.
 
+use super::recompute::Recomputed;
 use qbind_evidence::{Predicate, SignerStatus, Statement, Verification};
 use serde_json::json;
 use std::{collections::BTreeMap, fmt::Write, path::Path};
@@ -14,7 +15,12 @@ fn line(out: &mut String, label: &str, text: impl AsRef<str>) {
     writeln!(out, "  {label:<11} {}", shown(text.as_ref())).expect("writing to memory");
 }
 
-pub(super) fn verification_text(bundle: &Path, answer: &Verification, out: &mut String) {
+pub(super) fn verification_text(
+    bundle: &Path,
+    answer: &Verification,
+    recomputed: Option<&Recomputed>,
+    out: &mut String,
+) {
     let head = if answer.valid { "VALID" } else { "NOT VALID" };
     out.push_str(&format!("{head}: {}\n", shown(&bundle.display().to_string())));
     findings(answer, out);
@@ -26,6 +32,10 @@ pub(super) fn verification_text(bundle: &Path, answer: &Verification, out: &mut 
     }
     signers(answer, out);
     evidence(answer, out);
+    if let Some(recomputed) = recomputed {
+        line(out, "recompute", recomputed.word());
+        recomputed.details().iter().for_each(|detail| line(out, "", detail));
+    }
 }
 
 fn findings(answer: &Verification, out: &mut String) {
@@ -56,7 +66,8 @@ fn claims(statement: &Statement<Predicate>, out: &mut String) {
         })
         .collect();
     let passed = said.gates.len() - not_passed.len();
-    let rest = if not_passed.is_empty() { String::new() } else { format!("; {}", not_passed.join(", ")) };
+    let rest =
+        if not_passed.is_empty() { String::new() } else { format!("; {}", not_passed.join(", ")) };
     line(out, "gates", format!("{passed} of {} passed{rest}", said.gates.len()));
 }
 
@@ -91,7 +102,12 @@ fn evidence(answer: &Verification, out: &mut String) {
     }
 }
 
-pub(super) fn verification_json(bundle: &Path, answer: &Verification, out: &mut String) {
+pub(super) fn verification_json(
+    bundle: &Path,
+    answer: &Verification,
+    recomputed: Option<&Recomputed>,
+    out: &mut String,
+) {
     let value = json!({
         "schema": "qbindctl.attest-verify/v1",
         "bundle": bundle,
@@ -104,7 +120,8 @@ pub(super) fn verification_json(bundle: &Path, answer: &Verification, out: &mut 
         "journal": answer.journal,
         "files": answer.files.len(),
         "unpacked_bytes": answer.unpacked_bytes,
-        "recompute": "not-asked",
+        "recompute": recomputed.map(Recomputed::word),
+        "recompute_differences": recomputed.map(Recomputed::details),
     });
     out.push_str(&format!("{value}\n"));
 }

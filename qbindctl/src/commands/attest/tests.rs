@@ -79,8 +79,7 @@ fn from_key_to_verdict() {
     assert_eq!(code, VALID, "{text}");
     assert!(text.starts_with("VALID: "), "{text}");
     assert!(text.contains("verdict     PASS"), "{text}");
-    let (code, text) =
-        attest(&["verify", &bundle, "--trust", &trust, "--output", "json"]).unwrap();
+    let (code, text) = attest(&["verify", &bundle, "--trust", &trust, "--output", "json"]).unwrap();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((code, &value["valid"], &value["verdict"]), (VALID, &json!(true), &json!("PASS")));
     assert!(text.starts_with(r#"{"bundle""#) || text.contains("qbindctl.attest-verify/v1"));
@@ -116,6 +115,33 @@ fn from_key_to_verdict() {
 }
 
 #[test]
+fn recomputing_matches_what_was_judged_and_names_the_gate_that_was_edited() {
+    let room = Room::new();
+    let (trust, key, pass, out) =
+        (room.path("trust.yaml"), room.path("k"), room.path("pass"), room.path("out"));
+    fs::write(&trust, room.keygen("k")).unwrap();
+    let judged = qbind_gates::evaluate_dir(Path::new(&out)).unwrap();
+    let sealed = |name: &str, gates: &qbind_gates::GatesResult| {
+        fs::write(Path::new(&out).join("gates.json"), gates.to_json()).unwrap();
+        let bundle = room.path(name);
+        attest(&["sign", &out, "--key", &key, "--out", &bundle, "--passphrase-file", &pass])
+            .unwrap();
+        attest(&["verify", &bundle, "--trust", &trust, "--recompute"]).unwrap()
+    };
+    let (code, text) = sealed("honest.qbundle", &judged);
+    assert!(text.contains("recompute   MATCH"), "{text}");
+    assert_eq!(code, VALID);
+
+    let mut edited = judged.clone();
+    let gate = edited.gates.iter_mut().find(|gate| gate.id == "G8").unwrap();
+    gate.verdict = qbind_gates::Outcome::Pass;
+    let (code, text) = sealed("edited.qbundle", &edited);
+    assert_eq!(code, NOT_VALID);
+    assert!(text.contains("MISMATCH") && text.contains("G8: the bundle says PASS"), "{text}");
+    assert!(!text.contains("G7:"), "{text}");
+}
+
+#[test]
 fn a_wrong_passphrase_signs_nothing() {
     let room = Room::new();
     room.keygen("k");
@@ -142,7 +168,6 @@ fn usage_errors_say_what_is_wrong() {
         (&["verify", &bundle, "--trust", &bundle], "cannot read the trust file"),
         (&["verify", &bundle, "--trust", &pass], "trust file"),
         (&["verify", &bundle], "--trust"),
-        (&["verify", &bundle, "--trust", &trust, "--recompute"], "UNSUPPORTED"),
         (&["verify", &bundle, "--trust", &trust, "--at", "noon"], "--at"),
         (&["keygen", "--out", &key, "--passphrase-file", &pass], "exists"),
         (&["keygen", "--out", &bundle, "--passphrase-env", "QBIND_NO_SUCH"], "no passphrase"),

@@ -1,0 +1,74 @@
+//! Judges the raw files of a bundle again and compares with what its `gates.json` says.
+
+use super::Failure;
+use qbind_evidence::extract;
+use qbind_gates::{GatesResult, evaluate_dir};
+use std::{fs, path::Path};
+
+/// How the second judgement compares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Recomputed {
+    /// Every gate says the same in every field.
+    Match,
+    /// What differs, gate by gate.
+    Mismatch(Vec<String>),
+    /// The stored gates are not of a form that can be compared.
+    Unverifiable(String),
+}
+
+impl Recomputed {
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Match => "MATCH",
+            Self::Mismatch(_) => "MISMATCH",
+            Self::Unverifiable(_) => "UNVERIFIABLE",
+        }
+    }
+
+    pub(super) fn details(&self) -> &[String] {
+        match self {
+            Self::Match => &[],
+            Self::Mismatch(gates) => gates,
+            Self::Unverifiable(why) => std::slice::from_ref(why),
+        }
+    }
+}
+
+/// Extracts a sound bundle into a private temporary directory and evaluates it there.
+pub(super) fn recompute(bundle: &Path) -> Result<Recomputed, Failure> {
+    let hint = "set TMPDIR to a directory with room for the unpacked evidence";
+    let room = tempfile::tempdir().map_err(|e| Failure::of(&e, hint))?;
+    let dir = room.path().join("evidence");
+    extract(bundle, &dir).map_err(|e| Failure::of(&e, hint))?;
+    let stored = fs::read(dir.join("gates.json")).map_err(|e| Failure::of(&e, hint))?;
+    let stored: GatesResult = match serde_json::from_slice(&stored) {
+        Ok(stored) => stored,
+        Err(error) => return Ok(Recomputed::Unverifiable(format!("gates.json: {error}"))),
+    };
+    let again = evaluate_dir(&dir).map_err(|e| Failure::of(&e, hint))?;
+    Ok(compare(&stored, &again))
+}
+
+fn compare(stored: &GatesResult, again: &GatesResult) -> Recomputed {
+    let mut differences = Vec::new();
+    if stored.verdict != again.verdict {
+        differences.push(format!(
+            "overall: the bundle says {}, the raw files say {}",
+            stored.verdict, again.verdict
+        ));
+    }
+    for gate in &again.gates {
+        match stored.gate(&gate.id) {
+            Some(other) if other == gate => {}
+            Some(other) => differences.push(format!(
+                "{}: the bundle says {} ({}), the raw files say {} ({})",
+                gate.id, other.verdict, other.value, gate.verdict, gate.value
+            )),
+            None => differences.push(format!("{}: the bundle does not have it", gate.id)),
+        }
+    }
+    for gate in stored.gates.iter().filter(|gate| again.gate(&gate.id).is_none()) {
+        differences.push(format!("{}: no such gate", gate.id));
+    }
+    if differences.is_empty() { Recomputed::Match } else { Recomputed::Mismatch(differences) }
+}
