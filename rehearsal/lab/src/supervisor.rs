@@ -5,11 +5,13 @@
 //! devices are not, and [`clean`] removes the rest.
 
 mod client;
+mod launch;
 mod protocol;
 mod serve;
 mod state;
 
 pub use client::{Client, ControlError, exec};
+pub use launch::{Announcement, LaunchError, announce, launch, log_to};
 pub use protocol::{NodeStatus, PlaceStatus, Reply, Request, Status};
 pub use serve::{ServeError, ServeOptions, serve};
 pub use state::{StateError, clean};

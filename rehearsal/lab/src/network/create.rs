@@ -59,6 +59,28 @@ pub fn create(options: &CreateOptions) -> Result<NetworkDir, NetworkError> {
     NetworkDir::open(&target)
 }
 
+/// Opens the directory if it holds the network asked for, and makes it if it is not there.
+///
+/// # Errors
+/// The caller's fault: the directory holds another network, or something else.
+pub fn open_or_create(options: &CreateOptions) -> Result<NetworkDir, NetworkError> {
+    if !options.out.join(DESCRIPTION).exists() {
+        return create(options);
+    }
+    let network = NetworkDir::open(&options.out)?;
+    if *network.topology() == options.topology && network.profile() == options.profile {
+        return Ok(network);
+    }
+    let describe = |topology: &Topology, profile: NetworkProfile| {
+        format!("topology {} with profile {}", topology.name, profile.as_str())
+    };
+    Err(NetworkError::OtherNetwork {
+        dir: options.out.clone(),
+        found: describe(network.topology(), network.profile()),
+        asked: describe(&options.topology, options.profile),
+    })
+}
+
 /// Removes what was written so far, unless it has become the network.
 struct Draft(PathBuf);
 

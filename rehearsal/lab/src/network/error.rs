@@ -68,18 +68,18 @@ pub enum NetworkError {
     /// Its topology is none.
     #[error(transparent)]
     Topology(#[from] TopologyError),
-    /// A directory of another topology where this one was to be used.
+    /// A directory of another network where this one was to be used.
     #[error(
-        "{} was made for topology {found}, not for {asked} as given: name another directory, or \
-         remove it first",
+        "{} was made for {found}, not for {asked} as given: name another directory, or remove \
+         it first",
         dir.display()
     )]
-    OtherTopology {
+    OtherNetwork {
         /// The directory.
         dir: PathBuf,
-        /// Its topology.
+        /// What it was made for.
         found: String,
-        /// The topology asked for.
+        /// What was asked for.
         asked: String,
     },
     /// No port is free on a loopback address.

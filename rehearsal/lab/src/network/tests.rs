@@ -58,6 +58,12 @@ fn everything_a_node_needs_is_there_and_fits_together() {
     assert!(text(network.genesis_path()).contains(&address.to_string()));
     assert!(!format!("{account:?}").contains(&hex::encode(account.seed)), "seeds are not shown");
 
+    let mut again = options(dir.to_owned(), Reach::Lab);
+    assert_eq!(open_or_create(&again).unwrap().genesis_hash(), network.genesis_hash());
+    again.topology.seed += 1;
+    let error = open_or_create(&again).unwrap_err();
+    assert!(matches!(error, NetworkError::OtherNetwork { .. }), "{error}");
+
     // Nothing beside it, and opening it again notices a changed genesis.
     assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
     let changed = text(network.genesis_path()).replace("\"threshold\": 5", "\"threshold\": 4");

@@ -62,18 +62,21 @@ enum End {
 
 /// Brings a lab up, answers requests until told to end, and takes it down.
 ///
-/// `progress` hears how many nodes are ready; once with all of them before requests are answered
-/// for long. It may give up by returning false. Call this before other threads are started: it
-/// takes SIGINT, SIGTERM and SIGHUP for itself.
+/// `progress` hears how many nodes are ready, and may give up by returning false; `is_up` is
+/// called once, when all are and requests are answered. Call this before other threads are
+/// started: it takes SIGINT, SIGTERM and SIGHUP for itself.
 ///
 /// # Errors
 /// See [`ServeError`]; whatever it is, nothing is left behind.
 pub fn serve(
     options: &ServeOptions,
     mut progress: impl FnMut(usize, usize) -> bool,
+    is_up: impl FnOnce(),
 ) -> Result<(), ServeError> {
     let (end, ended) = mpsc::channel();
-    watch_signals(end.clone()).map_err(|source| ServeError::Socket { source })?;
+    let on_signal = end.clone();
+    watch_signals(move || on_signal.send(End::Signal).is_ok())
+        .map_err(|source| ServeError::Socket { source })?;
     let dir = std::fs::canonicalize(&options.lab.dir)
         .map_err(|source| StateError::File { file: options.lab.dir.clone(), source })?;
     let _hold = state::take(&dir)?;
@@ -111,6 +114,7 @@ pub fn serve(
         }
     };
     std::thread::Builder::new().name("control".to_owned()).spawn(accept).map_err(socket)?;
+    is_up();
     match ended.recv() {
         Ok(End::Asked) => Ok(()),
         Ok(End::Signal) | Err(_) => Ok(desk.down()?),
@@ -130,17 +134,11 @@ impl Drop for Files<'_> {
     }
 }
 
-/// Turns signals into the end of the lab.
-fn watch_signals(end: mpsc::Sender<End>) -> io::Result<()> {
+/// Calls back for SIGINT, SIGTERM and SIGHUP instead of dying of them, until it returns false.
+pub(super) fn watch_signals(hear: impl Fn() -> bool + Send + 'static) -> io::Result<()> {
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
     signals.thread_block()?;
-    let watch = move || {
-        while signals.wait().is_ok() {
-            if end.send(End::Signal).is_err() {
-                return;
-            }
-        }
-    };
+    let watch = move || while signals.wait().is_ok() && hear() {};
     std::thread::Builder::new().name("signals".to_owned()).spawn(watch)?;
     Ok(())
 }

@@ -32,6 +32,11 @@ pub(crate) fn in_place<T: Send>(enter: &Enter, run: impl FnOnce() -> T + Send) -
     })
 }
 
+/// The network namespace of a place.
+pub(crate) fn namespace_of(enter: &Enter) -> PathBuf {
+    in_place(enter, || std::fs::read_link("/proc/thread-self/ns/net").unwrap())
+}
+
 /// Waits for something that must come true within ten seconds.
 pub(crate) fn wait_until(mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
