@@ -1,1 +1,44 @@
 //! Fact x bound x window x policy -> PASS, FAIL, UNKNOWN, INVALID.
+//!
+//! Promises: everything that decides is an integer derived from raw evidence; the same evidence
+//! gives the same result on every machine, live or years later; what is missing, stale, not a
+//! number or too little is UNKNOWN and never a pass; an environment that is not the planned one is
+//! INVALID. Safety facts are compared across nodes and checked against certificates, not believed.
+//!
+//! Never here: a clock, a socket, a random number without a seed from the plan.
+
+mod baseline;
+mod catalogue;
+mod chain;
+mod coverage;
+mod emulation;
+mod evaluate;
+mod evidence;
+mod feed;
+mod finding;
+mod height;
+mod peers;
+mod performance;
+mod read;
+pub mod records;
+mod replay;
+mod safety;
+pub mod series;
+mod state_root;
+pub mod stats;
+mod steps;
+mod verdict;
+mod views;
+mod windows;
+
+#[cfg(test)]
+mod tests;
+
+pub use catalogue::{CATALOGUE, Entry, entry};
+pub use evaluate::evaluate;
+pub use evidence::{Evidence, Scrape, StepFile};
+pub use read::{ReadError, evaluate_dir, read_dir};
+pub use steps::STEPS;
+pub use verdict::{
+    CutWindow, GATES_SCHEMA, Gate, GatesResult, Outcome, Severity, Vantage, Verdict, Window,
+};

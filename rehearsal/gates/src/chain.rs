@@ -1,0 +1,276 @@
+//! The chain, verified here from raw bytes; shared by the safety gates.
+
+use crate::{evidence::Evidence, feed::Feed, records::paths};
+use qbind_crypto::{Verifier, batch_id, block_id, genesis_hash, tx_id};
+use qbind_types::{
+    Address, BatchId, BatchRef, Block, BlockId, CertifiedBatch, CommittedBlock, Epoch, Network,
+    PublicKey, Transaction, TxId, ValidatorIndex, ValidatorInfo, ValidatorSet, VotingPower,
+};
+use serde::Deserialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// What the gates need of the genesis file.
+#[derive(Debug)]
+pub(crate) struct Genesis {
+    pub(crate) network: Network,
+    pub(crate) set: Arc<ValidatorSet>,
+    /// Where each validator's fees go, by index.
+    pub(crate) proposers: Vec<Address>,
+    pub(crate) allocations: Vec<(Address, u128)>,
+    pub(crate) id: BlockId,
+}
+
+#[derive(Deserialize)]
+struct GenesisFile {
+    network: Network,
+    allocations: Vec<GenesisAllocation>,
+    validators: Vec<GenesisValidator>,
+}
+
+#[derive(Deserialize)]
+struct GenesisAllocation {
+    address: Address,
+    amount: String,
+}
+
+#[derive(Deserialize)]
+struct GenesisValidator {
+    id: u64,
+    address: Address,
+    pqc_public_key: PublicKey,
+    stake: String,
+}
+
+impl Genesis {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let file: GenesisFile = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        let mut validators = file.validators;
+        validators.sort_by_key(|v| v.id);
+        let mut members = Vec::new();
+        for v in &validators {
+            let power = v.stake.parse().map_err(|_| format!("stake of validator {}", v.id))?;
+            members.push(ValidatorInfo {
+                id: v.id,
+                public_key: v.pqc_public_key.clone(),
+                power: VotingPower(power),
+            });
+        }
+        let set = ValidatorSet::new(Epoch(0), members).map_err(|e| e.to_string())?;
+        let mut allocations = Vec::new();
+        for a in &file.allocations {
+            let amount = a.amount.parse().map_err(|_| format!("amount of {}", a.address))?;
+            allocations.push((a.address, amount));
+        }
+        Ok(Self {
+            network: file.network,
+            set: Arc::new(set),
+            proposers: validators.iter().map(|v| v.address).collect(),
+            allocations,
+            // The block before the first is the genesis file itself.
+            id: BlockId(genesis_hash(bytes).0),
+        })
+    }
+
+    pub(crate) fn proposer(&self, index: ValidatorIndex) -> Option<Address> {
+        self.proposers.get(usize::from(index.0)).copied()
+    }
+}
+
+/// One verified block with its transactions in execution order.
+pub(crate) struct Link {
+    pub(crate) id: BlockId,
+    pub(crate) block: Block,
+    /// Ids of the batches, all held; empty if one is missing or wrong.
+    pub(crate) batches: Vec<BatchId>,
+    /// Whether every referenced batch is held and right.
+    pub(crate) is_whole: bool,
+}
+
+/// The chain as far as the evidence shows it.
+pub(crate) struct Chain {
+    pub(crate) genesis: Genesis,
+    /// From height 1, without a hole.
+    pub(crate) links: Vec<Link>,
+    /// Wrong blocks, and why.
+    pub(crate) bad_blocks: Vec<String>,
+    /// Blocks every node has and the evidence has not.
+    pub(crate) missing_blocks: Vec<String>,
+    /// One validator's commit votes for two blocks of one view.
+    pub(crate) double_votes: Vec<String>,
+    /// Certificates verified.
+    pub(crate) certificates: u64,
+    pub(crate) batches: BTreeMap<BatchId, CertifiedBatch>,
+    /// Wrong references, and why.
+    pub(crate) bad_references: Vec<String>,
+    /// Referenced batches the evidence has not.
+    pub(crate) missing_batches: Vec<String>,
+    /// References checked.
+    pub(crate) references: u64,
+}
+
+impl Chain {
+    /// Verifies everything up to the lowest tip of all nodes, and what there is beyond.
+    pub(crate) fn of(evidence: &Evidence, feeds: &BTreeMap<String, Feed>) -> Result<Self, String> {
+        let bytes = evidence.genesis.as_ref().ok_or_else(|| evidence.absence(paths::GENESIS))?;
+        let genesis = Genesis::parse(bytes).map_err(|why| format!("{}: {why}", paths::GENESIS))?;
+        let verifier = Verifier::new(genesis.network, genesis.set.clone());
+        let mut chain = Self {
+            genesis,
+            links: Vec::new(),
+            bad_blocks: Vec::new(),
+            missing_blocks: Vec::new(),
+            double_votes: Vec::new(),
+            certificates: 0,
+            batches: BTreeMap::new(),
+            bad_references: Vec::new(),
+            missing_batches: Vec::new(),
+            references: 0,
+        };
+        let common = feeds.values().map(Feed::tip).min().unwrap_or(0);
+        let stored = evidence.blocks.keys().next_back().copied().unwrap_or(0);
+        let mut votes: BTreeMap<(u64, ValidatorIndex), BlockId> = BTreeMap::new();
+        let mut referenced = BTreeSet::new();
+        let mut is_unbroken = true;
+        for height in 1..=common.max(stored) {
+            let Some(raw) = evidence.blocks.get(&height) else {
+                if height <= common {
+                    chain.missing_blocks.push(evidence.absence(&paths::block(height)));
+                }
+                is_unbroken = false;
+                continue;
+            };
+            match chain.block(&verifier, height, raw, &mut votes, is_unbroken) {
+                Ok(block) => {
+                    let link = chain.references(evidence, &verifier, block, &mut referenced);
+                    if is_unbroken {
+                        chain.links.push(link);
+                    }
+                }
+                Err(why) => {
+                    is_unbroken = false;
+                    chain.bad_blocks.push(format!("block {height}: {why}"));
+                }
+            }
+        }
+        Ok(chain)
+    }
+
+    fn block(
+        &mut self,
+        verifier: &Verifier,
+        height: u64,
+        raw: &[u8],
+        votes: &mut BTreeMap<(u64, ValidatorIndex), BlockId>,
+        is_unbroken: bool,
+    ) -> Result<Block, String> {
+        let committed: CommittedBlock = qbind_types::decode(raw).map_err(|e| e.to_string())?;
+        let verified = verifier.verify_committed_block(committed).map_err(|e| e.to_string())?;
+        let CommittedBlock { block, proof } = verified.into_inner();
+        self.certificates += 1;
+        let certificate = &proof.certificate;
+        for (validator, _) in &certificate.votes {
+            let key = (certificate.view.0, *validator);
+            let first = *votes.entry(key).or_insert(certificate.block);
+            if first != certificate.block {
+                self.double_votes.push(format!(
+                    "validator index {validator} sent commit votes for {first} and {} in view {}",
+                    certificate.block, certificate.view
+                ));
+            }
+        }
+        if block.height.0 != height {
+            return Err(format!("its bytes are of height {}", block.height));
+        }
+        if is_unbroken {
+            let (parent, view) = match self.links.last() {
+                Some(link) => (link.id, link.block.view.0),
+                None => (self.genesis.id, 0),
+            };
+            if block.parent != parent {
+                return Err(format!("its parent is {}, expected {parent}", block.parent));
+            }
+            if block.view.0 <= view {
+                return Err(format!("its view {} is not above its parent's", block.view));
+            }
+        }
+        Ok(block)
+    }
+
+    fn references(
+        &mut self,
+        evidence: &Evidence,
+        verifier: &Verifier,
+        block: Block,
+        referenced: &mut BTreeSet<BatchId>,
+    ) -> Link {
+        let height = block.height;
+        let mut link = Link { id: block_id(&block), block, batches: Vec::new(), is_whole: true };
+        for reference in link.block.batches.clone() {
+            self.references += 1;
+            if !referenced.insert(reference.id) {
+                self.bad_references
+                    .push(format!("block {height} references batch {} again", reference.id));
+                link.is_whole = false;
+                continue;
+            }
+            let name = hex::encode(reference.id.0);
+            let Some(raw) = evidence.batches.get(&name) else {
+                self.missing_batches.push(evidence.absence(&paths::batch(&name)));
+                link.is_whole = false;
+                continue;
+            };
+            match certified(verifier, &reference, raw) {
+                Ok(batch) => {
+                    self.batches.insert(reference.id, batch);
+                    link.batches.push(reference.id);
+                }
+                Err(why) => {
+                    self.bad_references
+                        .push(format!("block {height}, batch {}: {why}", reference.id));
+                    link.is_whole = false;
+                }
+            }
+        }
+        link
+    }
+
+    /// Transactions of a whole link, in execution order.
+    pub(crate) fn transactions<'a>(&'a self, link: &'a Link) -> Vec<&'a Transaction> {
+        let batches = link.batches.iter().filter_map(|id| self.batches.get(id));
+        batches.flat_map(|b| b.batch.transactions.iter()).collect()
+    }
+
+    /// Ids in the same order.
+    pub(crate) fn ids(&self, link: &Link) -> Vec<TxId> {
+        let network = self.genesis.network;
+        self.transactions(link).into_iter().map(|tx| tx_id(network, tx)).collect()
+    }
+}
+
+/// Decodes and verifies a batch with its certificate and every transaction in it (I1, I2).
+fn certified(
+    verifier: &Verifier,
+    reference: &BatchRef,
+    raw: &[u8],
+) -> Result<CertifiedBatch, String> {
+    let certified: CertifiedBatch = qbind_types::decode(raw).map_err(|e| e.to_string())?;
+    let CertifiedBatch { batch, certificate } = certified;
+    let got = BatchRef {
+        creator: batch.creator,
+        round: batch.round,
+        id: batch_id(verifier.network(), &batch),
+    };
+    if got != *reference {
+        return Err(format!("its bytes are batch {} of {}", got.id, got.creator));
+    }
+    if certificate.batch != *reference {
+        return Err("its certificate names another batch".to_owned());
+    }
+    let batch = verifier.verify_batch(batch).map_err(|e| e.to_string())?.into_inner();
+    let certificate =
+        verifier.verify_batch_certificate(certificate).map_err(|e| e.to_string())?.into_inner();
+    Ok(CertifiedBatch { batch, certificate })
+}

@@ -1,0 +1,426 @@
+//! G7, G8 and G10: what our own client saw.
+
+use crate::{
+    catalogue::known,
+    chain::Chain,
+    evidence::Evidence,
+    finding::{Finding, margin},
+    records::{Fate, LoadTransaction, paths},
+    stats::{block_bootstrap, percentile},
+    verdict::Gate,
+    windows::Windows,
+};
+use qbind_links::{DelayMatrix, Seat};
+use qbind_plan::{Plan, Role};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Transfers outside warm-up and cut windows, and what became of them.
+struct Observed {
+    /// Latencies in bootstrap blocks by scheduled time.
+    blocks: Vec<Vec<u64>>,
+    sorted: Vec<u64>,
+    /// Committed per second that counts, in bootstrap blocks.
+    seconds: Vec<Vec<u64>>,
+    counted_s: u64,
+    /// Never answered; their latency is at least what they waited.
+    waiting: u64,
+}
+
+/// An estimate with its interval.
+struct Estimate {
+    value: u64,
+    low: u64,
+    high: u64,
+}
+
+pub(crate) struct Performance<'a> {
+    evidence: &'a Evidence,
+    plan: &'a Plan,
+    windows: &'a Windows,
+    chain: Option<&'a Chain>,
+    observed: Option<Observed>,
+    floor_us: Result<u64, String>,
+}
+
+impl<'a> Performance<'a> {
+    pub(crate) fn of(
+        evidence: &'a Evidence,
+        plan: &'a Plan,
+        windows: &'a Windows,
+        chain: Option<&'a Chain>,
+    ) -> Self {
+        let observed = observe(evidence, plan, windows);
+        let floor_us = floor(evidence, plan);
+        Self { evidence, plan, windows, chain, observed, floor_us }
+    }
+
+    fn finding(&self, evidence: &[&str]) -> Finding {
+        let mut finding = Finding::over(self.windows.shown());
+        finding.evidence = evidence.iter().map(|e| (*e).to_owned()).collect();
+        finding
+    }
+
+    /// Enough latencies to decide on, else why not.
+    fn latencies(&self, finding: &mut Finding) -> Option<&Observed> {
+        let Some(observed) = &self.observed else {
+            finding.unknown(self.evidence.absence(match self.evidence.load {
+                Some(_) => paths::TRANSACTIONS,
+                None => paths::LOAD_SUMMARY,
+            }));
+            return None;
+        };
+        finding.samples = observed.sorted.len() as u64;
+        let min = self.plan.bounds.latency_samples_min;
+        if finding.samples < min {
+            finding.unknown(format!(
+                "{} latencies outside warm-up and cut windows, at least {min} decide",
+                finding.samples
+            ));
+            return None;
+        }
+        Some(observed)
+    }
+
+    fn quantile(&self, observed: &Observed, permille: u64) -> Option<Estimate> {
+        let value = percentile(&observed.sorted, permille)?;
+        let (low, high) =
+            block_bootstrap(&observed.blocks, self.plan.seed, self.resamples(), |sorted| {
+                percentile(sorted, permille).unwrap_or(0)
+            })?;
+        Some(Estimate { value, low, high })
+    }
+
+    fn resamples(&self) -> u32 {
+        self.plan.bounds.bootstrap_resamples
+    }
+
+    /// PASS only if the whole interval is at most `bound`, FAIL if none of it is.
+    fn at_most(&self, finding: &mut Finding, what: &str, estimate: &Estimate, bound: u64) {
+        finding.keep_margin(margin(i128::from(bound) - i128::from(estimate.high), bound));
+        let interval = format!("{} to {}", millis(estimate.low), millis(estimate.high));
+        if estimate.low > bound {
+            finding.fail(format!(
+                "{what} is {interval} ms at 95 %, at most {} allowed",
+                millis(bound)
+            ));
+        } else if estimate.high > bound {
+            let more = self.more_minutes(estimate, bound);
+            finding.unknown(format!(
+                "{what} is {interval} ms at 95 %, which holds the bound of {} ms: {more}",
+                millis(bound)
+            ));
+        }
+    }
+
+    /// How much longer the window would have to be for the interval to leave the bound.
+    fn more_minutes(&self, estimate: &Estimate, bound: u64) -> String {
+        let half = (estimate.high - estimate.low).div_ceil(2);
+        let distance = estimate.value.abs_diff(bound);
+        let seconds = self.observed.as_ref().map_or(0, |o| o.counted_s);
+        if distance == 0 {
+            return "the estimate is the bound, no length decides".to_owned();
+        }
+        // An interval shrinks with the square root of the sample.
+        let ratio_milli = half * 1000 / distance;
+        let more = (seconds * ratio_milli / 1000 * ratio_milli / 1000).saturating_sub(seconds);
+        format!("about {} more minutes would decide", more.div_ceil(60).max(1))
+    }
+
+    pub(crate) fn against_baseline(&self) -> Gate {
+        let step = paths::step("t234");
+        let mut finding = self.finding(&[paths::TRANSACTIONS, &step, paths::MATRIX]);
+        let b = &self.plan.bounds;
+        let rate = u64::from(self.plan.load.rate_per_second);
+        finding.bound = format!(
+            "TPS >= {} x T234, latency p50 <= {} x (T234 + floor)",
+            thousandths(b.tps_min_permille),
+            thousandths(b.latency_max_permille)
+        );
+        let baseline = match self.evidence.steps.get("t234") {
+            None => Err(self.evidence.absence(&step)),
+            Some(file) => Baseline::read(&file.result, rate),
+        };
+        let (baseline, floor) = match (baseline, &self.floor_us) {
+            (Ok(baseline), Ok(floor)) => (baseline, *floor),
+            (Err(why), _) => {
+                finding.unknown(why);
+                return finding.into_gate(known("G7"));
+            }
+            (_, Err(why)) => {
+                finding.unknown(why.clone());
+                return finding.into_gate(known("G7"));
+            }
+        };
+        let Some(observed) = self.latencies(&mut finding) else {
+            return finding.into_gate(known("G7"));
+        };
+        let mut value = String::new();
+        if observed.counted_s < b.tps_seconds_min {
+            finding.unknown(format!(
+                "{} seconds outside warm-up and cut windows, at least {} decide",
+                observed.counted_s, b.tps_seconds_min
+            ));
+        } else if let Some(tps) = self.throughput(observed) {
+            let (bound, stale) = (
+                baseline.tps_milli * b.tps_min_permille / 1000,
+                baseline.tps_milli * b.tps_max_permille / 1000,
+            );
+            value = format!(
+                "{} TPS ({} to {}), T234 {}; ",
+                thousandths(tps.value),
+                thousandths(tps.low),
+                thousandths(tps.high),
+                thousandths(baseline.tps_milli)
+            );
+            finding.keep_margin(margin(i128::from(tps.low) - i128::from(bound), bound));
+            if tps.high < bound {
+                finding.fail(format!(
+                    "TPS is {} to {} at 95 %, at least {} required",
+                    thousandths(tps.low),
+                    thousandths(tps.high),
+                    thousandths(bound)
+                ));
+            } else if tps.low < bound {
+                finding.unknown(format!(
+                    "TPS is {} to {} at 95 %, which holds the bound of {}: {}",
+                    thousandths(tps.low),
+                    thousandths(tps.high),
+                    thousandths(bound),
+                    self.more_minutes(&tps, bound)
+                ));
+            }
+            if tps.value > stale {
+                finding.remark("TPS is above the band: the baseline is stale");
+            }
+        }
+        if let Some(p50) = self.quantile(observed, 500) {
+            let base = baseline.p50_us + floor;
+            let bound = base * b.latency_max_permille / 1000;
+            value += &format!(
+                "p50 {} ms ({} to {}), T234 {} + floor {}",
+                millis(p50.value),
+                millis(p50.low),
+                millis(p50.high),
+                millis(baseline.p50_us),
+                millis(floor)
+            );
+            self.at_most(&mut finding, "latency p50", &p50, bound);
+            if p50.value < base * b.latency_min_permille / 1000 {
+                finding.remark("latency p50 is below the band: the baseline is stale");
+            }
+        }
+        finding.value = value;
+        finding.into_gate(known("G7"))
+    }
+
+    fn throughput(&self, observed: &Observed) -> Option<Estimate> {
+        let mean = |values: &[u64]| {
+            let n = (values.len() as u64).max(1);
+            values.iter().sum::<u64>() * 1000 / n
+        };
+        let all: Vec<u64> = observed.seconds.iter().flatten().copied().collect();
+        let (low, high) =
+            block_bootstrap(&observed.seconds, self.plan.seed, self.resamples(), mean)?;
+        Some(Estimate { value: mean(&all), low, high })
+    }
+
+    pub(crate) fn tail(&self) -> Gate {
+        let mut finding = self.finding(&[paths::TRANSACTIONS, paths::LOAD_SUMMARY]);
+        let bound = self.plan.bounds.commit_p99_max_ms * 1000;
+        finding.bound = format!("p99 < {} ms, nothing accepted is lost", millis(bound));
+        let lost: Vec<_> =
+            self.evidence.transactions.iter().filter(|t| t.fate == Fate::Lost).collect();
+        for tx in &lost {
+            finding.fail(format!("{} was accepted by {} and never committed", tx.id, tx.node));
+        }
+        if let Some(load) = &self.evidence.load {
+            let recorded = self.evidence.transactions.len() as u64;
+            if load.offered != recorded {
+                finding.unknown(format!(
+                    "{} holds {recorded} transfers, the summary says {}",
+                    paths::TRANSACTIONS,
+                    load.offered
+                ));
+            }
+            // A client that fell behind its own schedule did not offer the load it claims.
+            if load.late_sends * 100 > load.offered {
+                finding.unknown(format!(
+                    "the client itself was late with {} of {} transfers",
+                    load.late_sends, load.offered
+                ));
+            }
+        }
+        self.confirmed_by_the_chain(&mut finding);
+        if let Some(observed) = self.latencies(&mut finding) {
+            if observed.waiting > 0 {
+                finding.remark(format!("{} transfers were never answered", observed.waiting));
+            }
+            if let Some(p99) = self.quantile(observed, 990) {
+                finding.value = format!(
+                    "p99 {} ms ({} to {}), {} lost",
+                    millis(p99.value),
+                    millis(p99.low),
+                    millis(p99.high),
+                    lost.len()
+                );
+                self.at_most(&mut finding, "commit latency p99", &p99, bound - 1);
+            }
+        }
+        finding.into_gate(known("G8"))
+    }
+
+    /// What the client saw commit must be in the chain.
+    fn confirmed_by_the_chain(&self, finding: &mut Finding) {
+        let Some(chain) = self.chain else { return };
+        let mut by_height: BTreeMap<u64, BTreeSet<_>> = BTreeMap::new();
+        for tx in &self.evidence.transactions {
+            let (Some(height), Some(_)) = (tx.height, tx.committed_us) else { continue };
+            let at = usize::try_from(height).unwrap_or(usize::MAX).wrapping_sub(1);
+            let Some(link) = chain.links.get(at).filter(|l| l.is_whole) else { continue };
+            let ids =
+                by_height.entry(height).or_insert_with(|| chain.ids(link).into_iter().collect());
+            if !ids.contains(&tx.id) {
+                finding.fail(format!(
+                    "{} told the client that {} committed at height {height}, the block lacks it",
+                    tx.node, tx.id
+                ));
+            }
+        }
+    }
+
+    pub(crate) fn against_floor(&self) -> Gate {
+        let mut finding = self.finding(&[paths::TRANSACTIONS, paths::MATRIX]);
+        let factor = self.plan.bounds.floor_max_permille;
+        finding.bound = format!("p50 <= {} x floor", thousandths(factor));
+        match &self.floor_us {
+            Err(why) => finding.unknown(why.clone()),
+            Ok(floor) => {
+                let p50 =
+                    self.latencies(&mut finding).and_then(|observed| self.quantile(observed, 500));
+                if let Some(p50) = p50 {
+                    finding.value = format!(
+                        "p50 {} ms ({} to {}), floor {}",
+                        millis(p50.value),
+                        millis(p50.low),
+                        millis(p50.high),
+                        millis(*floor)
+                    );
+                    self.at_most(&mut finding, "latency p50", &p50, floor * factor / 1000);
+                }
+            }
+        }
+        finding.into_gate(known("G10"))
+    }
+}
+
+/// What T234 found on this machine.
+struct Baseline {
+    tps_milli: u64,
+    p50_us: u64,
+}
+
+impl Baseline {
+    /// From the first scenario that states all three figures.
+    fn read(result: &Value, rate: u64) -> Result<Self, String> {
+        let scenarios = result["scenarios"].as_array().cloned().unwrap_or_default();
+        let found = scenarios.iter().map(|s| &s["facts"]).find_map(|facts| {
+            let number = |key: &str| facts[key].as_u64();
+            Some((
+                number("offered_per_second")?,
+                number("committed_tps_milli")?,
+                number("latency_p50_us")?,
+            ))
+        });
+        let Some((offered, tps_milli, p50_us)) = found else {
+            return Err("T234 states no offered_per_second, committed_tps_milli and \
+                        latency_p50_us in one scenario"
+                .to_owned());
+        };
+        if offered.abs_diff(rate) * 10 > rate {
+            return Err(format!(
+                "T234 was offered {offered} transfers per second, this run {rate}: a baseline \
+                 counts at the same load only"
+            ));
+        }
+        Ok(Self { tps_milli, p50_us })
+    }
+}
+
+/// The least median latency of the measured matrix.
+fn floor(evidence: &Evidence, plan: &Plan) -> Result<u64, String> {
+    let matrix = evidence.matrix.as_ref().ok_or_else(|| evidence.absence(paths::MATRIX))?;
+    let delays = DelayMatrix::from_measurements(matrix, 0);
+    let seats: Vec<Seat> = plan
+        .nodes
+        .iter()
+        .filter(|n| n.role == Role::Validator)
+        .map(|n| Seat { region: n.region.clone(), power: n.power.unwrap_or(0) })
+        .collect();
+    let floor = qbind_links::floor(&delays, &seats).map_err(|e| e.to_string())?;
+    Ok(floor.submit_to_commit_us.p50)
+}
+
+fn observe(evidence: &Evidence, plan: &Plan, windows: &Windows) -> Option<Observed> {
+    let load = evidence.load.as_ref()?;
+    if evidence.transactions.is_empty() {
+        return None;
+    }
+    let started = load.started_unix_ms;
+    let warm = windows.start + u64::from(plan.live.warmup_s) * 1000;
+    let end = windows.end.min(started + load.window_ms);
+    let block_ms = u64::from(plan.bounds.bootstrap_block_s) * 1000;
+    let mut blocks: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    let mut committed: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut waiting = 0;
+    for tx in &evidence.transactions {
+        let scheduled = started + tx.scheduled_us / 1000;
+        if let Some(at) = tx.committed_us {
+            *committed.entry((started + at / 1000) / 1000).or_default() += 1;
+        }
+        let Some(until) = until(tx, load.ended_unix_ms - started) else { continue };
+        let counts = scheduled >= warm
+            && scheduled <= end
+            && !windows.overlaps(&tx.node, scheduled, started + until / 1000);
+        if counts {
+            waiting += u64::from(tx.committed_us.is_none());
+            let latency = until.saturating_sub(tx.scheduled_us);
+            blocks.entry(scheduled / block_ms).or_default().push(latency);
+        }
+    }
+    let mut sorted: Vec<u64> = blocks.values().flatten().copied().collect();
+    sorted.sort_unstable();
+    // Whole seconds, none of whose edges is in any cut window.
+    let is_clear =
+        |s: &u64| !windows.is_cut_anywhere(s * 1000) && !windows.is_cut_anywhere(s * 1000 + 999);
+    let clear: Vec<u64> = (warm.div_ceil(1000)..end / 1000).filter(is_clear).collect();
+    let per_second: Vec<u64> =
+        clear.iter().map(|s| committed.get(s).copied().unwrap_or(0)).collect();
+    let size = usize::try_from(plan.bounds.bootstrap_block_s).unwrap_or(1).max(1);
+    Some(Observed {
+        blocks: blocks.into_values().collect(),
+        sorted,
+        counted_s: per_second.len() as u64,
+        seconds: per_second.chunks(size).map(<[u64]>::to_vec).collect(),
+        waiting,
+    })
+}
+
+/// When the waiting ended, from the start of the load; nothing for what was never owed a commit.
+fn until(tx: &LoadTransaction, end_ms: u64) -> Option<u64> {
+    match tx.fate {
+        Fate::Committed | Fate::Duplicated => tx.committed_us,
+        Fate::Lost | Fate::Unanswered => Some(end_ms * 1000),
+        Fate::Rejected | Fate::Skipped => None,
+    }
+}
+
+/// Microseconds as milliseconds.
+fn millis(us: u64) -> String {
+    format!("{}.{:03}", us / 1000, us % 1000)
+}
+
+/// Thousandths as a decimal.
+fn thousandths(n: u64) -> String {
+    format!("{}.{:03}", n / 1000, n % 1000)
+}

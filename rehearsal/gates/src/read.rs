@@ -1,0 +1,257 @@
+//! An evidence directory becomes [`Evidence`]. What cannot be read is noted, never skipped over.
+
+use crate::{
+    evaluate::evaluate,
+    evidence::{Evidence, Scrape, StepFile},
+    records::{ScrapeLine, paths},
+    series,
+    steps::STEPS,
+    verdict::GatesResult,
+};
+use qbind_plan::{Plan, digest_of};
+use serde::de::DeserializeOwned;
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+use thiserror::Error;
+
+/// Most bytes of one file: a day of commit feed is a few hundred megabytes.
+const FILE_BYTES: u64 = 1 << 30;
+
+/// Why a directory cannot be evaluated at all.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// Not a directory, or not readable.
+    #[error("{} is no readable directory: give the OUT directory of a rehearsal", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Reads an evidence directory and evaluates all gates from the raw files in it.
+///
+/// # Errors
+/// The caller's fault: `dir` is no directory. Anything wrong inside it makes gates UNKNOWN.
+pub fn evaluate_dir(dir: &Path) -> Result<GatesResult, ReadError> {
+    Ok(evaluate(&read_dir(dir)?))
+}
+
+/// Reads an evidence directory.
+///
+/// # Errors
+/// The caller's fault: `dir` is no directory.
+pub fn read_dir(dir: &Path) -> Result<Evidence, ReadError> {
+    fs::read_dir(dir).map_err(|source| ReadError::Directory { path: dir.to_owned(), source })?;
+    let mut reader = Reader { dir, damage: BTreeMap::new() };
+    let mut evidence = Evidence {
+        plan: reader.text(paths::PLAN).and_then(|text| reader.plan(&text)),
+        genesis: reader.bytes(paths::GENESIS),
+        live: reader.json(paths::LIVE),
+        load: reader.json(paths::LOAD_SUMMARY),
+        transactions: reader.lines(paths::TRANSACTIONS).unwrap_or_default(),
+        blocks: reader.blocks(),
+        batches: reader.batches(),
+        scrapes: reader.scrapes(),
+        matrix: reader.matrix(),
+        ..Evidence::default()
+    };
+    for id in STEPS {
+        if let Some(bytes) = reader.bytes(&paths::step(id)) {
+            let sha3 = digest_of(&bytes);
+            if let Some(result) = reader.parse(&paths::step(id), &bytes) {
+                evidence.steps.insert(id.to_owned(), StepFile { result, sha3 });
+            }
+        }
+    }
+    for path in paths::LINK_SNAPSHOTS {
+        if let Some(snapshot) = reader.json(path) {
+            evidence.links.insert(path.to_owned(), snapshot);
+        }
+    }
+    let nodes: Vec<String> =
+        evidence.plan.iter().flat_map(|p| &p.nodes).map(|n| n.name.clone()).collect();
+    for node in nodes {
+        reader.add_lines(&mut evidence.feeds, &node, paths::commits(&node));
+        reader.add_lines(&mut evidence.claims, &node, paths::transactions(&node));
+        reader.add_lines(&mut evidence.peers, &node, paths::peers(&node));
+        reader.add_lines(&mut evidence.statuses, &node, paths::status(&node));
+        if let Some(config) = reader.json(&paths::config(&node)) {
+            evidence.configs.insert(node, config);
+        }
+    }
+    evidence.damage = reader.damage;
+    Ok(evidence)
+}
+
+struct Reader<'a> {
+    dir: &'a Path,
+    damage: BTreeMap<String, String>,
+}
+
+impl Reader<'_> {
+    fn harm(&mut self, path: &str, why: impl ToString) {
+        self.damage.insert(path.to_owned(), why.to_string());
+    }
+
+    /// The bytes of a file; nothing if it does not exist.
+    fn bytes(&mut self, path: &str) -> Option<Vec<u8>> {
+        // Node names come out of the evidence itself and may be hostile.
+        if path.starts_with('/') || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            self.harm(path, "leads out of the evidence");
+            return None;
+        }
+        let full = self.dir.join(path);
+        let result = fs::symlink_metadata(&full).and_then(|meta| {
+            if !meta.is_file() {
+                Err(io::Error::other("is no regular file"))
+            } else if meta.len() > FILE_BYTES {
+                Err(io::Error::other("is larger than any evidence"))
+            } else {
+                fs::read(&full)
+            }
+        });
+        match result {
+            Ok(bytes) => Some(bytes),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => {
+                self.harm(path, e);
+                None
+            }
+        }
+    }
+
+    fn text(&mut self, path: &str) -> Option<String> {
+        let bytes = self.bytes(path)?;
+        match String::from_utf8(bytes) {
+            Ok(text) => Some(text),
+            Err(_) => {
+                self.harm(path, "is not UTF-8");
+                None
+            }
+        }
+    }
+
+    fn plan(&mut self, text: &str) -> Option<Plan> {
+        match Plan::parse(paths::PLAN, text) {
+            Ok(plan) => Some(plan),
+            Err(e) => {
+                self.harm(paths::PLAN, e);
+                None
+            }
+        }
+    }
+
+    fn parse<T: DeserializeOwned>(&mut self, path: &str, bytes: &[u8]) -> Option<T> {
+        match serde_json::from_slice(bytes) {
+            Ok(value) => Some(value),
+            Err(e) => {
+                self.harm(path, e);
+                None
+            }
+        }
+    }
+
+    fn json<T: DeserializeOwned>(&mut self, path: &str) -> Option<T> {
+        let bytes = self.bytes(path)?;
+        self.parse(path, &bytes)
+    }
+
+    /// One value per line; a file with one bad line counts as absent as a whole.
+    fn lines<T: DeserializeOwned>(&mut self, path: &str) -> Option<Vec<T>> {
+        let text = self.text(path)?;
+        let mut out = Vec::new();
+        for (i, line) in text.lines().enumerate() {
+            match serde_json::from_str(line) {
+                Ok(value) => out.push(value),
+                Err(e) => {
+                    self.harm(path, format!("line {}: {e}", i + 1));
+                    return None;
+                }
+            }
+        }
+        Some(out)
+    }
+
+    fn add_lines<T: DeserializeOwned>(
+        &mut self,
+        map: &mut BTreeMap<String, Vec<T>>,
+        node: &str,
+        path: String,
+    ) {
+        if let Some(lines) = self.lines(&path) {
+            map.insert(node.to_owned(), lines);
+        }
+    }
+
+    /// Names in a folder that end in `.borsh`, without the ending, in order.
+    fn borsh_names(&mut self, folder: &str) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.dir.join(folder)) else { return Vec::new() };
+        let mut names: Vec<String> = entries
+            .filter_map(|e| e.ok()?.file_name().into_string().ok())
+            .filter_map(|n| n.strip_suffix(".borsh").map(str::to_owned))
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn blocks(&mut self) -> BTreeMap<u64, Vec<u8>> {
+        let mut out = BTreeMap::new();
+        for name in self.borsh_names("blocks") {
+            let Ok(height) = name.parse::<u64>() else { continue };
+            if let Some(bytes) = self.bytes(&paths::block(height)) {
+                out.insert(height, bytes);
+            }
+        }
+        out
+    }
+
+    fn batches(&mut self) -> BTreeMap<String, Vec<u8>> {
+        let mut out = BTreeMap::new();
+        for name in self.borsh_names("batches") {
+            if let Some(bytes) = self.bytes(&paths::batch(&name)) {
+                out.insert(name, bytes);
+            }
+        }
+        out
+    }
+
+    fn scrapes(&mut self) -> BTreeMap<String, Vec<Scrape>> {
+        let mut out: BTreeMap<String, Vec<Scrape>> = BTreeMap::new();
+        for line in self.lines::<ScrapeLine>(paths::SCRAPE_INDEX).unwrap_or_default() {
+            // The path is derived, not taken from the line: it could point anywhere.
+            let path = paths::scrape(&line.node, line.seq);
+            let named = line.status == Some(200) && line.file.as_deref() == Some(path.as_str());
+            let body = named.then(|| self.text(&path)).flatten();
+            let samples = body.and_then(|body| match series::parse(&body) {
+                Ok(samples) => Some(samples),
+                Err(e) => {
+                    self.harm(&path, e);
+                    None
+                }
+            });
+            let scrape = Scrape { at_unix_ms: line.at_unix_ms, samples };
+            out.entry(line.node).or_default().push(scrape);
+        }
+        for scrapes in out.values_mut() {
+            scrapes.sort_by_key(|s| s.at_unix_ms);
+        }
+        out
+    }
+
+    fn matrix(&mut self) -> Option<Vec<qbind_links::PairMeasurement>> {
+        let text = self.text(paths::MATRIX)?;
+        match qbind_links::read_text(paths::MATRIX, &text) {
+            Ok(pairs) => Some(pairs),
+            Err(e) => {
+                self.harm(paths::MATRIX, e);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Every committed transaction run again, by an interpreter of its own.
+//!
+//! Deliberately plain: one map, one loop, no scheduling. The rules (protocol digest, section 3, as
+//! the ledger documents them): a transaction is *skipped* without effect if its payload is not of
+//! the network's version, its gas limit is below what it uses or
+//! above a block's, its price is below the least, its
+//! nonce is not its sender's next, its block's gas is used up, or its fee cannot be paid. It *fails*
+//! if the fee can be paid and the amount cannot: nonce and fee are gone. Else it *succeeds*. Of the
+//! fee the proposer gets its share at the end of the block and the rest is burned.
+
+use crate::state_root::{Account, Leaves};
+use qbind_types::{Address, Network, Payload, StateRoot, Transaction};
+use std::collections::{BTreeMap, BTreeSet};
+
+const GAS_BASE: u64 = 21_000;
+const GAS_PER_ACCOUNT: u64 = 2_600 + 5_000;
+const GAS_PER_BYTE: u64 = 16;
+const GAS_LIMIT_V0: u64 = 50_000;
+const BLOCK_GAS: u64 = 30_000_000;
+const LEAST_PRICE: u128 = 1;
+
+/// What the network's rules are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rules {
+    /// Amounts move.
+    transfers: bool,
+    /// v1 payloads, fees, block gas.
+    gas: bool,
+    /// Proposer's share of a fee.
+    proposer_bps: u128,
+}
+
+impl Rules {
+    /// DevNet counts nonces only, TestNet burns all fees, MainNet shares them with the proposer.
+    pub(crate) fn of(network: Network) -> Self {
+        match network {
+            Network::Devnet => Self { transfers: false, gas: false, proposer_bps: 0 },
+            Network::Testnet => Self { transfers: true, gas: true, proposer_bps: 0 },
+            Network::Mainnet => Self { transfers: true, gas: true, proposer_bps: 5_000 },
+        }
+    }
+}
+
+/// What became of one transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    Success,
+    Failed,
+    Skipped,
+}
+
+/// What a replayed block did.
+#[derive(Debug, Clone)]
+pub(crate) struct Replayed {
+    pub(crate) statuses: Vec<Status>,
+    /// Filled in when asked for.
+    pub(crate) root: Option<StateRoot>,
+}
+
+/// Something no correct ledger does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Broken(pub(crate) String);
+
+/// The state while blocks are replayed.
+pub(crate) struct Replay {
+    rules: Rules,
+    accounts: BTreeMap<Address, Account>,
+    changed: BTreeSet<Address>,
+    leaves: Leaves,
+    /// Sum of the allocations.
+    pub(crate) supply: u128,
+    /// Left the supply so far.
+    pub(crate) burned: u128,
+}
+
+impl Replay {
+    /// From the allocations of genesis.
+    pub(crate) fn new(rules: Rules, allocations: &[(Address, u128)]) -> Result<Self, Broken> {
+        let mut replay = Self {
+            rules,
+            accounts: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            leaves: Leaves::default(),
+            supply: 0,
+            burned: 0,
+        };
+        for (address, amount) in allocations {
+            let account = Account { nonce: 0, balance: *amount };
+            if replay.accounts.insert(*address, account).is_some() {
+                return Err(Broken(format!("genesis allocates to {address} twice")));
+            }
+            replay.changed.insert(*address);
+            replay.supply = replay
+                .supply
+                .checked_add(*amount)
+                .ok_or_else(|| Broken("the supply exceeds 2^128 - 1".to_owned()))?;
+        }
+        Ok(replay)
+    }
+
+    /// Accounts held.
+    pub(crate) fn accounts(&self) -> usize {
+        self.accounts.len().max(self.leaves.len())
+    }
+
+    /// Sum of all balances plus what was burned.
+    pub(crate) fn accounted(&self) -> Option<u128> {
+        let held = self
+            .accounts
+            .values()
+            .try_fold(0u128, |sum, account| sum.checked_add(account.balance))?;
+        held.checked_add(self.burned)
+    }
+
+    /// The state root now.
+    pub(crate) fn root(&mut self) -> StateRoot {
+        for address in std::mem::take(&mut self.changed) {
+            let account = self.accounts.get(&address).copied().unwrap_or_default();
+            self.leaves.set(&address, account);
+        }
+        self.leaves.root()
+    }
+
+    /// Runs one block.
+    pub(crate) fn block(
+        &mut self,
+        proposer: Address,
+        transactions: &[&Transaction],
+        with_root: bool,
+    ) -> Result<Replayed, Broken> {
+        // Nonces and gas are reserved in block order before anything runs: of several copies of one
+        // nonce the first counts, whatever becomes of it.
+        let mut next_nonce: BTreeMap<Address, u64> = BTreeMap::new();
+        let (mut gas_left, mut closed) = (BLOCK_GAS, false);
+        let (mut reward, mut statuses) = (0u128, Vec::with_capacity(transactions.len()));
+        let mut later: Vec<(usize, u128, Payload)> = Vec::new();
+        for (at, tx) in transactions.iter().enumerate() {
+            statuses.push(Status::Skipped);
+            let Some((payload, gas, price)) = self.offer(tx) else { continue };
+            if closed {
+                continue;
+            }
+            let expected = next_nonce
+                .entry(tx.sender)
+                .or_insert_with(|| self.accounts.get(&tx.sender).map_or(0, |a| a.nonce));
+            if tx.nonce != *expected || tx.nonce == u64::MAX {
+                continue;
+            }
+            let gas = if self.rules.transfers { gas } else { 0 };
+            let Some(fee) = u128::from(gas).checked_mul(price) else { continue };
+            if self.rules.gas {
+                match gas_left.checked_sub(gas) {
+                    Some(left) => gas_left = left,
+                    None => {
+                        closed = true;
+                        continue;
+                    }
+                }
+            }
+            *expected += 1;
+            later.push((at, fee, payload));
+        }
+        for (at, fee, payload) in later {
+            let tx = transactions[at];
+            statuses[at] = self.transfer(tx, fee, &payload)?;
+            if statuses[at] != Status::Skipped {
+                let share = fee / 10_000 * self.rules.proposer_bps
+                    + fee % 10_000 * self.rules.proposer_bps / 10_000;
+                reward += share;
+                self.burned += fee - share;
+            }
+        }
+        if reward > 0 {
+            self.credit(proposer, reward)?;
+        }
+        let root = with_root.then(|| self.root());
+        Ok(Replayed { statuses, root })
+    }
+
+    /// Payload, gas used and price; nothing if the network does not take it.
+    fn offer(&self, tx: &Transaction) -> Option<(Payload, u64, u128)> {
+        let payload = Payload::decode(&tx.payload).ok()?;
+        let (limit, price) = match (&payload, self.rules.gas) {
+            (Payload::V1(t), true) => (t.gas_limit, t.max_fee_per_gas),
+            (Payload::V0(_), true) | (Payload::V0(_), false) => (GAS_LIMIT_V0, 0),
+            (Payload::V1(_), false) => return None,
+        };
+        let accounts = if payload.recipient() == tx.sender { 1 } else { 2 };
+        let bytes = tx.payload.len() as u64;
+        let gas = GAS_BASE + accounts * GAS_PER_ACCOUNT + GAS_PER_BYTE * bytes;
+        let affordable =
+            !self.rules.gas || ((gas..=BLOCK_GAS).contains(&limit) && price >= LEAST_PRICE);
+        affordable.then_some((payload, gas, price))
+    }
+
+    fn transfer(
+        &mut self,
+        tx: &Transaction,
+        fee: u128,
+        payload: &Payload,
+    ) -> Result<Status, Broken> {
+        let sender = self.accounts.entry(tx.sender).or_default();
+        if sender.nonce != tx.nonce {
+            return Ok(Status::Skipped);
+        }
+        let Some(after_fee) = sender.balance.checked_sub(fee) else {
+            return Ok(Status::Skipped);
+        };
+        sender.nonce += 1;
+        sender.balance = after_fee;
+        self.changed.insert(tx.sender);
+        if !self.rules.transfers {
+            return Ok(Status::Success);
+        }
+        let Some(after_amount) = after_fee.checked_sub(payload.amount()) else {
+            return Ok(Status::Failed);
+        };
+        sender.balance = after_amount;
+        self.credit(payload.recipient(), payload.amount())?;
+        Ok(Status::Success)
+    }
+
+    fn credit(&mut self, to: Address, amount: u128) -> Result<(), Broken> {
+        // A credit of nothing creates no account: the ledger stores only what changed.
+        if amount == 0 {
+            return Ok(());
+        }
+        let account = self.accounts.entry(to).or_default();
+        account.balance = account
+            .balance
+            .checked_add(amount)
+            .ok_or_else(|| Broken(format!("the balance of {to} exceeds 2^128 - 1")))?;
+        self.changed.insert(to);
+        Ok(())
+    }
+}

@@ -1,0 +1,485 @@
+//! G1 to G4: what may never happen, whatever was planned. Nothing is cut out.
+
+use crate::{
+    catalogue::known,
+    chain::Chain,
+    coverage,
+    evidence::Evidence,
+    feed::Feed,
+    finding::Finding,
+    records::{Fate, paths},
+    replay::{Replay, Rules, Status},
+    series::{scalar, sum},
+    stats::upper_bound_ppm,
+    verdict::Gate,
+    windows::{NoWindows, Windows},
+};
+use qbind_plan::Plan;
+use qbind_types::{Address, BlockId, StateRoot, TxId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the safety gates share.
+pub(crate) struct Safety<'a> {
+    pub(crate) evidence: &'a Evidence,
+    pub(crate) plan: &'a Plan,
+    pub(crate) feeds: &'a BTreeMap<String, Feed>,
+    pub(crate) windows: &'a Result<Windows, NoWindows>,
+    pub(crate) chain: &'a Result<Chain, String>,
+}
+
+/// What the replay found.
+struct Ledgered {
+    /// For each height from 1: each transaction's id, sender, nonce and status.
+    blocks: Vec<Vec<(TxId, Address, u64, Status)>>,
+    /// Roots after some heights, 0 included.
+    roots: BTreeMap<u64, StateRoot>,
+    supply: u128,
+    burned: u128,
+    accounted: Option<u128>,
+    /// Set where the replay itself broke a rule.
+    broken: Option<String>,
+}
+
+/// Hashes the replay may spend on state roots; beyond that it computes them at every n-th height.
+const ROOT_HASHES: u64 = 40_000_000;
+
+impl Safety<'_> {
+    pub(crate) fn gates(&self) -> [Gate; 4] {
+        let ledgered = self.chain.as_ref().ok().map(replay);
+        [
+            self.divergence(),
+            self.mismatch(),
+            self.double_spend(ledgered.as_ref()),
+            self.balances(ledgered.as_ref()),
+        ]
+    }
+
+    fn finding(&self) -> Finding {
+        let mut finding = Finding::default();
+        match self.windows {
+            Ok(windows) => finding.window = Some(windows.uncut()),
+            // A run that was not as planned can still show a safety violation, so the gate goes on.
+            Err(why) => finding.as_found(why),
+        }
+        finding
+    }
+
+    fn chain(&self, finding: &mut Finding) -> Option<&Chain> {
+        match self.chain {
+            Ok(chain) => Some(chain),
+            Err(why) => {
+                finding.unknown(why.clone());
+                None
+            }
+        }
+    }
+
+    fn divergence(&self) -> Gate {
+        let mut finding = self.finding();
+        finding.bound = "0 heights with two block ids, 0 bad certificates".to_owned();
+        let mut checks = 0u64;
+        let mut ids: BTreeMap<u64, BTreeMap<BlockId, Vec<&str>>> = BTreeMap::new();
+        for node in &self.plan.nodes {
+            let path = paths::commits(&node.name);
+            finding.evidence.push(path.clone());
+            let Some(feed) = self.feeds.get(&node.name).filter(|f| f.tip() > 0) else {
+                finding.unknown(match self.feeds.contains_key(&node.name) {
+                    true => format!("{path} holds no commit"),
+                    false => self.evidence.absence(&path),
+                });
+                continue;
+            };
+            for height in &feed.changed {
+                finding.fail(format!("{} changed what it says of height {height}", node.name));
+            }
+            if let Some(height) = feed.hole() {
+                finding.unknown(format!("{path} lacks height {height}"));
+            }
+            if let Ok(windows) = self.windows {
+                let until = windows.end.saturating_sub(self.plan.bounds.scrape_gap_max_ms);
+                if !feed.knows(until) {
+                    finding.unknown(format!("{path} has no answer near the end of the window"));
+                }
+            }
+            for (height, commit) in &feed.commits {
+                let nodes = ids.entry(*height).or_default().entry(commit.block_id).or_default();
+                nodes.push(&node.name);
+            }
+        }
+        for (height, by_id) in &ids {
+            checks += by_id.values().map(|n| n.len() as u64).sum::<u64>().saturating_sub(1);
+            if by_id.len() > 1 {
+                let sides: Vec<String> = by_id
+                    .iter()
+                    .map(|(id, nodes)| format!("{id} on {}", nodes.join(", ")))
+                    .collect();
+                finding.fail(format!("height {height} has {}", sides.join(" and ")));
+            }
+        }
+        let divergent = ids.values().filter(|by_id| by_id.len() > 1).count();
+        finding.evidence.extend([paths::GENESIS.to_owned(), "blocks/".to_owned()]);
+        self.self_reports(&mut finding);
+        if let Some(chain) = self.chain(&mut finding) {
+            checks += chain.certificates;
+            for wrong in &chain.bad_blocks {
+                finding.fail(wrong.clone());
+            }
+            for double in &chain.double_votes {
+                finding.fail(double.clone());
+            }
+            for missing in &chain.missing_blocks {
+                finding.unknown(missing.clone());
+            }
+            for (height, link) in (1u64..).zip(&chain.links) {
+                let others = ids.get(&height).into_iter().flatten();
+                for (id, nodes) in others.filter(|(id, _)| **id != link.id) {
+                    finding.fail(format!(
+                        "height {height} is {} by certificate and {id} on {}",
+                        link.id,
+                        nodes.join(", ")
+                    ));
+                }
+            }
+            finding.value = format!(
+                "{divergent} divergent of {} heights, {} certificates verified",
+                ids.len(),
+                chain.certificates
+            );
+        }
+        zero(&mut finding, checks);
+        finding.into_gate(known("G1"))
+    }
+
+    /// Safety violations and equivocations any node counted.
+    fn self_reports(&self, finding: &mut Finding) {
+        let (violations, equivocations) = (
+            "qbind_consensus_safety_violations_total",
+            "qbind_consensus_validator_equivocations_total",
+        );
+        for node in &self.plan.nodes {
+            let scrapes = self.evidence.scrapes.get(&node.name).into_iter().flatten();
+            let mut seen = 0;
+            for samples in scrapes.filter_map(|s| s.samples.as_ref()) {
+                match sum(samples, equivocations) {
+                    Ok(0) => {}
+                    Ok(n) => finding.fail(format!(
+                        "{} saw validators sign two messages for one view ({equivocations} = {n})",
+                        node.name
+                    )),
+                    Err(why) => {
+                        finding.unknown(format!("{}: {equivocations} {}", node.name, why.why()))
+                    }
+                }
+                match scalar(samples, violations) {
+                    Ok(0) => seen += 1,
+                    Ok(n) => finding.fail(format!("{} reports {violations} = {n}", node.name)),
+                    Err(why) => {
+                        finding.unknown(format!("{}: {violations} {}", node.name, why.why()))
+                    }
+                }
+            }
+            if seen == 0 {
+                finding.unknown(format!("no scrape of {} shows {violations}", node.name));
+            }
+        }
+    }
+
+    fn mismatch(&self) -> Gate {
+        let mut finding = self.finding();
+        let name = "qbind_dag_coupling_block_mismatch_total";
+        finding.bound = "0 mismatches, 0 uncertified references".to_owned();
+        finding.evidence =
+            vec![paths::SCRAPE_INDEX.to_owned(), "blocks/".to_owned(), "batches/".to_owned()];
+        let (mut checks, mut largest) = (0u64, 0i64);
+        for node in &self.plan.nodes {
+            let scrapes = self.evidence.scrapes.get(&node.name).map_or(&[][..], Vec::as_slice);
+            for samples in scrapes.iter().filter_map(|s| s.samples.as_ref()) {
+                match scalar(samples, name) {
+                    Ok(value) => {
+                        checks += 1;
+                        largest = largest.max(value);
+                        if value != 0 {
+                            finding.fail(format!("{} reports {name} = {value}", node.name));
+                        }
+                    }
+                    Err(why) => finding.unknown(format!("{}: {name} {}", node.name, why.why())),
+                }
+            }
+            if let Ok(windows) = self.windows {
+                let max = self.plan.bounds.scrape_gap_max_ms;
+                if let Some(why) = coverage::hole(scrapes, &node.name, windows, max) {
+                    finding.unknown(why);
+                }
+            }
+        }
+        if let Some(chain) = self.chain(&mut finding) {
+            checks += chain.references;
+            for wrong in &chain.bad_references {
+                finding.fail(wrong.clone());
+            }
+            for missing in chain.missing_batches.iter().chain(&chain.missing_blocks) {
+                finding.unknown(missing.clone());
+            }
+            if !chain.bad_blocks.is_empty() {
+                finding.unknown("references after a bad block cannot be trusted (see G1)");
+            }
+            finding.value = format!(
+                "{largest} reported, {} of {} references wrong",
+                chain.bad_references.len(),
+                chain.references
+            );
+        }
+        zero(&mut finding, checks);
+        finding.into_gate(known("G2"))
+    }
+
+    /// Notes what keeps the replay from covering the whole chain.
+    fn replayed<'a>(
+        &self,
+        finding: &mut Finding,
+        ledgered: Option<&'a Ledgered>,
+    ) -> Option<(&Chain, &'a Ledgered)> {
+        finding.evidence = vec!["blocks/".into(), "batches/".into(), paths::GENESIS.into()];
+        let chain = self.chain(finding)?;
+        let ledgered = ledgered?;
+        let covered = ledgered.blocks.len() as u64;
+        let common = self.feeds.values().map(Feed::tip).min().unwrap_or(0);
+        if covered < common || covered == 0 {
+            finding.unknown(format!(
+                "the replay covers {covered} of {common} common heights: a block or batch after it \
+                 is missing or wrong (see G1 and G2)"
+            ));
+        }
+        for node in &self.plan.nodes {
+            if self.feeds.get(&node.name).is_none_or(|f| f.tip() == 0) {
+                finding.unknown(format!("{} holds no commit", paths::commits(&node.name)));
+            }
+        }
+        Some((chain, ledgered))
+    }
+
+    fn double_spend(&self, ledgered: Option<&Ledgered>) -> Gate {
+        let mut finding = self.finding();
+        finding.bound = "0 nonces used twice".to_owned();
+        let mut checks = 0u64;
+        let found = self.replayed(&mut finding, ledgered);
+        finding.evidence.push(paths::TRANSACTIONS.to_owned());
+        if let Some((chain, ledgered)) = found {
+            let mut used = BTreeSet::new();
+            let all = ledgered.blocks.iter().flatten();
+            for (id, sender, nonce, _) in all.filter(|(.., s)| *s != Status::Skipped) {
+                checks += 1;
+                if !used.insert((*sender, *nonce)) {
+                    finding.fail(format!("{id} uses nonce {nonce} of {sender} again"));
+                }
+            }
+            for node in &self.plan.nodes {
+                checks += self.claimed_twice(&mut finding, chain, ledgered, &node.name);
+            }
+            finding.value = format!("{} nonces used once each", used.len());
+        }
+        match &self.evidence.load {
+            Some(load) if load.duplicated > 0 => finding.fail(format!(
+                "the client saw {} transfers commit with success more than once",
+                load.duplicated
+            )),
+            Some(_) => {}
+            None => finding.unknown(self.evidence.absence(paths::LOAD_SUMMARY)),
+        }
+        let twice = self.evidence.transactions.iter().filter(|t| t.fate == Fate::Duplicated);
+        for tx in twice {
+            finding.fail(format!("the client saw {} commit with success twice", tx.id));
+        }
+        zero(&mut finding, checks);
+        finding.into_gate(known("G3"))
+    }
+
+    /// Nonces a node claims were used twice with success; the number of claims checked.
+    fn claimed_twice(
+        &self,
+        finding: &mut Finding,
+        chain: &Chain,
+        ledgered: &Ledgered,
+        node: &str,
+    ) -> u64 {
+        let path = paths::transactions(node);
+        let Some(claims) = self.evidence.claims.get(node) else {
+            finding.unknown(self.evidence.absence(&path));
+            return 0;
+        };
+        let (mut used, mut checks) = (BTreeSet::new(), 0);
+        for claim in claims {
+            let at = usize::try_from(claim.height).unwrap_or(usize::MAX).wrapping_sub(1);
+            let (Some(block), Some(link)) = (ledgered.blocks.get(at), chain.links.get(at)) else {
+                continue;
+            };
+            let ids = chain.ids(link);
+            let parts: Vec<&[u8]> = ids.iter().map(|id| &id.0[..]).collect();
+            let digest = format!("0x{}", hex::encode(qbind_crypto::sha3_256(&parts)));
+            if claim.ids_sha3 != digest || claim.success.len() != block.len() {
+                finding.unknown(format!(
+                    "{path} lists other transactions at height {} than the block holds",
+                    claim.height
+                ));
+                continue;
+            }
+            for ((id, sender, nonce, _), flag) in block.iter().zip(claim.success.chars()) {
+                checks += 1;
+                if flag == '1' && !used.insert((*sender, *nonce)) {
+                    finding.fail(format!(
+                        "{node} claims that {id} used nonce {nonce} of {sender} again"
+                    ));
+                }
+            }
+        }
+        let tip = claims.iter().map(|c| c.height).max().unwrap_or(0);
+        if tip < ledgered.blocks.len() as u64 && tip < self.feeds.get(node).map_or(0, Feed::tip) {
+            finding.unknown(format!("{path} ends at height {tip}"));
+        }
+        checks
+    }
+
+    fn balances(&self, ledgered: Option<&Ledgered>) -> Gate {
+        let mut finding = self.finding();
+        finding.bound = "supply at start = balances at end + burned; equal roots".to_owned();
+        let mut checks = 0u64;
+        let found = self.replayed(&mut finding, ledgered);
+        finding.evidence.push("commits/".to_owned());
+        if let Some((chain, ledgered)) = found {
+            if let Some(why) = &ledgered.broken {
+                finding.fail(why.clone());
+            }
+            if ledgered.accounted != Some(ledgered.supply) {
+                finding.fail(format!(
+                    "the supply was {} and is {:?} with what was burned",
+                    ledgered.supply, ledgered.accounted
+                ));
+            }
+            for link in &chain.links {
+                let executed = link.block.executed;
+                if let Some(root) = ledgered.roots.get(&executed.height.0) {
+                    checks += 1;
+                    if *root != executed.root {
+                        finding.fail(format!(
+                            "block {} by validator index {} says the root after height {} is {}, \
+                             the replay {root}",
+                            link.block.height, link.block.proposer, executed.height, executed.root
+                        ));
+                    }
+                }
+            }
+            for (node, feed) in self.feeds {
+                for (height, commit) in &feed.commits {
+                    let Some(root) = ledgered.roots.get(height) else { continue };
+                    checks += 1;
+                    if *root != commit.state_root {
+                        finding.fail(format!(
+                            "{node} reports root {} at height {height}, the replay {root}",
+                            commit.state_root
+                        ));
+                    }
+                }
+            }
+            self.claims_differ(&mut finding, ledgered);
+            finding.value = format!(
+                "supply {} with {} burned, {} roots computed",
+                ledgered.supply,
+                ledgered.burned,
+                ledgered.roots.len()
+            );
+        }
+        let mut roots: BTreeMap<u64, (StateRoot, &str)> = BTreeMap::new();
+        for (node, feed) in self.feeds {
+            for (height, commit) in &feed.commits {
+                checks += 1;
+                let (first, by) = *roots.entry(*height).or_insert((commit.state_root, node));
+                if first != commit.state_root {
+                    finding.fail(format!(
+                        "at height {height} {node} reports root {} and {by} {first}",
+                        commit.state_root
+                    ));
+                }
+            }
+        }
+        zero(&mut finding, checks);
+        finding.into_gate(known("G4"))
+    }
+
+    /// Nodes whose word on a transaction is not what the replay finds.
+    fn claims_differ(&self, finding: &mut Finding, ledgered: &Ledgered) {
+        for (node, claims) in &self.evidence.claims {
+            for claim in claims {
+                let at = usize::try_from(claim.height).unwrap_or(usize::MAX).wrapping_sub(1);
+                let Some(block) = ledgered.blocks.get(at) else { continue };
+                for ((id, .., status), flag) in block.iter().zip(claim.success.chars()) {
+                    if (flag == '1') != (*status == Status::Success) {
+                        finding.fail(format!(
+                            "{node} claims {id} at height {} {}, the replay says {status:?}",
+                            claim.height,
+                            if flag == '1' { "succeeded" } else { "did not succeed" }
+                        ));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn replay(chain: &Chain) -> Ledgered {
+    let rules = Rules::of(chain.genesis.network);
+    let mut out = Ledgered {
+        blocks: Vec::new(),
+        roots: BTreeMap::new(),
+        supply: 0,
+        burned: 0,
+        accounted: None,
+        broken: None,
+    };
+    let mut state = match Replay::new(rules, &chain.genesis.allocations) {
+        Ok(state) => state,
+        Err(broken) => {
+            out.broken = Some(broken.0);
+            return out;
+        }
+    };
+    out.supply = state.supply;
+    out.roots.insert(0, state.root());
+    let whole = chain.links.iter().take_while(|l| l.is_whole).count();
+    for link in chain.links.iter().take(whole) {
+        let height = link.block.height.0;
+        let cost = 2 * state.accounts() as u64 * whole as u64;
+        let stride = cost / ROOT_HASHES + 1;
+        let with_root = height.is_multiple_of(stride) || height == whole as u64;
+        let transactions = chain.transactions(link);
+        let Some(proposer) = chain.genesis.proposer(link.block.proposer) else { break };
+        match state.block(proposer, &transactions, with_root) {
+            Ok(replayed) => {
+                let each = chain.ids(link).into_iter().zip(transactions).zip(replayed.statuses);
+                out.blocks.push(each.map(|((id, tx), s)| (id, tx.sender, tx.nonce, s)).collect());
+                if let Some(root) = replayed.root {
+                    out.roots.insert(height, root);
+                }
+            }
+            Err(broken) => {
+                out.broken = Some(format!("height {height}: {}", broken.0));
+                break;
+            }
+        }
+    }
+    out.burned = state.burned;
+    out.accounted = state.accounted();
+    out
+}
+
+/// Ends a gate that allows no violation: says what that many checks exclude.
+fn zero(finding: &mut Finding, checks: u64) {
+    finding.samples = checks;
+    if checks == 0 {
+        finding.unknown("nothing was checked");
+    } else if !finding.has_failed() {
+        finding.remark(format!(
+            "no violation in {checks} checks: at 95 % confidence fewer than {} in a million",
+            upper_bound_ppm(checks)
+        ));
+    }
+}

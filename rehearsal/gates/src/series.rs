@@ -1,0 +1,145 @@
+//! Prometheus text becomes integers; what is no integer stays visible as such.
+
+use prometheus_parse::{Scrape as Parsed, Value};
+use std::{collections::BTreeMap, io};
+
+/// A value of a series. Gates decide on integers only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sample {
+    /// Exactly representable.
+    Integer(i64),
+    /// NaN, infinite, or too large to be exact.
+    NotANumber,
+    /// A fraction: fine for people, not for a bound on a count.
+    Fraction,
+}
+
+/// The metrics gates look at. Others stay in the raw bodies.
+pub const KNOWN: [&str; 8] = [
+    "qbind_anti_eclipse_asn_diversity",
+    "qbind_consensus_current_view",
+    "qbind_consensus_safety_violations_total",
+    "qbind_consensus_validator_equivocations_total",
+    "qbind_consensus_view_changes_total",
+    "qbind_dag_coupling_block_mismatch_total",
+    "qbind_p2p_connected_peers",
+    "qbind_p2p_outbound_peers",
+];
+
+/// Largest magnitude a 64-bit float holds exactly.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+impl Sample {
+    fn of(value: f64) -> Self {
+        if !value.is_finite() || value.abs() > EXACT {
+            Self::NotANumber
+        } else if value.fract() != 0.0 {
+            Self::Fraction
+        } else {
+            // Finite, integral and within 53 bits.
+            Self::Integer(value as i64)
+        }
+    }
+}
+
+/// The known series of a `/metrics` body, by name and then by labels in a fixed order.
+///
+/// # Errors
+/// The body is not UTF-8 lines of Prometheus text.
+pub fn parse(body: &str) -> io::Result<BTreeMap<String, BTreeMap<String, Sample>>> {
+    // The parser is slow on long bodies; lines it cannot matter for are left out first.
+    let lines = body.lines().filter(|l| KNOWN.iter().any(|k| l.contains(k)));
+    let parsed = Parsed::parse(lines.map(|l| Ok(l.to_owned())))?;
+    let mut out: BTreeMap<String, BTreeMap<String, Sample>> = BTreeMap::new();
+    for sample in parsed.samples {
+        if !KNOWN.contains(&sample.metric.as_str()) {
+            continue;
+        }
+        let (Value::Counter(value) | Value::Gauge(value) | Value::Untyped(value)) = sample.value
+        else {
+            continue;
+        };
+        let mut labels: Vec<_> = sample.labels.iter().map(|(k, v)| format!("{k}={v:?}")).collect();
+        labels.sort();
+        let previous =
+            out.entry(sample.metric).or_default().insert(labels.join(","), Sample::of(value));
+        if previous.is_some() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the same series twice"));
+        }
+    }
+    Ok(out)
+}
+
+/// Why a scalar cannot be had from a scrape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoValue {
+    /// No such metric.
+    Absent,
+    /// More series than one.
+    Several,
+    /// NaN, infinite or a fraction.
+    NotInteger,
+}
+
+impl NoValue {
+    pub(crate) fn why(self) -> &'static str {
+        match self {
+            Self::Absent => "has no such series",
+            Self::Several => "has several series where one is expected",
+            Self::NotInteger => "is not an integer",
+        }
+    }
+}
+
+type Samples = BTreeMap<String, BTreeMap<String, Sample>>;
+
+/// The one series of a metric.
+pub(crate) fn scalar(samples: &Samples, name: &str) -> Result<i64, NoValue> {
+    let series = samples.get(name).ok_or(NoValue::Absent)?;
+    let mut values = series.values();
+    match (values.next(), values.next()) {
+        (None, _) => Err(NoValue::Absent),
+        (Some(_), Some(_)) => Err(NoValue::Several),
+        (Some(Sample::Integer(value)), None) => Ok(*value),
+        (Some(_), None) => Err(NoValue::NotInteger),
+    }
+}
+
+/// The sum of all series of a metric; none at all is zero.
+pub(crate) fn sum(samples: &Samples, name: &str) -> Result<i64, NoValue> {
+    let mut total = 0i64;
+    for value in samples.get(name).into_iter().flat_map(|s| s.values()) {
+        let Sample::Integer(value) = value else {
+            return Err(NoValue::NotInteger);
+        };
+        total = total.saturating_add(*value);
+    }
+    Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_are_no_integers_stay_visible() {
+        let name = "qbind_p2p_outbound_peers";
+        for (text, expected) in [
+            ("# TYPE qbind_p2p_outbound_peers gauge\nqbind_p2p_outbound_peers 4\n", Ok(4)),
+            ("qbind_p2p_outbound_peers 4\n", Ok(4)),
+            ("qbind_p2p_outbound_peers NaN\n", Err(NoValue::NotInteger)),
+            ("qbind_p2p_outbound_peers +Inf\n", Err(NoValue::NotInteger)),
+            ("qbind_p2p_outbound_peers 3.5\n", Err(NoValue::NotInteger)),
+            ("qbind_p2p_outbound_peers 1e300\n", Err(NoValue::NotInteger)),
+            (
+                "qbind_p2p_outbound_peers{a=\"x\"} 4\nqbind_p2p_outbound_peers{a=\"y\"} 4\n",
+                Err(NoValue::Several),
+            ),
+            ("other 4\n", Err(NoValue::Absent)),
+            ("", Err(NoValue::Absent)),
+        ] {
+            assert_eq!(scalar(&parse(text).unwrap(), name), expected, "{text:?}");
+        }
+        assert!(parse("qbind_p2p_outbound_peers 4\nqbind_p2p_outbound_peers 5\n").is_err());
+    }
+}

@@ -1,0 +1,452 @@
+//! The evidence of a small sound run: real keys, signatures, certificates and state roots.
+
+use crate::{
+    evidence::{Evidence, Scrape, StepFile},
+    records::*,
+    replay::{Replay, Rules, Status},
+    series,
+    steps::STEPS,
+};
+use qbind_crypto::{SecretKey, address_of, batch_id, block_id, preimage, sha3_256, tx_id};
+use qbind_links::PairMeasurement;
+use qbind_plan::*;
+use qbind_types::*;
+use serde_json::json;
+use std::{collections::BTreeMap, sync::OnceLock};
+
+pub(super) const START: u64 = 1_800_000_000_000;
+const WINDOW_S: u64 = 100;
+const NET: Network = Network::Mainnet;
+/// Blocks before the window, and one a second in and after it.
+const BLOCKS: u64 = 115;
+const FIRST_BLOCK: u64 = START - 5_000;
+const REGIONS: [(&str, &str, u64, u64); 3] =
+    [("eu", "europe", 3, 1), ("us", "america", 2, 1), ("ap", "asia", 2, 1)];
+
+/// The evidence of a sound run; made once.
+pub(super) fn green() -> Evidence {
+    static GREEN: OnceLock<Evidence> = OnceLock::new();
+    GREEN.get_or_init(build).clone()
+}
+
+/// The secret of validator index `i`.
+pub(super) fn secret(i: u64) -> SecretKey {
+    SecretKey::from_seed(&sha3_256(&[b"validator", &i.to_be_bytes()]))
+}
+
+fn account(i: u64) -> SecretKey {
+    SecretKey::from_seed(&sha3_256(&[b"account", &i.to_be_bytes()]))
+}
+
+fn one_way(from: &str, to: &str) -> u64 {
+    match (from.min(to), from.max(to)) {
+        ("eu", "us") => 35_000,
+        ("ap", "us") => 75_000,
+        _ => 101_000,
+    }
+}
+
+/// A committed block of `batches` on `parent`, signed by the first five validators.
+pub(super) fn committed(
+    height: u64,
+    parent: BlockId,
+    executed: ExecutedState,
+    batches: Vec<BatchRef>,
+) -> CommittedBlock {
+    let view = View(height);
+    let block = Block {
+        network: NET,
+        epoch: Epoch(0),
+        height: Height(height),
+        view,
+        parent,
+        proposer: ValidatorIndex(u16::try_from(height % 7).unwrap()),
+        timestamp_unix_ms: Millis(FIRST_BLOCK + height * 1000),
+        executed,
+        batches,
+    };
+    let id = block_id(&block);
+    let message = preimage::commit(NET, Epoch(0), view, &id);
+    let votes = (0..5).map(|i| (ValidatorIndex(i), secret(u64::from(i)).sign(&message))).collect();
+    let certificate = CommitCertificate { epoch: Epoch(0), view, block: id, votes };
+    CommittedBlock { block, proof: CommitProof { descendants: Vec::new(), certificate } }
+}
+
+/// A certified batch, acked by the first five validators.
+pub(super) fn certified(
+    creator: u16,
+    round: u64,
+    transactions: Vec<Transaction>,
+) -> CertifiedBatch {
+    let creator = ValidatorIndex(creator);
+    let mut batch = Batch {
+        creator,
+        round,
+        parents: Vec::new(),
+        transactions,
+        signature: Signature::from_slice(&[0; SIGNATURE_BYTES]).unwrap(),
+    };
+    let reference = BatchRef { creator, round, id: batch_id(NET, &batch) };
+    batch.signature = secret(u64::from(creator.0)).sign(&preimage::batch(NET, &reference));
+    let ack = |i: u16| {
+        let index = ValidatorIndex(i);
+        (index, secret(u64::from(i)).sign(&preimage::ack(NET, &reference, index)))
+    };
+    let certificate = BatchCertificate { batch: reference, acks: (0..5).map(ack).collect() };
+    CertifiedBatch { batch, certificate }
+}
+
+/// A transfer of 10 from load account `from`.
+pub(super) fn transfer(from: u64, nonce: u64) -> Transaction {
+    let key = account(from);
+    let recipient = address_of(&account((from + 1) % 20).public_key());
+    let payload =
+        Payload::V1(TransferV1 { recipient, amount: 10, gas_limit: 40_000, max_fee_per_gas: 1 });
+    let mut tx = Transaction {
+        sender: address_of(&key.public_key()),
+        nonce,
+        payload: payload.encode(),
+        suite: 100,
+        public_key: key.public_key(),
+        signature: Signature::from_slice(&[0; SIGNATURE_BYTES]).unwrap(),
+    };
+    tx.signature = key.sign(&preimage::transaction(NET, &tx));
+    tx
+}
+
+fn genesis() -> Vec<u8> {
+    let validators: Vec<_> = (0..7u64)
+        .map(|i| {
+            let key = secret(i).public_key();
+            json!({"id": i + 1, "address": address_of(&key), "pqc_public_key": key,
+                   "stake": "1000000"})
+        })
+        .collect();
+    let funds = (0..7).map(secret).chain((0..20).map(account));
+    let allocations: Vec<_> = funds
+        .map(|k| json!({"address": address_of(&k.public_key()), "amount": "1000000000000"}))
+        .collect();
+    serde_json::to_vec_pretty(&json!({
+        "chain_id": "qbind-mainnet-v0", "network": "mainnet", "genesis_time_unix_ms": 1,
+        "allocations": allocations, "validators": validators,
+    }))
+    .unwrap()
+}
+
+fn plan(genesis: &[u8]) -> Plan {
+    let quick = include_str!("../../../plan/presets/quick.yaml");
+    let text = quick
+        .replace("rate_per_second: 100", "rate_per_second: 10")
+        .replace("accounts: 100", "accounts: 20")
+        + "\ngates: { bootstrap_resamples: 60 }\n";
+    let mut nodes = Vec::new();
+    let (mut id, mut host) = (0, 0);
+    for (region, _, validators, rpc) in REGIONS {
+        for k in 1..=validators + rpc {
+            host += 1;
+            let is_validator = k <= validators;
+            id += u64::from(is_validator);
+            nodes.push(PlannedNode {
+                name: match is_validator {
+                    true => format!("{region}-v{k}"),
+                    false => format!("{region}-rpc{}", k - validators),
+                },
+                region: region.into(),
+                role: if is_validator { Role::Validator } else { Role::Rpc },
+                validator_id: is_validator.then_some(id),
+                power: is_validator.then_some(1_000_000),
+                http: format!("10.{host}.0.1:9090"),
+            });
+        }
+    }
+    let mut links = Vec::new();
+    for (from, ..) in REGIONS {
+        for (to, ..) in REGIONS.iter().filter(|r| r.0 != from) {
+            links.push(PlannedLink {
+                from: from.into(),
+                to: (*to).into(),
+                delay_us: one_way(from, to),
+                jitter_us: 4_000,
+                loss_bps: 0,
+            });
+        }
+    }
+    let cluster = Cluster {
+        target: "lab".into(),
+        topology: TopologyRef { name: "test".into(), sha3: "0xaa".into() },
+        genesis: GenesisRef {
+            sha3: qbind_crypto::genesis_hash(genesis),
+            network: NET,
+            chain_id: "qbind-mainnet-v0".into(),
+        },
+        binaries: vec![BinaryRef { name: "qbind-node".into(), sha3: "0xbb".into() }],
+        regions: REGIONS
+            .iter()
+            .map(|r| PlannedRegion { id: r.0.into(), continent: r.1.into() })
+            .collect(),
+        nodes,
+        links,
+        load_accounts: 20,
+    };
+    Manifest::parse("test.yaml", &text).unwrap().resolve(&cluster).unwrap()
+}
+
+fn live(plan: &Plan) -> LiveRecord {
+    let mut live = LiveRecord::new(START, START + WINDOW_S * 1000);
+    live.faults = plan
+        .faults
+        .iter()
+        .map(|f| ExecutedFault {
+            id: f.id.clone(),
+            nodes: match f.kind {
+                FaultKind::KillLeader => vec!["eu-v2".into()],
+                _ => f.affected.clone(),
+            },
+            from_unix_ms: START + f.at_ms,
+            healed_unix_ms: START + f.heals_at_ms(),
+            done: true,
+            note: String::new(),
+        })
+        .collect();
+    live
+}
+
+/// Chain, batches, feeds, claims and the load's records.
+fn chain(evidence: &mut Evidence) {
+    let bytes = evidence.genesis.clone().unwrap();
+    let facts = crate::chain::Genesis::parse(&bytes).unwrap();
+    let plan = evidence.plan.clone().unwrap();
+    let mut state = Replay::new(Rules::of(NET), &facts.allocations).unwrap();
+    let mut parent = facts.id;
+    let mut executed = ExecutedState { height: Height(0), root: state.root() };
+    let mut n = 0u64;
+    for height in 1..=BLOCKS {
+        let mut refs = Vec::new();
+        let mut batch = None;
+        // Ten transfers in each block whose second lies in the window.
+        if (6..6 + WINDOW_S).contains(&height) {
+            let transactions: Vec<_> =
+                (0..10).map(|k| transfer((n + k) % 20, (n + k) / 20)).collect();
+            let made = certified(u16::try_from(height % 7).unwrap(), height, transactions);
+            refs.push(made.certificate.batch);
+            batch = Some(made);
+        }
+        let made = committed(height, parent, executed, refs);
+        let id = block_id(&made.block);
+        let transactions: Vec<&Transaction> =
+            batch.iter().flat_map(|b| &b.batch.transactions).collect();
+        let proposer = facts.proposer(made.block.proposer).unwrap();
+        let replayed = state.block(proposer, &transactions, true).unwrap();
+        let root = replayed.root.unwrap();
+        let ids: Vec<TxId> = transactions.iter().map(|tx| tx_id(NET, tx)).collect();
+        let parts: Vec<&[u8]> = ids.iter().map(|i| &i.0[..]).collect();
+        for node in &plan.nodes {
+            let late = if node.region == "ap" { 150 } else { 0 };
+            let at = FIRST_BLOCK + height * 1000 + late;
+            evidence.feeds.entry(node.name.clone()).or_default().push(FeedLine::Commit {
+                height,
+                view: height,
+                block_id: id,
+                state_root: root,
+                committed_unix_ms: at,
+                transactions: ids.len() as u64,
+                seen_unix_ms: at + 100,
+            });
+            evidence.claims.entry(node.name.clone()).or_default().push(ClaimLine {
+                height,
+                transactions: ids.len() as u64,
+                ids_sha3: format!("0x{}", hex::encode(sha3_256(&parts))),
+                success: replayed
+                    .statuses
+                    .iter()
+                    .map(|s| if *s == Status::Success { '1' } else { '0' })
+                    .collect(),
+            });
+        }
+        for (k, tx) in transactions.iter().enumerate() {
+            let scheduled_us = n * 100_000;
+            evidence.transactions.push(LoadTransaction {
+                n,
+                id: ids[k],
+                account: u32::try_from(n % 20).unwrap(),
+                nonce: tx.nonce,
+                node: plan.nodes[usize::try_from(n % 10).unwrap()].name.clone(),
+                scheduled_us,
+                sent_us: Some(scheduled_us + 50),
+                accepted_us: Some(scheduled_us + 5_000),
+                committed_us: Some(scheduled_us + 250_000 + n % 7 * 1_000),
+                height: Some(height),
+                submissions: 1,
+                fate: Fate::Committed,
+                code: None,
+            });
+            n += 1;
+        }
+        evidence.blocks.insert(height, encode(&made));
+        if let Some(batch) = batch {
+            let name = hex::encode(batch.certificate.batch.id.0);
+            evidence.batches.insert(name, encode(&batch));
+        }
+        (parent, executed) = (id, ExecutedState { height: Height(height), root });
+    }
+    for (node, lines) in &mut evidence.feeds {
+        for second in 0..=WINDOW_S + 6 {
+            let at_unix_ms = START + second * 1000;
+            let late = if node.starts_with("ap") { 150 } else { 0 };
+            let tip = ((at_unix_ms - late - FIRST_BLOCK) / 1000).min(BLOCKS);
+            lines.push(FeedLine::Poll { at_unix_ms, duration_ms: 3, tip });
+        }
+    }
+    evidence.load = Some(LoadSummary {
+        schema: LOAD_SCHEMA.into(),
+        started_unix_ms: START,
+        window_ms: WINDOW_S * 1000,
+        ended_unix_ms: START + WINDOW_S * 1000 + 5_000,
+        rate_per_second: 10,
+        targets: plan.nodes.iter().map(|n| n.name.clone()).collect(),
+        followed: vec!["eu-v1".into()],
+        offered: n,
+        submitted: n,
+        accepted: n,
+        rejected: 0,
+        codes: BTreeMap::new(),
+        committed: n,
+        lost: 0,
+        duplicated: 0,
+        resubmitted: 0,
+        late_sends: 0,
+        tps_milli: 10_000,
+        latency_us: LatencyUs::default(),
+        series: Vec::new(),
+    });
+}
+
+/// A `/metrics` body.
+pub(super) fn metrics(outbound: u64, view: u64, mismatch: &str) -> String {
+    format!(
+        "# TYPE qbind_p2p_outbound_peers gauge\nqbind_p2p_outbound_peers {outbound}\n\
+         qbind_p2p_connected_peers 9\nqbind_anti_eclipse_asn_diversity 3\n\
+         qbind_consensus_current_view {view}\nqbind_consensus_view_changes_total 1\n\
+         qbind_consensus_safety_violations_total 0\n\
+         qbind_dag_coupling_block_mismatch_total {mismatch}\nqbind_unrelated{{a=\"b\"}} 1.5\n"
+    )
+}
+
+fn scrapes(evidence: &mut Evidence) {
+    let plan = evidence.plan.clone().unwrap();
+    for node in &plan.nodes {
+        for seq in 0..=WINDOW_S / 5 {
+            let at_unix_ms = START + seq * 5_000;
+            // The victim is gone for one scrape.
+            let is_down = node.name == "eu-v2" && (20_000..25_000).contains(&(seq * 5_000));
+            let body = metrics(4, 6 + seq * 5, "0");
+            let samples = (!is_down).then(|| series::parse(&body).unwrap());
+            let scrapes = evidence.scrapes.entry(node.name.clone()).or_default();
+            scrapes.push(Scrape { at_unix_ms, samples });
+            let body = |body| AnswerLine { seq, at_unix_ms, body: Some(body), error: None };
+            let peers = json!({"schema": "qbind.peers/v1", "peers": peer_list(&plan, &node.name)});
+            evidence.peers.entry(node.name.clone()).or_default().push(body(peers));
+            let role = if node.role == Role::Validator { "validator" } else { "rpc" };
+            let status = json!({
+                "schema": "qbind.status/v1", "name": node.name, "role": role,
+                "network": "mainnet", "genesis_hash": plan.genesis.sha3, "binary_sha3": "0xbb",
+            });
+            evidence.statuses.entry(node.name.clone()).or_default().push(body(status));
+        }
+        let config = json!({"schema": "qbind.config/v1", "config": {
+            "enable_discovery": true, "anti_eclipse_enforce": true,
+            "dag_coupling_mode": "enforce", "mempool_max_txs_per_sender": 1000,
+            "mempool_max_bytes_per_sender": 8388608, "mempool_eviction_mode": "enforce",
+            "mempool_eviction_max_per_interval": 1000, "monetary_mode": "shadow",
+            "slashing_mode": "record-only", "genesis_path": "/g.json",
+            "expect_genesis_hash": plan.genesis.sha3,
+        }});
+        evidence.configs.insert(node.name.clone(), config);
+    }
+}
+
+/// Node i dials the next four; everyone is connected with everyone it dials or is dialled by.
+fn peer_list(plan: &Plan, node: &str) -> Vec<serde_json::Value> {
+    let n = plan.nodes.len();
+    let me = plan.nodes.iter().position(|p| p.name == node).unwrap();
+    let mut out = Vec::new();
+    for (other, peer) in plan.nodes.iter().enumerate() {
+        let ahead = (other + n - me) % n;
+        let ip = peer.http.split(':').next().unwrap();
+        if (1..=4).contains(&ahead) {
+            out.push(json!({"address": format!("{ip}:9000"), "direction": "outbound"}));
+        } else if (1..=4).contains(&((me + n - other) % n)) {
+            out.push(json!({"address": format!("{ip}:41234"), "direction": "inbound"}));
+        }
+    }
+    out
+}
+
+fn links(evidence: &mut Evidence) {
+    let plan = evidence.plan.clone().unwrap();
+    let mut pairs = Vec::new();
+    let mut zero = LinkSnapshot { links: Vec::new() };
+    let mut after = LinkSnapshot { links: Vec::new() };
+    for link in &plan.links {
+        pairs.push(PairMeasurement {
+            from: link.from.clone(),
+            to: link.to.clone(),
+            p50_us: 2 * link.delay_us,
+            jitter_us: 5_000,
+            sent: 1_000,
+            lost: 0,
+            longest_burst: None,
+        });
+        let bins: Vec<(u64, u64)> =
+            (0..80).map(|b| (link.delay_us - 4_000 + b * 100, 25)).collect();
+        let counters = |packets: u64, bins: &[(u64, u64)]| LinkCounters {
+            from: link.from.clone(),
+            to: link.to.clone(),
+            packets_in: packets,
+            delivered: packets,
+            lost_random: 0,
+            lost_queue: 0,
+            lost_partition: 0,
+            datagram_delay_bins: bins.to_vec(),
+            ordered_delay_bins: bins.to_vec(),
+        };
+        zero.links.push(counters(0, &[]));
+        after.links.push(counters(4_000, &bins));
+    }
+    evidence.matrix = Some(pairs);
+    for (path, snapshot) in paths::LINK_SNAPSHOTS.iter().zip([&zero, &after, &zero, &after]) {
+        evidence.links.insert((*path).to_owned(), snapshot.clone());
+    }
+}
+
+fn steps(evidence: &mut Evidence) {
+    for id in STEPS {
+        let facts = match id {
+            "t234" => json!({"offered_per_second": 10, "committed_tps_milli": 10_000,
+                             "latency_p50_us": 60_000}),
+            _ => json!({}),
+        };
+        let check = json!({"name": "c", "expected": "1", "got": "1", "ok": true});
+        let result = json!({
+            "schema": "qbind.step/v1", "id": id.to_uppercase(), "title": "t", "verdict": "PASS",
+            "scenarios": [{"name": "s", "verdict": "PASS", "checks": [check], "facts": facts}],
+        });
+        evidence.steps.insert(id.to_owned(), StepFile { result, sha3: "0xcc".into() });
+    }
+}
+
+fn build() -> Evidence {
+    let genesis = genesis();
+    let plan = plan(&genesis);
+    let mut evidence = Evidence {
+        live: Some(live(&plan)),
+        plan: Some(plan),
+        genesis: Some(genesis),
+        ..Evidence::default()
+    };
+    chain(&mut evidence);
+    scrapes(&mut evidence);
+    links(&mut evidence);
+    steps(&mut evidence);
+    evidence
+}
