@@ -16,7 +16,7 @@ pub(crate) enum Control {
     Pong(u64),
     /// Nodes the sender is connected to.
     Peers(Vec<PeerEntry>),
-    /// The sender closes this connection and not for a better one.
+    /// The last message: the sender closes this connection.
     Goodbye(Farewell),
     /// The application's.
     Application(Vec<u8>),
@@ -31,9 +31,11 @@ pub(crate) struct PeerEntry {
     pub(crate) address: String,
 }
 
-/// Why a connection is closed for good.
+/// Why a connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(crate) enum Farewell {
+    /// A better connection took over; the sender has read all the others had to say on this one.
+    Superseded,
     Stopping,
     Disconnected,
     Banned,

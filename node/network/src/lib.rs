@@ -45,6 +45,7 @@ mod handle;
 mod handshake;
 mod health;
 mod identity;
+mod lanes;
 mod link;
 mod manager;
 mod observer;
@@ -52,6 +53,7 @@ mod peers;
 mod queue;
 mod ring;
 mod setup;
+mod traffic;
 mod transport;
 
 #[cfg(test)]

@@ -1,28 +1,17 @@
 //! One proven connection: four channels, heartbeats, and how it ends.
 
 use crate::{
-    Channel, DropReason, HeartbeatStep, NodeId,
-    context::{Context, ToManager},
-    control::{Control, Farewell, MAX_ENTRIES},
+    Channel, DropReason, NodeId,
+    context::Context,
+    control::{Control, Farewell},
     driver::Streams,
-    event::{NetworkEvent, Received},
-    frame::{FrameError, read_frame, write_frame},
-    queue::{Push, SendQueue},
+    lanes::Lanes,
+    traffic::{Part, Reading, heartbeats, write_all},
     transport::Side,
 };
-use futures::{
-    AsyncReadExt, AsyncWriteExt,
-    io::{ReadHalf, WriteHalf},
-};
+use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::core::muxing::SubstreamBox;
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{io, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     task::{AbortHandle, JoinSet},
@@ -53,67 +42,12 @@ pub(crate) enum LinkEnd {
     Violation(&'static str),
 }
 
-/// The sending ends of a link, one queue per channel, and what is known of its pace.
-pub(crate) struct Lanes {
-    queues: [SendQueue; 4],
-    /// Round trip of the last heartbeat, microseconds; nothing measured is `u64::MAX`.
-    round_trip_us: AtomicU64,
-    /// Frames read, of any channel.
-    heard: AtomicU64,
-}
-
-impl Lanes {
-    pub(crate) fn new() -> Self {
-        Self {
-            queues: Channel::ALL.map(SendQueue::new),
-            round_trip_us: AtomicU64::new(u64::MAX),
-            heard: AtomicU64::new(0),
-        }
-    }
-
-    pub(crate) fn queue(&self, channel: Channel) -> &SendQueue {
-        &self.queues[channel.index()]
-    }
-
-    pub(crate) fn close(&self) {
-        self.queues.iter().for_each(SendQueue::close);
-    }
-
-    pub(crate) fn round_trip(&self) -> Option<Duration> {
-        match self.round_trip_us.load(Ordering::Relaxed) {
-            u64::MAX => None,
-            us => Some(Duration::from_micros(us)),
-        }
-    }
-
-    /// Queues a message and counts what had to give way. Whether it waits now.
-    pub(crate) fn push(&self, channel: Channel, message: Arc<[u8]>, context: &Context) -> Push {
-        let pushed = self.queue(channel).push(message);
-        let observer = &context.observer;
-        match pushed {
-            Push::Queued => {}
-            Push::QueuedEvicting(n) => observer.dropped(channel, DropReason::Evicted, n),
-            Push::Full => observer.dropped(channel, DropReason::Full, 1),
-            Push::Closed => observer.dropped(channel, DropReason::Closed, 1),
-        }
-        pushed
-    }
-}
-
 /// What the manager hands to a connection it admitted.
 pub(crate) struct LinkStart {
     pub(crate) id: u64,
     pub(crate) node_id: NodeId,
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) orders: watch::Receiver<Order>,
-}
-
-enum Part {
-    Written,
-    ReadToEnd,
-    HeartbeatsOver,
-    Left(Farewell),
-    Failed(LinkEnd),
 }
 
 /// Carries messages until the link ends. `control` is the stream the handshake used.
@@ -205,43 +139,20 @@ async fn carry(
     drop(pongs);
     parts.spawn(heartbeats(start.lanes.clone(), answered, context.clone()));
 
+    let mut state = State::default();
     let mut orders = start.orders.clone();
+    orders.mark_changed();
     let mut ended = streams.ended();
-    let mut order = *orders.borrow_and_update();
-    let (mut written, mut read) = (0, 0);
-    let far = Duration::from_secs(365 * 24 * 3600);
-    let deadline = tokio::time::sleep(far);
+    let deadline = tokio::time::sleep(Duration::ZERO);
     tokio::pin!(deadline);
-    let mut is_new_order = true;
-    loop {
-        if std::mem::take(&mut is_new_order) && order != Order::Run {
-            start.lanes.close();
-            let patience = if order == Order::Drain {
-                context.config.timing.drain
-            } else {
-                readers.iter().for_each(AbortHandle::abort);
-                CLOSE_TIMEOUT
-            };
-            deadline.as_mut().reset(tokio::time::Instant::now() + patience);
-        }
-        let is_done = match order {
-            Order::Run => false,
-            Order::Drain => written == Channel::ALL.len() && read == Channel::ALL.len(),
-            Order::Close => written == Channel::ALL.len(),
-        };
-        if is_done {
-            return LinkEnd::Ended;
-        }
+    let mut has_deadline = false;
+    while !state.is_done() {
+        let was_over = state.is_over;
+        let mut patience = None;
         tokio::select! {
             part = parts.join_next() => match part {
-                Some(Ok(Part::Written)) => written += 1,
-                Some(Ok(Part::ReadToEnd)) => read += 1,
-                Some(Ok(Part::HeartbeatsOver)) => {}
-                Some(Ok(Part::Left(reason))) => {
-                    tracing::debug!(peer = %start.node_id, ?reason, "the peer left");
-                    return LinkEnd::Ended;
-                }
                 Some(Ok(Part::Failed(end))) => return end,
+                Some(Ok(part)) => state.note(&part),
                 // Aborted by us; a panic in a part must not pass for a quiet end.
                 Some(Err(error)) if error.is_cancelled() => {}
                 Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
@@ -251,159 +162,104 @@ async fn carry(
                 if changed.is_err() {
                     return LinkEnd::Ended;
                 }
-                order = *orders.borrow_and_update();
-                is_new_order = true;
-            }
-            _ = ended.wait_for(|ended| *ended) => return LinkEnd::Ended,
-            () = &mut deadline => return LinkEnd::Ended,
-        }
-    }
-}
-
-async fn write_all(
-    channel: Channel,
-    mut writer: WriteHalf<SubstreamBox>,
-    lanes: Arc<Lanes>,
-    context: Arc<Context>,
-) -> Part {
-    let written = async {
-        while let Some(message) = lanes.queue(channel).pop().await {
-            let mut next = Some(message);
-            while let Some(message) = next {
-                write_frame(&mut writer, &message).await?;
-                context.observer.sent(channel, message.len());
-                next = lanes.queue(channel).try_pop();
-            }
-            writer.flush().await?;
-        }
-        writer.close().await
-    };
-    match written.await {
-        Ok(()) => Part::Written,
-        Err(error) => broken(&error),
-    }
-}
-
-fn broken(error: &dyn std::error::Error) -> Part {
-    tracing::debug!(%error, "link broke");
-    Part::Failed(LinkEnd::Ended)
-}
-
-/// What a reading part knows.
-struct Reading {
-    channel: Channel,
-    link: u64,
-    from: NodeId,
-    lanes: Arc<Lanes>,
-    context: Arc<Context>,
-}
-
-impl Reading {
-    async fn next(&self, reader: &mut ReadHalf<SubstreamBox>) -> Result<Vec<u8>, Part> {
-        match read_frame(reader, self.channel.max_message_bytes()).await {
-            Ok(Some(frame)) => {
-                self.lanes.heard.fetch_add(1, Ordering::Relaxed);
-                self.context.observer.received(self.channel, frame.len());
-                Ok(frame)
-            }
-            Ok(None) => Err(Part::ReadToEnd),
-            Err(error @ FrameError::TooLong { .. }) => {
-                tracing::warn!(peer = %self.from, channel = self.channel.label(), %error,
-                    "peer broke the protocol");
-                Err(Part::Failed(LinkEnd::Violation("a frame longer than its channel allows")))
-            }
-            Err(error) => Err(broken(&error)),
-        }
-    }
-
-    /// Hands a message to the application, waiting while it is behind.
-    async fn deliver(&self, bytes: Vec<u8>) -> Result<(), Part> {
-        let received = Received::within(&self.context.budget, self.channel, bytes).await;
-        let event =
-            NetworkEvent::Message { from: self.from, channel: self.channel, bytes: received };
-        self.context.events.send(event).await.map_err(|_| Part::Failed(LinkEnd::Ended))
-    }
-
-    async fn messages(self, mut reader: ReadHalf<SubstreamBox>) -> Part {
-        loop {
-            let delivered = match self.next(&mut reader).await {
-                Ok(frame) => self.deliver(frame).await,
-                Err(part) => return part,
-            };
-            if let Err(part) = delivered {
-                return part;
-            }
-        }
-    }
-
-    async fn control(self, mut reader: ReadHalf<SubstreamBox>, pongs: watch::Sender<u64>) -> Part {
-        loop {
-            let frame = match self.next(&mut reader).await {
-                Ok(frame) => frame,
-                Err(part) => return part,
-            };
-            let Ok(message) = qbind_types::decode::<Control>(&frame) else {
-                return Part::Failed(LinkEnd::Violation("control bytes of no known message"));
-            };
-            match message {
-                Control::Ping(n) => {
-                    self.lanes.push(Channel::Control, Control::Pong(n).frame(), &self.context);
-                }
-                Control::Pong(n) => {
-                    pongs.send_replace(n);
-                }
-                Control::Peers(entries) if entries.len() > MAX_ENTRIES => {
-                    return Part::Failed(LinkEnd::Violation("too many addresses at once"));
-                }
-                Control::Peers(entries) => {
-                    let told = ToManager::Told { link: self.link, entries };
-                    if self.context.manager.send(told).await.is_err() {
-                        return Part::Failed(LinkEnd::Ended);
+                state.order = *orders.borrow_and_update();
+                match state.order {
+                    Order::Run => {}
+                    Order::Drain => {
+                        start.lanes.close_data();
+                        patience = Some(context.config.timing.drain);
                     }
-                }
-                Control::Goodbye(reason) => return Part::Left(reason),
-                Control::Application(bytes) => {
-                    if let Err(part) = self.deliver(bytes).await {
-                        return part;
+                    Order::Close => {
+                        start.lanes.close();
+                        readers.iter().for_each(AbortHandle::abort);
+                        patience = Some(CLOSE_TIMEOUT);
                     }
                 }
             }
+            _ = ended.wait_for(|ended| *ended), if !was_over => state.is_over = true,
+            () = &mut deadline, if has_deadline => return LinkEnd::Ended,
+        }
+        if state.is_over && !was_over {
+            start.lanes.close();
+            patience = Some(CLOSE_TIMEOUT);
+        }
+        if let Some(patience) = patience {
+            deadline.as_mut().reset(tokio::time::Instant::now() + patience);
+            has_deadline = true;
+        }
+        if state.may_say_farewell() {
+            let farewell = Control::Goodbye(Farewell::Superseded).frame();
+            start.lanes.push(Channel::Control, farewell, context);
+            start.lanes.close();
+            state.has_said_farewell = true;
+        }
+    }
+    LinkEnd::Ended
+}
+
+/// How far a link is on its way to the end.
+///
+/// A drained link is closed only when both sides have said that they read all data: closing
+/// earlier resets the connection when the kernel still holds unread bytes, and what was in
+/// flight would be lost.
+struct State {
+    order: Order,
+    /// By channel: our stream is at its end, or theirs.
+    written: [bool; 4],
+    read: [bool; 4],
+    /// The connection or the peer is gone; what arrived before can still be read.
+    is_over: bool,
+    has_said_farewell: bool,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            order: Order::Run,
+            written: [false; 4],
+            read: [false; 4],
+            is_over: false,
+            has_said_farewell: false,
         }
     }
 }
 
-/// Asks at the configured interval; ends the link when nothing at all comes back.
-async fn heartbeats(
-    lanes: Arc<Lanes>,
-    mut answered: watch::Receiver<u64>,
-    context: Arc<Context>,
-) -> Part {
-    let config = &context.config.heartbeat;
-    let mut failures = 0;
-    for n in 1u64.. {
-        tokio::time::sleep(config.interval).await;
-        let heard_before = lanes.heard.load(Ordering::Relaxed);
-        let asked = Instant::now();
-        match lanes.push(Channel::Control, Control::Ping(n).frame(), &context) {
-            Push::Closed => break,
-            Push::Queued | Push::QueuedEvicting(_) | Push::Full => {}
-        }
-        context.observer.heartbeat(HeartbeatStep::Sent);
-        let answer = answered.wait_for(|pong| *pong >= n);
-        if matches!(tokio::time::timeout(config.timeout, answer).await, Ok(Ok(_))) {
-            let us = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX - 1);
-            lanes.round_trip_us.store(us, Ordering::Relaxed);
-            context.observer.heartbeat(HeartbeatStep::Success);
-            failures = 0;
-            continue;
-        }
-        context.observer.heartbeat(HeartbeatStep::Failed);
-        // Whatever else arrived shows that the peer is alive, if slow.
-        failures =
-            if lanes.heard.load(Ordering::Relaxed) > heard_before { 0 } else { failures + 1 };
-        if failures >= config.max_failures {
-            return Part::Failed(LinkEnd::Silent);
+impl State {
+    fn note(&mut self, part: &Part) {
+        match part {
+            Part::Wrote { channel, is_broken } => {
+                self.written[channel.index()] = true;
+                self.is_over |= is_broken;
+            }
+            Part::Read { channel, is_broken } => {
+                self.read[channel.index()] = true;
+                self.is_over |= is_broken;
+            }
+            Part::Left(reason) => {
+                self.read[Channel::Control.index()] = true;
+                self.is_over |= *reason != Farewell::Superseded;
+            }
+            Part::HeartbeatsOver | Part::Failed(_) => {}
         }
     }
-    Part::HeartbeatsOver
+
+    fn may_say_farewell(&self) -> bool {
+        let is_data = |c: &Channel| *c != Channel::Control;
+        self.order == Order::Drain
+            && !self.has_said_farewell
+            && Channel::ALL
+                .into_iter()
+                .filter(is_data)
+                .all(|c| self.written[c.index()] && self.read[c.index()])
+    }
+
+    fn is_done(&self) -> bool {
+        let has_read_all = self.read == [true; 4];
+        let has_written_all = self.written == [true; 4];
+        match self.order {
+            Order::Run => self.is_over && has_read_all,
+            Order::Drain => has_read_all && (self.is_over || has_written_all),
+            Order::Close => self.is_over || has_written_all,
+        }
+    }
 }

@@ -7,7 +7,8 @@ use crate::{
     context::{Admission, Candidate, Context, DialOutcome, ToManager},
     control::{Control, Farewell, MAX_ENTRIES, PeerEntry},
     health,
-    link::{Lanes, LinkEnd, LinkStart, Order},
+    lanes::Lanes,
+    link::{LinkEnd, LinkStart, Order},
     peers::{Peer, Peers},
     setup,
 };
@@ -447,7 +448,6 @@ impl Manager {
 
     fn order(&self, link: u64, order: Order) {
         if let Some(link) = self.links.get(&link) {
-            link.lanes.close();
             link.orders.send_replace(order);
         }
     }

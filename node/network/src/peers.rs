@@ -4,7 +4,7 @@ use crate::{
     Channel, Direction, Health, NodeId, PeerSummary, SendError,
     context::{Candidate, Context},
     control::Control,
-    link::Lanes,
+    lanes::Lanes,
     queue::Push,
 };
 use std::{

@@ -32,6 +32,8 @@ async fn ten_nodes_find_each_other_and_everybody_has_four_outbound() {
                 node.id()
             );
         }
+    }
+    for node in &nodes {
         node.handle.broadcast(Channel::Consensus, node.id().0.to_vec());
     }
     for node in &mut nodes {

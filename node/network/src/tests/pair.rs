@@ -82,7 +82,11 @@ async fn a_restarted_peer_is_back_without_anybody_waiting_for_its_old_connection
 async fn a_peer_restarted_on_its_port_is_redialled() {
     let mut b = Node::knowing(2, &[]);
     let address = b.address();
-    let mut a = Node::knowing(1, &[&b]);
+    let mut impatient = config(1, "127.0.0.1:0");
+    impatient.bootstrap = vec![b.address()];
+    // Whichever of the two owns the connection.
+    impatient.timing.grace = Duration::ZERO;
+    let mut a = Node::start(impatient);
     a.connected().await;
     b.connected().await;
     b.handle.shutdown();
@@ -223,6 +227,23 @@ async fn the_last_slots_are_kept_for_other_autonomous_systems() {
     let health = a.handle.health();
     assert!(health.outbound <= 1, "{health:?}");
     assert!(health.below_min_asn);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_sent_before_a_shutdown_arrives() {
+    let mut a = Node::knowing(1, &[]);
+    let mut b = Node::knowing(2, &[&a]);
+    a.connected().await;
+    b.connected().await;
+    const MESSAGES: u32 = 200;
+    for n in 0..MESSAGES {
+        a.handle.send(b.id(), Channel::Consensus, n.to_be_bytes().to_vec()).unwrap();
+    }
+    a.handle.shutdown();
+    for n in 0..MESSAGES {
+        assert_eq!(b.message().await.2, n.to_be_bytes());
+    }
+    assert_eq!(b.disconnected().await, id(1));
 }
 
 #[test]
