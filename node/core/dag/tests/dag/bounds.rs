@@ -146,3 +146,17 @@ fn messages_have_one_encoding_and_bounded_lengths() {
     let long = DagMessage::Transactions(vec![transaction]).encode();
     assert!(matches!(DagMessage::decode(&long), Err(MessageError::TooMany { .. })));
 }
+
+#[test]
+fn few_batches_of_one_creator_wait_for_their_predecessors() {
+    let keys = Keys::new(&[1, 1, 1, 1]);
+    let mut dag = Dag::new(DagConfig::new(NETWORK, Some(ValidatorIndex(3))), keys.set.clone());
+    let transaction = Account::new(1).transfer(0, 1);
+    for round in 1..20 {
+        let parent =
+            BatchRef { creator: ValidatorIndex(0), round: round - 1, id: BatchId([7; 32]) };
+        let (_, batch) = keys.batch(0, round, vec![parent], vec![transaction.clone()]);
+        dag.step(Event::Batch { batch, now: Millis(0) });
+    }
+    assert_eq!(dag.sizes().waiting, bounds::WAITING_PER_CREATOR);
+}
