@@ -1,4 +1,4 @@
-//! Key custody: the encrypted keystore of a validator.
+//! Key custody: the encrypted keystore of a validator, and the second double-sign guard.
 //!
 //! A keystore is a directory with `<role>.key`, the sealed secret (EncryptedFsV1), and `<role>.pub`,
 //! the public key in hexadecimal, for each [`Role`].
@@ -7,6 +7,10 @@
 //! read is refused; the secret is used only when it belongs to the public key beside it.
 //!
 //! Never here: a decision what to sign.
+
+mod guard;
+
+pub use guard::{Guard, GuardError, Refusal, Statement};
 
 use qbind_crypto::{SecretKey, sealed};
 use qbind_types::PublicKey;
