@@ -3,11 +3,14 @@
 pub mod replay;
 mod result;
 mod simulated;
+mod step;
 pub mod t185;
 pub mod t221;
 pub mod t222;
 pub mod t223;
+pub mod t234;
 pub mod t236;
 pub mod t238;
 
 pub use result::{Check, STEP_SCHEMA, Scenario, StepResult, Verdict};
+pub use step::{Options, STEPS_SCHEMA, StepId, StepsResult, UnknownStep, run};

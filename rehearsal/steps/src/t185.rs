@@ -25,6 +25,15 @@ pub struct Breach {
     pub settings: &'static [&'static str],
 }
 
+impl Breach {
+    /// An accepted configuration with this rule broken.
+    pub fn config(&self) -> NodeConfig {
+        let mut config = accepted();
+        self.settings.iter().for_each(|s| apply(&mut config, s));
+        config
+    }
+}
+
 macro_rules! breaches {
     ($($name:ident: $([$($setting:expr),+]),+;)+) => {
         &[$($(Breach { invariant: Invariant::$name, settings: &[$($setting),+] },)+)+]
@@ -318,8 +327,7 @@ fn breach_scenario(name: &str, breaches: &[Breach], checker: Checker) -> Scenari
     let checks = breaches
         .iter()
         .map(|breach| {
-            let mut config = accepted();
-            breach.settings.iter().for_each(|s| apply(&mut config, s));
+            let config = breach.config();
             let name = breach.settings.iter().map(|s| brief(s)).collect::<Vec<_>>().join(", ");
             Check::equal(name, breach.invariant, describe(&checker(&config)))
         })
