@@ -2,6 +2,25 @@
 
 use super::{KEYS, ReadError, Row};
 
+/// Columns that `qbindctl measure` writes beside them, which the mapping does not need.
+const FURTHER: [&str; 15] = [
+    "min_us",
+    "p90_us",
+    "p95_us",
+    "p99_us",
+    "max_us",
+    "rfc3550_us",
+    "pdv_us",
+    "stddev_us",
+    "loss_bps",
+    "loss_low_ppm",
+    "loss_high_ppm",
+    "late",
+    "duplicates",
+    "reordered",
+    "longest_burst",
+];
+
 pub(super) fn rows(file: &str, text: &str) -> Result<Vec<Row>, ReadError> {
     let mut lines = text
         .lines()
@@ -9,13 +28,13 @@ pub(super) fn rows(file: &str, text: &str) -> Result<Vec<Row>, ReadError> {
         .map(|(at, line)| (at + 1, line))
         .filter(|(_, line)| !line.trim().is_empty());
     let Some((line, header)) = lines.next() else { return Ok(Vec::new()) };
-    let columns = columns(file, line, header)?;
+    let (columns, count) = columns(file, line, header)?;
     lines
         .map(|(line, record)| {
             let wrong = |reason| ReadError::Line { file: file.into(), line, reason };
             let fields = split(record).map_err(|reason| wrong(reason.into()))?;
-            if fields.len() != KEYS.len() {
-                return Err(wrong(format!("{} fields, expected {}", fields.len(), KEYS.len())));
+            if fields.len() != count {
+                return Err(wrong(format!("{} fields, expected {count}", fields.len())));
             }
             let cells = columns.map(|column| fields[column].clone());
             Ok(Row { line, cells, longest_burst: None })
@@ -23,15 +42,15 @@ pub(super) fn rows(file: &str, text: &str) -> Result<Vec<Row>, ReadError> {
         .collect()
 }
 
-/// Where each of [`KEYS`] stands.
-fn columns(file: &str, line: usize, header: &str) -> Result<[usize; 6], ReadError> {
+/// Where each of [`KEYS`] stands, and how many columns there are.
+fn columns(file: &str, line: usize, header: &str) -> Result<([usize; 6], usize), ReadError> {
     let expected = KEYS.join(",");
     let wrong = |reason| ReadError::Line { file: file.into(), line, reason };
     let names = split(header).map_err(|reason| wrong(reason.into()))?;
     let names: Vec<&str> = names.iter().map(|name| name.trim()).collect();
     for (at, name) in names.iter().enumerate() {
         let key = name.to_string();
-        if !KEYS.contains(name) {
+        if !KEYS.contains(name) && !FURTHER.contains(name) {
             let reason = format!("unknown column; the header is {expected}");
             return Err(ReadError::Value { file: file.into(), line, key, reason });
         }
@@ -50,7 +69,7 @@ fn columns(file: &str, line: usize, header: &str) -> Result<[usize; 6], ReadErro
             reason: format!("missing column; the header is {expected}"),
         })?;
     }
-    Ok(columns)
+    Ok((columns, names.len()))
 }
 
 fn split(line: &str) -> Result<Vec<String>, &'static str> {
