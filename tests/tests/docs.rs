@@ -1,0 +1,43 @@
+//! The generated references in `docs/` are what the programs print.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// A program of the tree: beside this test's folder, where the same cargo call has built it, or
+/// built now.
+fn program(package: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("a running test has a path");
+    let built = own.ancestors().nth(2).expect("a test is two folders down").join(package);
+    if !built.is_file() {
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "-q", "-p", package])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .expect("cargo runs this test");
+        assert!(status.success(), "cannot build {package}");
+    }
+    built
+}
+
+fn check(document: &str, package: &str, arguments: &[&str]) {
+    let output = Command::new(program(package)).args(arguments).output().expect("it is built");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8(output.stdout).expect("UTF-8");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a package of the tree");
+    let file = root.join(document);
+    let kept = fs::read_to_string(&file).unwrap_or_default();
+    assert!(kept == printed, "{document} is not what `{package}` prints: run `make docs`");
+}
+
+#[test]
+fn the_command_line_reference_is_current() {
+    check("docs/cli.md", "qbindctl", &["docs", "cli"]);
+}
+
+#[test]
+fn the_metrics_reference_is_current() {
+    check("docs/metrics.md", "qbind-node", &["--metrics-docs"]);
+}
