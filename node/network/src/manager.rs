@@ -400,6 +400,7 @@ impl Manager {
         self.active.insert(node_id, active);
         let peer = Arc::new(Peer { candidate: candidate.clone(), lanes });
         self.peers.insert(node_id, peer.clone());
+        self.publish_health(now);
         let is_replacement = matches!(before, Some((_, _, true)));
         if let Some((link, _, true)) = before {
             // Only now: who finds these queues closed finds the new ones in their place.
@@ -423,7 +424,6 @@ impl Manager {
                 self.tell_to_everybody(&peer);
             }
         }
-        self.publish_health(now);
         Ok(Admission { sequence, start })
     }
 
@@ -471,7 +471,6 @@ impl Manager {
         }
         if self.active.get(&node_id).is_some_and(|active| active.link == link) {
             self.lost(node_id, now).await;
-            self.publish_health(now);
         }
     }
 
@@ -481,6 +480,7 @@ impl Manager {
         self.peers.remove(node_id);
         self.book.disconnected(node_id, now);
         tracing::info!(peer = %node_id, "peer disconnected");
+        self.publish_health(now);
         self.emit(NetworkEvent::PeerDisconnected { node_id }).await;
     }
 
@@ -491,7 +491,6 @@ impl Manager {
         }
         let now = Instant::now();
         self.lost(node_id, now).await;
-        self.publish_health(now);
     }
 
     fn ban(&mut self, node_id: NodeId, duration: Duration) {

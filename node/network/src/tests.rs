@@ -5,3 +5,4 @@ mod hostile;
 mod mesh;
 mod pair;
 mod proofs;
+mod wan;

@@ -348,7 +348,7 @@ impl Guard {
         bytes[16..BODY].copy_from_slice(&mark.content);
         let sum = checksum(&bytes[..BODY], kind, &self.key);
         bytes[BODY..].copy_from_slice(&sum);
-        let slot = usize::from(mark.sequence % 2 == 0);
+        let slot = usize::from(mark.sequence.is_multiple_of(2));
         let at = u64::try_from(slot_offset(kind, slot)).expect("a few kilobytes");
         self.file.write_all_at(&bytes, at)?;
         self.file.sync_data()

@@ -116,11 +116,9 @@ async fn a_connection_is_turned_round_without_losing_the_peer_or_a_message() {
             node.message().await;
         }
     }
-    let mut last = sent;
-    for _ in 0..100 {
-        a.handle.send(b.id(), Channel::Dag, last.to_be_bytes().to_vec()).unwrap();
-        assert_eq!(b.message().await.2, last.to_be_bytes());
-        last += 1;
+    for n in sent..sent + 100 {
+        a.handle.send(b.id(), Channel::Dag, n.to_be_bytes().to_vec()).unwrap();
+        assert_eq!(b.message().await.2, n.to_be_bytes());
     }
     assert_eq!(a.handle.peers().len(), 1);
 }
