@@ -39,7 +39,7 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            files: 200_000,
+            files: 500_000,
             file_bytes: 4 << 30,
             total_bytes: 32 << 30,
             ratio: 1_000,

@@ -26,7 +26,7 @@ pub(super) fn verification_text(
     findings(answer, out);
     if let Some(statement) = &answer.statement {
         if !answer.valid {
-            out.push_str("It claims the following, which is not to be believed:\n");
+            out.push_str("What it claims, not to be relied on:\n");
         }
         claims(statement, out);
     }

@@ -18,7 +18,7 @@ const DOCUMENTS: &[(&str, u64)] = &[
     (layout::ATTESTATION, 16 << 20),
     (layout::FACTS, 1 << 20),
     (layout::GATES, 16 << 20),
-    (layout::MANIFEST, 64 << 20),
+    (layout::MANIFEST, 128 << 20),
     (layout::PLAN, 16 << 20),
     (layout::TEST_RESULT, 16 << 20),
 ];

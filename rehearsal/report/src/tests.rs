@@ -1,0 +1,216 @@
+use crate::{
+    ReportInput, render_checklist, render_html, render_json, render_upgrade_checklist, sample,
+};
+use qbind_gates::Verdict;
+use std::fs;
+
+/// `QBIND_REPORT_SAMPLES=DIR` writes the samples there, to look at.
+#[test]
+fn the_samples_render() {
+    for (name, input) in [
+        ("pass", sample::pass()),
+        ("fail", sample::fail()),
+        ("inconclusive", sample::inconclusive()),
+    ] {
+        let html = render_html(&input);
+        assert!(html.starts_with("<!doctype html>") && html.trim_end().ends_with("</html>"));
+        assert_eq!(html, render_html(&input), "the same input gives the same page");
+        if let Some(dir) = std::env::var_os("QBIND_REPORT_SAMPLES") {
+            let dir = std::path::Path::new(&dir);
+            fs::write(dir.join(format!("{name}.html")), html).unwrap();
+            fs::write(dir.join(format!("{name}.md")), render_checklist(&input)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_verdict_and_its_reason_come_first() {
+    for (input, word, reason) in [
+        (sample::pass(), "PASS", "All 11 hard gates passed"),
+        (sample::fail(), "FAIL", "G1, no commit divergence, failed: height 1388 has"),
+        (sample::inconclusive(), "INCONCLUSIVE", "G2, no block mismatch, could not be decided"),
+    ] {
+        let html = render_html(&input);
+        let body = html.find("<body>").unwrap();
+        let verdict = html[body..].find(&format!("</i>{word}</div>")).expect(word);
+        let why = html[body..].find(reason).expect(reason);
+        let gates = html[body..].find("id=\"gates\"").unwrap();
+        assert!(verdict < why && why < gates);
+    }
+    let html = render_html(&sample::fail());
+    assert!(html.contains("Outside its bound without deciding: G10."));
+}
+
+#[test]
+fn every_gate_step_fault_and_pair_is_shown() {
+    let input = sample::fail();
+    let html = render_html(&input);
+    for gate in &input.gates {
+        assert!(
+            html.contains(&format!("<article class=\"gate\" id=\"{}\">", gate.id)),
+            "{}",
+            gate.id
+        );
+        assert!(html.contains(&escaped(&gate.value)), "{}", gate.value);
+    }
+    for step in &input.steps {
+        assert!(
+            html.contains(&format!("<b>{}</b> {}", step.id, escaped(&step.title))),
+            "{}",
+            step.id
+        );
+    }
+    for fault in &input.faults {
+        assert!(html.contains(&escaped(&fault.what)), "{}", fault.what);
+    }
+    for text in ["201.9", "0.10 %", "Asymmetric", "<b>a</b>", "1 of 2 turned exactly"] {
+        assert!(html.contains(text), "{text}");
+    }
+    assert!(html.contains("p50 611.040 ms") && html.contains("−26.5 % outside"));
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('\'', "&#x27;")
+        .replace('/', "&#x2f;")
+}
+
+#[test]
+fn the_page_needs_nothing_from_elsewhere() {
+    let html = render_html(&sample::pass());
+    for forbidden in
+        ["<script", "http://", "https://", "src=", "href=", "@import", "url(", "<iframe", "<link"]
+    {
+        assert!(!html.contains(forbidden), "{forbidden}");
+    }
+}
+
+/// Puts hostile text into every string of an input.
+fn poisoned(input: &ReportInput, poison: &str) -> ReportInput {
+    fn walk(value: &mut serde_json::Value, poison: &str, key: &str) {
+        match value {
+            // Words with a fixed meaning stay; any other text may come from a node or a file.
+            serde_json::Value::String(_)
+                if ["verdict", "severity", "vantage", "target", "form"].contains(&key) => {}
+            serde_json::Value::String(text) => *text = format!("{text}{poison}"),
+            serde_json::Value::Array(items) => {
+                items.iter_mut().for_each(|item| walk(item, poison, key));
+            }
+            serde_json::Value::Object(map) => {
+                map.iter_mut().for_each(|(key, item)| walk(item, poison, &key.clone()));
+            }
+            _ => {}
+        }
+    }
+    let mut value = serde_json::to_value(input).unwrap();
+    walk(&mut value, poison, "");
+    serde_json::from_value(value).unwrap()
+}
+
+#[test]
+fn hostile_text_stays_text() {
+    let poison = "</title></style></svg><script>alert(1)</script><img src=x onerror=\"x\" '>{{ 7*7 }}{% if %}";
+    let html = render_html(&poisoned(&sample::fail(), poison));
+    assert!(!html.contains("<script") && !html.contains("<img") && !html.contains("onerror=\"x\""));
+    assert!(html.contains("&lt;script&gt;alert(1)"));
+    assert!(html.contains("{{ 7*7 }}"), "templates in data are not run");
+    assert_eq!(html.matches("</style>").count(), 1);
+    assert_eq!(html.matches("</title>").count(), 1);
+
+    let markdown = render_checklist(&poisoned(&sample::fail(), "|<b>\n# x\n[a](b)"));
+    assert!(
+        !markdown.contains("<b>") && !markdown.contains("\n# x") && !markdown.contains("[a](b)")
+    );
+    assert!(
+        markdown
+            .lines()
+            .filter(|l| l.starts_with("| "))
+            .all(|l| { l.replace("\\|", "").matches('|').count() == 6 })
+    );
+}
+
+#[test]
+fn what_is_missing_is_shown_as_missing() {
+    let html = render_html(&sample::inconclusive());
+    for text in [
+        "scrapes&#x2f;index.jsonl: not there",
+        "<code>map.json</code>",
+        "what the client saw of the load",
+        "not known",
+        "NO RESULT",
+        "Step T234, PQC performance: there is no result.",
+    ] {
+        assert!(html.contains(text), "{text}");
+    }
+    let empty = tempfile::tempdir().unwrap();
+    let input = ReportInput::from_dir(empty.path()).unwrap();
+    assert_eq!(input.verdict, Verdict::Inconclusive);
+    let html = render_html(&input);
+    for text in [
+        "There are no gate results, so nothing was decided.",
+        "gates.json: not there",
+        "plan.yaml: not there",
+        "no measurement of the links",
+        "no series of the live window",
+    ] {
+        assert!(html.contains(text), "{text}");
+    }
+    assert!(!render_checklist(&input).contains("[x]"), "nothing is ticked without evidence");
+    assert!(ReportInput::from_dir(&empty.path().join("none")).is_err());
+}
+
+#[test]
+fn the_checklist_is_the_guides_and_follows_the_evidence() {
+    let pass = render_checklist(&sample::pass());
+    for line in [
+        "## T238.5 Multi-Region Dress Rehearsal Checklist",
+        "**Date**: 2026-02-10",
+        "**Operator**: Ada Lovelace",
+        "**Regions**: eu-west, us-east, ap-tokyo",
+        "- [x] T238 synthetic harness green",
+        "- [x] T185/T237 invariants green",
+        "- [x] Network measurements documented",
+        "- [x] Monitoring infrastructure ready",
+        "- [x] T222: Consensus chaos — PASS",
+        "- [x] commit_divergence == false",
+        "- [x] No double-spend detected",
+        "- [x] outbound_peers ≥ 4",
+        "- [x] TPS within 0.5–2× of T234 baseline",
+        "- [x] All checks passed — Ready for MainNet / Upgrade",
+    ] {
+        assert!(pass.contains(line), "{line}\n{pass}");
+    }
+    let fail = render_checklist(&sample::fail());
+    for line in [
+        "- [ ] T222: Consensus chaos — FAIL",
+        "- [ ] commit_divergence == false",
+        "- [x] block_mismatch_total == 0",
+        "- [ ] All checks passed",
+    ] {
+        assert!(fail.contains(line), "{line}\n{fail}");
+    }
+    let open = render_checklist(&sample::inconclusive());
+    for line in [
+        "- [ ] T234: PQC performance — NOT RUN",
+        "- [ ] Monitoring infrastructure ready",
+        "- [ ] block_mismatch_total == 0",
+        "- [ ] All checks passed",
+    ] {
+        assert!(open.contains(line), "{line}\n{open}");
+    }
+    let upgrade = render_upgrade_checklist(&sample::fail());
+    assert_eq!(upgrade.lines().filter(|line| line.starts_with("| ")).count(), 8);
+    assert!(upgrade.contains("| 3 | Safety invariants verified | commit_divergence == false, block_mismatch_total == 0 | no |"));
+}
+
+#[test]
+fn the_json_twin_says_the_same() {
+    let value: serde_json::Value = serde_json::from_str(&render_json(&sample::fail())).unwrap();
+    assert_eq!(value["schema"], "qbind.report/v1");
+    assert_eq!(value["verdict"], "FAIL");
+    assert_eq!(value["thinnest"][0], "G10");
+    let read: ReportInput = serde_json::from_value(value["report"].clone()).unwrap();
+    assert_eq!(read, sample::fail());
+}
