@@ -26,7 +26,7 @@ pub struct Loaded {
     pub committed: Option<CommittedBlock>,
     /// Uncommitted blocks.
     pub pending_blocks: Vec<Block>,
-    /// All accounts; empty before the first commit.
+    /// All accounts; empty before [`Store::store_genesis`].
     pub accounts: Vec<(Address, Account)>,
     /// Burned since genesis.
     pub burned: u128,
@@ -69,8 +69,8 @@ impl Store {
                     .roots
                     .extend(self.commit_index(Height(h))?.map(|i| (i.height, i.state_root)));
             }
-            self.load_accounts(&mut loaded)?;
         }
+        self.load_accounts(&mut loaded)?;
         self.load_rounds(&mut loaded)?;
         Ok(loaded)
     }

@@ -7,11 +7,11 @@ use crate::{
 use borsh::{BorshDeserialize, BorshSerialize};
 use qbind_consensus::SafetyRecord;
 use qbind_dag::PendingTransaction;
-use qbind_ledger::Status;
+use qbind_ledger::{Account, Status};
 use qbind_replica::CommitRecord;
 use qbind_types::{
-    Batch, BatchCertificate, BatchId, BatchRef, Block, CertifiedBatch, CommittedBlock, GenesisHash,
-    Height, Millis, TxId, ValidatorIndex, decode, encode,
+    Address, Batch, BatchCertificate, BatchId, BatchRef, Block, CertifiedBatch, CommittedBlock,
+    GenesisHash, Height, Millis, TxId, ValidatorIndex, decode, encode,
 };
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Options, WriteBatch, WriteOptions};
 use std::{collections::BTreeMap, path::Path};
@@ -114,6 +114,43 @@ impl Store {
         let mut options = WriteOptions::default();
         options.set_sync(true);
         self.db.write_opt(batch, &options).map_err(|source| StoreError::Io { what, source })
+    }
+
+    /// Writes the accounts of genesis; before the first start only.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn store_genesis(
+        &self,
+        accounts: impl Iterator<Item = (Address, Account)>,
+    ) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        for (address, account) in accounts {
+            let value = (account.nonce, account.balance);
+            batch.put_cf(self.family(schema::ACCOUNTS), address.0, encode(&value));
+        }
+        self.write_synced(batch, "store the accounts of genesis")
+    }
+
+    /// An account after the last committed block; empty if it was never written.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn account(&self, address: &Address) -> Result<Account, StoreError> {
+        let value = self.get::<(u64, u128)>(schema::ACCOUNTS, &address.0, "account")?;
+        let (nonce, balance) = value.unwrap_or_default();
+        Ok(Account { nonce, balance })
+    }
+
+    /// Whether this transaction was accepted here and waits.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn is_pending(&self, id: &TxId) -> Result<bool, StoreError> {
+        self.db
+            .get_pinned_cf(self.family(schema::MEMPOOL), id.0)
+            .map(|found| found.is_some())
+            .map_err(|source| StoreError::Io { what: "read the database", source })
     }
 
     /// Writes the safety record and fsyncs, with everything written before.

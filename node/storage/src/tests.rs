@@ -4,7 +4,7 @@ use crate::{Store, StoreError};
 use qbind_consensus::SafetyRecord;
 use qbind_crypto::block_id;
 use qbind_ledger::{Account, Mode, SerialReason};
-use qbind_replica::CommitRecord;
+use qbind_replica::{CommitRecord, References};
 use qbind_types::*;
 
 fn genesis() -> GenesisHash {
@@ -49,6 +49,7 @@ fn record(height: u64) -> CommitRecord {
         state_root: StateRoot([height as u8; 32]),
         burned_total: u128::from(height),
         mode: Mode::Serial { why: SerialReason::Disabled },
+        references: References::Ok,
     }
 }
 

@@ -1,11 +1,13 @@
 //! Final blocks execute in order, once all their batches are here.
 
-use crate::{CommitRecord, Effect, Halt, Now, Replica, replica::ROOTS};
+use crate::{CommitRecord, Effect, Halt, Now, References, Replica, replica::ROOTS};
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
-use qbind_crypto::{Verified, block_id, tx_id};
+use qbind_crypto::{Verified, batch_id, block_id, tx_id};
 use qbind_dag::Submission;
 use qbind_ledger::BlockInput;
-use qbind_types::{BatchRef, BlockId, CommittedBlock, Height, Transaction, TxId, ValidatorIndex};
+use qbind_types::{
+    BatchRef, BlockId, CertifiedBatch, CommittedBlock, Height, Transaction, TxId, ValidatorIndex,
+};
 
 /// Final blocks whose batches are fetched at once.
 const PREFETCH: usize = 16;
@@ -69,6 +71,7 @@ impl Replica {
         while let Some(next) = self.queue.front() {
             let missing = next.block.batches.iter().any(|r| self.dag.certified(r).is_none());
             if missing {
+                self.lacked = true;
                 let wanted: Vec<BatchRef> = self
                     .queue
                     .iter()
@@ -97,7 +100,18 @@ impl Replica {
             self.halt(Halt::StateRoot { height: block.executed.height, ours, theirs }, out);
             return;
         }
-        let batches: Vec<_> = block.batches.iter().filter_map(|r| self.dag.certified(r)).collect();
+        let batches: Vec<CertifiedBatch> =
+            block.batches.iter().filter_map(|r| self.dag.certified(r)).collect();
+        let is_named = |(c, r): (&CertifiedBatch, &BatchRef)| {
+            c.certificate.batch == *r && batch_id(self.config.network, &c.batch) == r.id
+        };
+        let references = if !batches.iter().zip(&block.batches).all(is_named) {
+            References::Mismatch
+        } else if core::mem::take(&mut self.lacked) {
+            References::Fetched
+        } else {
+            References::Ok
+        };
         let transactions: Vec<&Transaction> =
             batches.iter().flat_map(|c| c.batch.transactions.iter()).collect();
         let ids: Vec<TxId> = transactions.iter().map(|t| tx_id(self.config.network, t)).collect();
@@ -123,6 +137,7 @@ impl Replica {
             state_root: applied.state_root,
             burned_total: self.ledger.burned(),
             mode: applied.mode,
+            references,
         })));
         let event =
             qbind_dag::Event::Committed { refs: block.batches, account_nonces, now: now.monotonic };

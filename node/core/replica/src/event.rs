@@ -126,6 +126,19 @@ pub struct CommitRecord {
     pub burned_total: u128,
     /// How it ran.
     pub mode: Mode,
+    /// What the check of its references against certificates found.
+    pub references: References,
+}
+
+/// What a committed block's references turned out to be, when each batch was at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum References {
+    /// Each names a certified batch, and all were here when the block became final.
+    Ok,
+    /// The same, but some had to be fetched first.
+    Fetched,
+    /// Some certificate or content is not what the block names.
+    Mismatch,
 }
 
 /// Why a node must stop and not start again by itself.

@@ -26,7 +26,7 @@ mod propose;
 mod replica;
 mod world;
 
-pub use event::{CommitRecord, CouplingResult, Effect, Event, Halt, Now, Target, Wire};
+pub use event::{CommitRecord, CouplingResult, Effect, Event, Halt, Now, References, Target, Wire};
 pub use open::{Channel, OpenError, open};
 pub use replica::{Gauges, Replica, ReplicaConfig, Restored};
 pub use world::{World, perform};

@@ -80,6 +80,14 @@ pub struct Gauges {
     pub dag: Sizes,
 }
 
+impl Gauges {
+    /// Views with a certificate that this node has not executed. The view under way has none yet,
+    /// and the last certified block is normally about to be committed, so a healthy node shows 0 to 2.
+    pub fn view_lag(&self) -> u64 {
+        self.highest_seen_view.0.saturating_sub(1).saturating_sub(self.current_view.0)
+    }
+}
+
 /// One node's core.
 pub struct Replica {
     pub(crate) config: ReplicaConfig,
@@ -90,6 +98,8 @@ pub struct Replica {
     pub(crate) roots: BTreeMap<Height, StateRoot>,
     /// Final, not executed: some batch is missing.
     pub(crate) queue: VecDeque<CommittedBlock>,
+    /// The next block to execute lacked batches when it became final.
+    pub(crate) lacked: bool,
     pub(crate) executed_view: View,
     pub(crate) lead: Option<Lead>,
     pub(crate) checking: Option<Block>,
@@ -123,6 +133,7 @@ impl Replica {
             ledger,
             roots: known,
             queue: VecDeque::new(),
+            lacked: false,
             executed_view,
             lead: None,
             checking: None,

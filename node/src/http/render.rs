@@ -1,0 +1,62 @@
+//! Answers as JSON.
+
+use super::view::{AccountView, BlockView, Commit, CommittedTransactions, Page, TransactionView};
+use qbind_types::{Address, encode};
+use serde_json::{Value, json};
+
+pub(super) fn transaction(view: &TransactionView) -> Value {
+    let schema = "qbind.transaction/v1";
+    match view {
+        TransactionView::Pending => json!({"schema": schema, "status": "pending"}),
+        TransactionView::Unknown => json!({"schema": schema, "status": "unknown"}),
+        TransactionView::Committed { height, success } => {
+            json!({"schema": schema, "status": "committed", "height": height, "success": success})
+        }
+    }
+}
+
+pub(super) fn account(address: &Address, view: &AccountView) -> Value {
+    json!({
+        "schema": "qbind.account/v1",
+        "address": address,
+        // JSON numbers lose digits above 2^53.
+        "balance": view.balance.to_string(),
+        "nonce": view.nonce,
+        "height": view.height,
+    })
+}
+
+pub(super) fn block(view: &BlockView) -> Value {
+    let block = &view.committed.block;
+    json!({
+        "schema": "qbind.block/v1",
+        "height": block.height,
+        "view": block.view,
+        "block_id": view.id,
+        "parent": block.parent,
+        "proposer": block.proposer,
+        "timestamp_unix_ms": block.timestamp_unix_ms,
+        "state_root": view.state_root,
+        "batches": block.batches,
+        "transactions": view.transactions,
+        "raw": hex::encode(encode(&view.committed)),
+    })
+}
+
+pub(super) fn commits(page: &Page<Commit>) -> Value {
+    json!({"schema": "qbind.commits/v1", "tip": page.tip, "commits": page.items})
+}
+
+pub(super) fn committed_transactions(page: &Page<CommittedTransactions>) -> Value {
+    json!({"schema": "qbind.committed-transactions/v1", "tip": page.tip, "blocks": page.items})
+}
+
+/// Adds `"schema"` in front of an object's fields.
+pub(super) fn with_schema(schema: &str, value: &impl serde::Serialize) -> Value {
+    let mut answer = json!({"schema": schema});
+    let fields = serde_json::to_value(value).expect("our own types have text keys");
+    if let (Value::Object(answer), Value::Object(fields)) = (&mut answer, fields) {
+        answer.extend(fields);
+    }
+    answer
+}

@@ -1,0 +1,485 @@
+//! Every endpoint over a real socket against a node made of fixed answers, then hostile clients.
+
+use super::*;
+use crate::{Shutdown, ShutdownTrigger, metrics::Metrics, shutdown_channel};
+use qbind_profile::{Setting, Source, resolve};
+use qbind_types::*;
+use serde_json::{Value, json};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::oneshot,
+    task::JoinHandle,
+};
+
+/// Nonces choose the fixed answers.
+const ACCEPTED: u64 = 0;
+const REFUSED: u64 = 1;
+const RATE: u64 = 2;
+const LOST: u64 = 3;
+
+#[derive(Default)]
+struct FixedNode {
+    behind: AtomicBool,
+    broken: AtomicBool,
+}
+
+fn certificate() -> CommitCertificate {
+    let vote = (ValidatorIndex(0), Signature::from_slice(&[7; SIGNATURE_BYTES]).unwrap());
+    CommitCertificate { epoch: Epoch(0), view: View(9), block: BlockId([1; 32]), votes: vec![vote] }
+}
+
+fn committed() -> CommittedBlock {
+    let block = Block {
+        network: Network::Devnet,
+        epoch: Epoch(0),
+        height: Height(5),
+        view: View(9),
+        parent: BlockId([2; 32]),
+        proposer: ValidatorIndex(3),
+        timestamp_unix_ms: Millis(1_700_000_000_000),
+        executed: ExecutedState { height: Height(4), root: StateRoot([3; 32]) },
+        batches: vec![BatchRef { creator: ValidatorIndex(1), round: 2, id: BatchId([4; 32]) }],
+    };
+    let proof = CommitProof { descendants: vec![], certificate: certificate() };
+    CommittedBlock { block, proof }
+}
+
+fn transaction(nonce: u64) -> Transaction {
+    Transaction {
+        sender: Address([1; 32]),
+        nonce,
+        payload: vec![0; 72],
+        suite: 100,
+        public_key: PublicKey::from_slice(&[5; PUBLIC_KEY_BYTES]).unwrap(),
+        signature: Signature::from_slice(&[6; SIGNATURE_BYTES]).unwrap(),
+    }
+}
+
+impl FixedNode {
+    fn storage(&self) -> Result<(), ViewError> {
+        match self.broken.load(Ordering::SeqCst) {
+            true => Err(ViewError::Storage { message: "secret path /data/qbind".into() }),
+            false => Ok(()),
+        }
+    }
+}
+
+impl NodeView for FixedNode {
+    fn submit(&self, transaction: Transaction) -> oneshot::Receiver<Result<TxId, Rejection>> {
+        let (sender, receiver) = oneshot::channel();
+        let refuse = |code| Rejection { code, message: "no".into(), hint: "try less".into() };
+        let answer = match transaction.nonce {
+            ACCEPTED => Ok(TxId([8; 32])),
+            REFUSED => Err(refuse("E_BALANCE")),
+            RATE => Err(refuse("E_RATE")),
+            _ => return receiver,
+        };
+        sender.send(answer).unwrap();
+        receiver
+    }
+
+    fn transaction(&self, id: &TxId) -> Result<TransactionView, ViewError> {
+        self.storage()?;
+        Ok(match id.0[0] {
+            8 => TransactionView::Committed { height: Height(5), success: true },
+            9 => TransactionView::Pending,
+            _ => TransactionView::Unknown,
+        })
+    }
+
+    fn account(&self, _: &Address) -> Result<AccountView, ViewError> {
+        Ok(AccountView { balance: u128::MAX, nonce: 4, height: Height(5) })
+    }
+
+    fn block(&self, height: Height) -> Result<Option<BlockView>, ViewError> {
+        let view = BlockView {
+            committed: committed(),
+            id: BlockId([1; 32]),
+            state_root: StateRoot([6; 32]),
+            transactions: vec![TxId([8; 32])],
+        };
+        Ok((height == Height(5)).then_some(view))
+    }
+
+    fn batch(&self, id: &BatchId) -> Result<Option<Vec<u8>>, ViewError> {
+        Ok((id.0[0] == 4).then(|| vec![1, 2, 3]))
+    }
+
+    fn commits(&self, from: Height, limit: usize) -> Result<Page<Commit>, ViewError> {
+        let item = |height| Commit {
+            height: Height(height),
+            view: View(9),
+            block_id: BlockId([1; 32]),
+            state_root: StateRoot([6; 32]),
+            committed_unix_ms: Millis(7),
+            transactions: 1,
+        };
+        let items = (from.0..).take(limit).take_while(|h| *h <= 5).map(item).collect();
+        Ok(Page { tip: Height(5), items })
+    }
+
+    fn committed_transactions(
+        &self,
+        from: Height,
+        _: usize,
+    ) -> Result<Page<CommittedTransactions>, ViewError> {
+        let transactions = vec![CommittedTransaction { id: TxId([8; 32]), success: false }];
+        let item =
+            CommittedTransactions { height: from, committed_unix_ms: Millis(7), transactions };
+        Ok(Page { tip: Height(5), items: vec![item] })
+    }
+
+    fn status(&self) -> StatusView {
+        StatusView {
+            name: "eu-v1".into(),
+            role: "validator",
+            validator_id: Some(1),
+            validator_index: Some(ValidatorIndex(0)),
+            network: Network::Devnet,
+            chain_id: "qbind-devnet".into(),
+            genesis_hash: GenesisHash([1; 32]),
+            binary_sha3: "0xab".into(),
+            version: "0.1.0",
+            height: Height(5),
+            view: View(9),
+            view_lag: 0,
+            peers: 1,
+            profile: "devnet",
+        }
+    }
+
+    fn peers(&self) -> Vec<PeerView> {
+        vec![PeerView {
+            peer_id: "0x01".into(),
+            validator_id: None,
+            address: "10.11.0.2:9000".into(),
+            direction: PeerDirection::Outbound,
+            asn: Some(64_511),
+        }]
+    }
+
+    fn validators(&self) -> ValidatorsView {
+        let public_key = PublicKey::from_slice(&[5; PUBLIC_KEY_BYTES]).unwrap();
+        let validators = vec![ValidatorView { id: 1, public_key, power: VotingPower(10) }];
+        ValidatorsView { epoch: Epoch(0), validators }
+    }
+
+    fn not_ready(&self) -> Vec<String> {
+        let behind = self.behind.load(Ordering::SeqCst);
+        behind.then(|| "view lag 40, ready below 10".to_string()).into_iter().collect()
+    }
+}
+
+struct Running {
+    address: SocketAddr,
+    node: Arc<FixedNode>,
+    metrics: Arc<Metrics>,
+    trigger: ShutdownTrigger,
+    server: JoinHandle<()>,
+}
+
+async fn running() -> Running {
+    let settings = [Setting {
+        source: Source::Flag,
+        place: "--name".into(),
+        key: "name".into(),
+        text: "eu-v1".into(),
+    }];
+    let resolved = Arc::new(resolve(&settings).unwrap());
+    let metrics = Arc::new(Metrics::new(&resolved.config, &[1]));
+    let node = Arc::new(FixedNode::default());
+    let app = App::new(node.clone(), metrics.clone(), resolved);
+    let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = server.address();
+    let (trigger, shutdown): (_, Shutdown) = shutdown_channel();
+    let server = tokio::spawn(server.serve(app, shutdown));
+    Running { address, node, metrics, trigger, server }
+}
+
+impl Running {
+    /// Sends `head` and `body`, returns status and body.
+    async fn raw(&self, head: &str, body: &[u8]) -> (u16, Vec<u8>) {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // A server that refuses early may close while we still send; its answer counts.
+        stream.write_all(body).await.unwrap_or_default();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let split = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("headers end");
+        let status = String::from_utf8_lossy(&answer[9..12]).parse().unwrap();
+        (status, answer[split + 4..].to_vec())
+    }
+
+    async fn get(&self, path: &str) -> (u16, Vec<u8>) {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n");
+        self.raw(&head, b"").await
+    }
+
+    async fn json(&self, path: &str) -> (u16, Value) {
+        let (status, body) = self.get(path).await;
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    async fn post(&self, kind: &str, body: &[u8]) -> (u16, Value) {
+        let head = format!(
+            "POST /v1/transactions HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\
+             Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let (status, body) = self.raw(&head, body).await;
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+}
+
+fn id(byte: u8) -> String {
+    format!("0x{}", hex::encode([byte; 32]))
+}
+
+#[tokio::test]
+async fn health_readiness_and_metrics() {
+    let n = running().await;
+    assert_eq!(n.get("/healthz").await, (200, b"ok\n".to_vec()));
+    let ready = json!({"schema": "qbind.ready/v1", "ready": true, "reasons": []});
+    assert_eq!(n.json("/readyz").await, (200, ready));
+    n.node.behind.store(true, Ordering::SeqCst);
+    let (status, body) = n.json("/readyz").await;
+    assert_eq!((status, &body["reasons"][0]), (503, &json!("view lag 40, ready below 10")));
+    let (status, text) = n.get("/metrics").await;
+    let text = String::from_utf8(text).unwrap();
+    assert_eq!(status, 200);
+    assert!(text.contains("# TYPE qbind_consensus_view_lag gauge"), "{text}");
+    assert!(text.contains("qbind_http_requests_total{class=\"5xx\"} 1"), "{text}");
+}
+
+#[tokio::test]
+async fn transactions_are_taken_as_bytes_and_as_json() {
+    let n = running().await;
+    let bytes = encode(&transaction(ACCEPTED));
+    let taken = json!({"schema": "qbind.submit/v1", "tx_id": id(8)});
+    assert_eq!(n.post("application/octet-stream", &bytes).await, (202, taken.clone()));
+    let body = json!({"transaction": hex::encode(&bytes)}).to_string();
+    assert_eq!(n.post("application/json", body.as_bytes()).await, (202, taken.clone()));
+    let body = json!({"transaction": format!("0x{}", hex::encode(&bytes))}).to_string();
+    assert_eq!(n.post("application/json; charset=utf-8", body.as_bytes()).await, (202, taken));
+}
+
+#[tokio::test]
+async fn refusals_have_code_and_hint() {
+    let n = running().await;
+    let post = async |nonce| n.post("application/octet-stream", &encode(&transaction(nonce))).await;
+    let (status, body) = post(REFUSED).await;
+    let expected = json!({"schema": "qbind.error/v1", "code": "E_BALANCE", "message": "no",
+        "hint": "try less"});
+    assert_eq!((status, body), (400, expected));
+    assert_eq!(post(RATE).await.0, 429);
+    let (status, body) = post(LOST).await;
+    assert_eq!((status, &body["code"]), (503, &json!("E_NOT_READY")));
+    n.node.behind.store(true, Ordering::SeqCst);
+    let (status, body) = post(ACCEPTED).await;
+    assert_eq!((status, &body["code"]), (503, &json!("E_NOT_READY")));
+    let text = n.metrics.render();
+    assert!(text.contains("qbind_mempool_rejected_total{reason=\"other\"} 1"), "{text}");
+    assert!(text.contains("qbind_mempool_rejected_total{reason=\"full\"} 1"), "{text}");
+}
+
+#[tokio::test]
+async fn transaction_status() {
+    let n = running().await;
+    let schema = "qbind.transaction/v1";
+    let get = async |byte| n.json(&format!("/v1/transactions/{}", id(byte))).await;
+    let committed = json!({"schema": schema, "status": "committed", "height": 5, "success": true});
+    assert_eq!(get(8).await, (200, committed));
+    assert_eq!(get(9).await, (200, json!({"schema": schema, "status": "pending"})));
+    assert_eq!(get(1).await, (200, json!({"schema": schema, "status": "unknown"})));
+}
+
+#[tokio::test]
+async fn accounts_keep_every_digit() {
+    let n = running().await;
+    let (status, body) = n.json(&format!("/v1/accounts/{}", id(1))).await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        body,
+        json!({"schema": "qbind.account/v1", "address": id(1), "nonce": 4, "height": 5,
+            "balance": "340282366920938463463374607431768211455"})
+    );
+}
+
+#[tokio::test]
+async fn blocks_and_batches() {
+    let n = running().await;
+    let (status, body) = n.json("/v1/blocks/5").await;
+    assert_eq!(status, 200);
+    let raw = encode(&committed());
+    assert_eq!(
+        body,
+        json!({"schema": "qbind.block/v1", "height": 5, "view": 9, "block_id": id(1),
+            "parent": id(2), "proposer": 3, "timestamp_unix_ms": 1_700_000_000_000u64,
+            "state_root": id(6), "batches": [{"creator": 1, "round": 2, "id": id(4)}],
+            "transactions": [id(8)], "raw": hex::encode(&raw)})
+    );
+    let (status, bytes) = n.get("/v1/blocks/5/raw").await;
+    assert_eq!((status, decode::<CommittedBlock>(&bytes)), (200, Ok(committed())));
+    assert_eq!(n.get(&format!("/v1/batches/{}/raw", id(4))).await, (200, vec![1, 2, 3]));
+    for path in ["/v1/blocks/6".to_string(), format!("/v1/batches/{}/raw", id(9))] {
+        let (status, body) = n.json(&path).await;
+        assert_eq!((status, &body["code"]), (404, &json!("E_NOT_FOUND")), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn feeds_are_paged() {
+    let n = running().await;
+    let (status, body) = n.json("/v1/commits?from=3&limit=2").await;
+    assert_eq!(status, 200);
+    let item = |height| {
+        json!({"height": height, "view": 9, "block_id": id(1), "state_root": id(6),
+            "committed_unix_ms": 7, "transactions": 1})
+    };
+    let expected = json!({"schema": "qbind.commits/v1", "tip": 5, "commits": [item(3), item(4)]});
+    assert_eq!(body, expected);
+    assert_eq!(n.json("/v1/commits").await.1["commits"].as_array().unwrap().len(), 5);
+    let (status, body) = n.json("/v1/commits/transactions?from=4").await;
+    let transactions = json!([{"id": id(8), "success": false}]);
+    let blocks = json!([{"height": 4, "committed_unix_ms": 7, "transactions": transactions}]);
+    let schema = "qbind.committed-transactions/v1";
+    assert_eq!((status, body), (200, json!({"schema": schema, "tip": 5, "blocks": blocks})));
+}
+
+#[tokio::test]
+async fn status_config_peers_validators() {
+    let n = running().await;
+    let (_, status) = n.json("/v1/status").await;
+    assert_eq!(
+        status,
+        json!({"schema": "qbind.status/v1", "name": "eu-v1", "role": "validator",
+            "validator_id": 1, "validator_index": 0, "network": "devnet",
+            "chain_id": "qbind-devnet", "genesis_hash": id(1), "binary_sha3": "0xab",
+            "version": "0.1.0", "height": 5, "view": 9, "view_lag": 0, "peers": 1,
+            "profile": "devnet"})
+    );
+    let (_, config) = n.json("/v1/config").await;
+    assert_eq!(config["schema"], "qbind.config/v1");
+    assert_eq!(
+        (&config["config"]["name"], &config["origin"]["name"]),
+        (&json!("eu-v1"), &json!("flag"))
+    );
+    assert_eq!(config["origin"]["enable_gas"], "profile");
+    assert_eq!(config["config"]["data_dir"], Value::Null);
+    let (_, peers) = n.json("/v1/peers").await;
+    let peer = json!({"peer_id": "0x01", "address": "10.11.0.2:9000", "direction": "outbound",
+        "asn": 64_511});
+    assert_eq!(peers, json!({"schema": "qbind.peers/v1", "peers": [peer]}));
+    let (_, validators) = n.json("/v1/validators").await;
+    let one = &validators["validators"][0];
+    assert_eq!(
+        (&validators["epoch"], &one["id"], &one["power"]),
+        (&json!(0), &json!(1), &json!(10))
+    );
+    assert_eq!(one["public_key"].as_str().unwrap().len(), 2 + 2 * PUBLIC_KEY_BYTES);
+}
+
+#[tokio::test]
+async fn hostile_bodies_are_refused_with_a_reason() {
+    let n = running().await;
+    let good = encode(&transaction(ACCEPTED));
+    let mut trailing = good.clone();
+    trailing.push(0);
+    let bytes = "application/octet-stream";
+    for (kind, body, expected) in [
+        (bytes, vec![], 400),
+        (bytes, vec![0xff; 8 * 1024], 400),
+        (bytes, vec![0xff; 8 * 1024 + 1], 413),
+        (bytes, good[..good.len() - 1].to_vec(), 400),
+        (bytes, trailing, 400),
+        ("text/plain", good.clone(), 415),
+        ("application/json", b"{}".to_vec(), 400),
+        ("application/json", br#"{"transaction":"zz"}"#.to_vec(), 400),
+        ("application/json", br#"{"transaction":"00","more":1}"#.to_vec(), 400),
+        ("application/json", br#"{"transaction":["00"]}"#.to_vec(), 400),
+        ("application/json", "[".repeat(8_000).into_bytes(), 400),
+    ] {
+        let (status, answer) = n.post(kind, &body).await;
+        assert_eq!((status, &answer["code"]), (expected, &json!("E_PAYLOAD")), "{answer}");
+        assert!(!answer["hint"].as_str().unwrap().is_empty());
+    }
+    // A length that is announced and never sent, and no length at all.
+    let head = "POST /v1/transactions HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\
+                Content-Type: application/octet-stream\r\nContent-Length: 99999999999\r\n\r\n";
+    assert_eq!(n.raw(head, b"").await.0, 413);
+}
+
+#[tokio::test]
+async fn bad_paths_queries_and_methods_are_json_errors() {
+    let n = running().await;
+    for (path, status, code) in [
+        ("/", 404, "E_PATH"),
+        ("/v1/blocks/x", 400, "E_PATH"),
+        ("/v1/blocks/-1", 400, "E_PATH"),
+        ("/v1/blocks/99999999999999999999", 400, "E_PATH"),
+        ("/v1/blocks/%ff", 400, "E_PATH"),
+        ("/v1/transactions/0x12", 400, "E_PATH"),
+        ("/v1/accounts/nobody", 400, "E_PATH"),
+        ("/v1/commits?limit=0", 400, "E_QUERY"),
+        ("/v1/commits?limit=1001", 400, "E_QUERY"),
+        ("/v1/commits?from=x", 400, "E_QUERY"),
+        ("/v1/commits?form=1", 400, "E_QUERY"),
+        ("/v1/commits/transactions?limit=-1", 400, "E_QUERY"),
+        ("/v1/batches/../../etc/passwd/raw", 404, "E_PATH"),
+    ] {
+        let (got, body) = n.json(path).await;
+        assert_eq!((got, &body["code"]), (status, &json!(code)), "{path}: {body}");
+    }
+    let head = "DELETE /v1/status HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n";
+    let (status, body) = n.raw(head, b"").await;
+    assert_eq!(status, 405);
+    assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["code"], "E_METHOD");
+}
+
+#[tokio::test]
+async fn storage_faults_do_not_tell_strangers_about_the_disk() {
+    let n = running().await;
+    n.node.broken.store(true, Ordering::SeqCst);
+    let (status, body) = n.json(&format!("/v1/transactions/{}", id(8))).await;
+    assert_eq!((status, &body["code"]), (500, &json!("E_STORAGE")));
+    assert!(!body.to_string().contains("/data"), "{body}");
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named() {
+    let n = running().await;
+    let error = Server::bind(n.address).await.unwrap_err().to_string();
+    assert!(error.contains(&n.address.to_string()) && error.contains("--http-addr"), "{error}");
+}
+
+#[tokio::test]
+async fn garbage_ends_the_connection_not_the_server() {
+    let n = running().await;
+    let (status, _) = n.raw("\u{1}\u{2}garbage\r\n\r\n", b"").await;
+    assert_eq!(status, 400);
+    let head = format!("GET /healthz HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(500));
+    assert_eq!(n.raw(&head, b"").await.0, 431);
+    assert_eq!(n.get("/healthz").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_stop_closes_idle_connections_and_ends() {
+    let n = running().await;
+    let mut idle = TcpStream::connect(n.address).await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: n\r\n\r\n").await.unwrap();
+    let mut first = [0; 12];
+    idle.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    n.trigger.request();
+    n.server.await.unwrap();
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).await.unwrap();
+}

@@ -1,0 +1,253 @@
+//! What the loop must be able to tell.
+
+use super::error::Rejection;
+use qbind_types::{
+    Address, BatchId, BlockId, CommittedBlock, Epoch, GenesisHash, Height, Millis, Network,
+    PublicKey, StateRoot, Transaction, TxId, ValidatorIndex, View, VotingPower,
+};
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+/// The node as its HTTP listener sees it.
+///
+/// Every method but [`NodeView::submit`] may block for a read from disk: each is called on a
+/// thread that may.
+pub trait NodeView: Send + Sync + 'static {
+    /// Hands in a decoded, not yet verified transaction. The answer is its id once it is accepted
+    /// (and stored), or why it is refused; dropping the sender means that the node is stopping.
+    fn submit(&self, transaction: Transaction) -> oneshot::Receiver<Result<TxId, Rejection>>;
+
+    /// Where a transaction is.
+    ///
+    /// # Errors
+    /// The world's fault: storage cannot be read.
+    fn transaction(&self, id: &TxId) -> Result<TransactionView, ViewError>;
+
+    /// An account after the last executed block; an unknown one is empty.
+    ///
+    /// # Errors
+    /// The world's fault: storage cannot be read.
+    fn account(&self, address: &Address) -> Result<AccountView, ViewError>;
+
+    /// A committed block, if this node has it.
+    ///
+    /// # Errors
+    /// The world's fault: storage cannot be read.
+    fn block(&self, height: Height) -> Result<Option<BlockView>, ViewError>;
+
+    /// The canonical encoding of a certified batch, if this node has it.
+    ///
+    /// # Errors
+    /// The world's fault: storage cannot be read.
+    fn batch(&self, id: &BatchId) -> Result<Option<Vec<u8>>, ViewError>;
+
+    /// Executed blocks from `from` on, at most `limit`, in order of height.
+    ///
+    /// # Errors
+    /// The world's fault: storage cannot be read.
+    fn commits(&self, from: Height, limit: usize) -> Result<Page<Commit>, ViewError>;
+
+    /// Their transactions, likewise.
+    ///
+    /// # Errors
+    /// The world's fault: storage cannot be read.
+    fn committed_transactions(
+        &self,
+        from: Height,
+        limit: usize,
+    ) -> Result<Page<CommittedTransactions>, ViewError>;
+
+    /// Who and where this node is.
+    fn status(&self) -> StatusView;
+
+    /// Connected peers.
+    fn peers(&self) -> Vec<PeerView>;
+
+    /// The validator set of the current epoch.
+    fn validators(&self) -> ValidatorsView;
+
+    /// Why this node should not be asked now; nothing where it is ready.
+    fn not_ready(&self) -> Vec<String>;
+}
+
+/// The node could not look.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ViewError {
+    /// It is starting or stopping.
+    #[error("the node is not serving requests now")]
+    Unavailable,
+    /// Storage failed; the message is for the log, not for strangers.
+    #[error("storage: {message}")]
+    Storage {
+        /// What failed.
+        message: String,
+    },
+}
+
+/// Where a transaction is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransactionView {
+    /// Waiting.
+    Pending,
+    /// In an executed block.
+    Committed {
+        /// Which.
+        height: Height,
+        /// Whether it had an effect.
+        success: bool,
+    },
+    /// Not here, or no longer.
+    Unknown,
+}
+
+/// An account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccountView {
+    /// What it holds.
+    pub balance: u128,
+    /// Its next nonce.
+    pub nonce: u64,
+    /// After which height.
+    pub height: Height,
+}
+
+/// A committed block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockView {
+    /// The block with its proof.
+    pub committed: CommittedBlock,
+    /// Its id.
+    pub id: BlockId,
+    /// State after it.
+    pub state_root: StateRoot,
+    /// Its transactions in the order they executed.
+    pub transactions: Vec<TxId>,
+}
+
+/// Part of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// Last executed height.
+    pub tip: Height,
+    /// In order of height.
+    pub items: Vec<T>,
+}
+
+/// One executed block, as in the commit feed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Commit {
+    /// Its height.
+    pub height: Height,
+    /// Its view.
+    pub view: View,
+    /// Its id.
+    pub block_id: BlockId,
+    /// State after it.
+    pub state_root: StateRoot,
+    /// When this node executed it.
+    pub committed_unix_ms: Millis,
+    /// How many transactions it holds.
+    pub transactions: u64,
+}
+
+/// One executed block's transactions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CommittedTransactions {
+    /// Its height.
+    pub height: Height,
+    /// When this node executed it.
+    pub committed_unix_ms: Millis,
+    /// In the order they executed.
+    pub transactions: Vec<CommittedTransaction>,
+}
+
+/// One executed transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CommittedTransaction {
+    /// Its id.
+    pub id: TxId,
+    /// Whether it had an effect.
+    pub success: bool,
+}
+
+/// Who and where a node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StatusView {
+    /// Its name.
+    pub name: String,
+    /// `validator`, `rpc` or `sentry`.
+    pub role: &'static str,
+    /// The operator's number, for a validator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validator_id: Option<u64>,
+    /// Its place in the set, for a validator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validator_index: Option<ValidatorIndex>,
+    /// Which chain.
+    pub network: Network,
+    /// Of the genesis file.
+    pub chain_id: String,
+    /// SHA3-256 of the genesis file.
+    pub genesis_hash: GenesisHash,
+    /// SHA3-256 of the running executable.
+    pub binary_sha3: String,
+    /// Of the executable.
+    pub version: &'static str,
+    /// Last executed height.
+    pub height: Height,
+    /// View of the last executed block.
+    pub view: View,
+    /// How far it is behind.
+    pub view_lag: u64,
+    /// Connected peers.
+    pub peers: u64,
+    /// Its profile.
+    pub profile: &'static str,
+}
+
+/// Who opened a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerDirection {
+    /// This node.
+    Outbound,
+    /// The peer.
+    Inbound,
+}
+
+/// A connected peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PeerView {
+    /// Its network id.
+    pub peer_id: String,
+    /// Its number, where its key is a validator's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validator_id: Option<u64>,
+    /// The other end of the connection.
+    pub address: String,
+    /// Who opened it.
+    pub direction: PeerDirection,
+    /// The autonomous system of the address, where the table knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asn: Option<u32>,
+}
+
+/// The validator set of one epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ValidatorsView {
+    /// Which epoch.
+    pub epoch: Epoch,
+    /// In index order.
+    pub validators: Vec<ValidatorView>,
+}
+
+/// One validator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ValidatorView {
+    /// The operator's number.
+    pub id: u64,
+    /// Its consensus key.
+    pub public_key: PublicKey,
+    /// Its stake.
+    pub power: VotingPower,
+}

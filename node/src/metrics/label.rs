@@ -1,0 +1,200 @@
+//! The words labels choose from: a fixed few, never a peer, a height or an address.
+
+/// A label with a fixed list of words.
+pub trait Label: Copy + 'static {
+    /// The label's name.
+    const NAME: &'static str;
+    /// Every word.
+    const ALL: &'static [Self];
+    /// The word.
+    fn as_str(self) -> &'static str;
+}
+
+macro_rules! labels {
+    ($($(#[$doc:meta])* $name:ident($label:literal) {
+        $($(#[$item_doc:meta])* $item:ident = $word:literal,)+
+    })+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $name {
+            $($(#[$item_doc])* $item,)+
+        }
+
+        impl Label for $name {
+            const NAME: &'static str = $label;
+            const ALL: &'static [Self] = &[$(Self::$item,)+];
+            fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$item => $word,)+
+                }
+            }
+        }
+    )+};
+}
+
+labels! {
+    /// What became of a proposal.
+    ProposalResult("result") {
+        /// Verified and considered.
+        Accepted = "accepted",
+        /// Refused.
+        Rejected = "rejected",
+    }
+    /// What became of a vote.
+    VoteResult("result") {
+        /// Verified.
+        Accepted = "accepted",
+        /// Bad signature, wrong epoch or stranger.
+        Invalid = "invalid",
+    }
+    /// What the coupling check of a proposal found.
+    CouplingCheck("result") {
+        /// All batches held and certified.
+        Ok = "ok",
+        /// The mode asks for nothing.
+        NotRequired = "not_required",
+        /// Content or certificates are missing.
+        UncoupledMissing = "uncoupled_missing",
+        /// The references contradict the certificates.
+        UncoupledMismatch = "uncoupled_mismatch",
+        /// The executed state is not this node's.
+        WrongState = "wrong_state",
+        /// More gas than a block may use.
+        OverGas = "over_gas",
+    }
+    /// Why the coupling check kept this node from voting.
+    CouplingRejection("reason") {
+        /// Content or certificates are missing.
+        UncoupledMissing = "uncoupled_missing",
+        /// The references contradict the certificates.
+        UncoupledMismatch = "uncoupled_mismatch",
+        /// The executed state is not this node's.
+        WrongState = "wrong_state",
+        /// More gas than a block may use.
+        OverGas = "over_gas",
+    }
+    /// What the check of a committed block found.
+    BlockCheck("result") {
+        /// The mode asks for nothing.
+        NotChecked = "not_checked",
+        /// All batches held and certified.
+        Ok = "ok",
+        /// A batch was missing when the block committed.
+        Missing = "missing",
+        /// A reference contradicts a certificate.
+        Mismatch = "mismatch",
+    }
+    /// What became of an ack.
+    AckResult("result") {
+        /// Counted towards a certificate.
+        Accepted = "accepted",
+        /// Verified, but late, repeated or for nothing this node collects for.
+        Useless = "useless",
+        /// Bad signature or stranger.
+        Invalid = "invalid",
+    }
+    /// Why a transaction was refused.
+    MempoolRejection("reason") {
+        /// The pool or the sender's share is full.
+        Full = "full",
+        /// Bad signature.
+        InvalidSignature = "invalid_signature",
+        /// Nonce used or too far ahead.
+        InvalidNonce = "invalid_nonce",
+        /// Balance, fee, gas, payload.
+        Other = "other",
+    }
+    /// Why a pending transaction was thrown out.
+    EvictionReason("reason") {
+        /// A better paid one needed its place.
+        Capacity = "capacity",
+        /// It was too old.
+        Lifetime = "lifetime",
+    }
+    /// A mode that counts or refuses.
+    Strictness("mode") {
+        /// Counted.
+        Warn = "warn",
+        /// Refused.
+        Enforce = "enforce",
+    }
+    /// Why a committed transaction had no effect.
+    ExecutionError("reason") {
+        /// Its nonce was not the account's.
+        NonceMismatch = "nonce_mismatch",
+        /// Balance, gas, payload.
+        Other = "other",
+    }
+    /// How a block executed.
+    StageBMode("mode") {
+        /// In levels of independent transactions.
+        Parallel = "parallel",
+        /// One after the other.
+        Fallback = "fallback",
+    }
+    /// A class of messages.
+    MessageKind("kind") {
+        /// Proposals, votes, timeouts, certificates.
+        Consensus = "consensus",
+        /// Batches, acks, availability certificates.
+        Dag = "dag",
+        /// Committed blocks for who is behind.
+        Sync = "sync",
+        /// Heartbeats and addresses.
+        Control = "control",
+    }
+    /// Why a connected peer was let go.
+    PeerEviction("reason") {
+        /// It answered no heartbeat.
+        Liveness = "liveness",
+        /// It broke the protocol.
+        Violation = "violation",
+        /// The node asked for it.
+        Banned = "banned",
+    }
+    /// Which diversity bound a peer would break.
+    DiversityReason("reason") {
+        /// Too many in its IPv4 /24.
+        Prefix24 = "prefix24",
+        /// Too many in its IPv4 /16.
+        Prefix16 = "prefix16",
+        /// Too many in its IPv6 /48.
+        Prefix48 = "prefix48",
+        /// Its bucket would hold too large a share.
+        MaxFraction = "max_fraction",
+    }
+    /// What was signed.
+    SignKind("kind") {
+        /// A block.
+        Proposal = "proposal",
+        /// A first-phase vote.
+        Vote = "vote",
+        /// A second-phase vote.
+        CommitVote = "commit_vote",
+        /// A view given up.
+        Timeout = "timeout",
+        /// A batch.
+        Batch = "batch",
+        /// An availability ack.
+        Ack = "ack",
+    }
+    /// Where keys come from.
+    KeystoreBackend("backend") {
+        /// An encrypted file.
+        EncryptedFsV1 = "EncryptedFsV1",
+    }
+    /// A proven offence.
+    Offense("offense") {
+        /// Two signed statements that exclude each other.
+        O1DoubleSign = "O1_double_sign",
+    }
+    /// How an HTTP request ended.
+    HttpClass("class") {
+        /// 200 to 299.
+        Success = "2xx",
+        /// 400 to 499: the client's fault.
+        ClientError = "4xx",
+        /// 500 to 599: not served.
+        ServerError = "5xx",
+    }
+}

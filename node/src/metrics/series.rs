@@ -1,0 +1,149 @@
+//! Typed handles on counters, gauges and histograms: a label can only be one of its words.
+
+use super::label::Label;
+use prometheus::{
+    HistogramOpts, IntCounter, IntCounterVec, Opts, Registry,
+    core::{AtomicU64, Collector, GenericGauge, GenericGaugeVec},
+};
+use std::{collections::BTreeMap, marker::PhantomData};
+
+const DISTINCT: &str = "names are distinct and well formed: a test registers them all";
+
+/// Counts up.
+#[derive(Debug, Clone)]
+pub struct Counter(IntCounter);
+
+impl Counter {
+    /// One more.
+    pub fn inc(&self) {
+        self.0.inc();
+    }
+
+    /// `more` more.
+    pub fn add(&self, more: u64) {
+        self.0.inc_by(more);
+    }
+
+    /// Counts so far.
+    pub fn get(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+/// One counter per word of a label.
+#[derive(Debug, Clone)]
+pub struct Counters<L> {
+    children: BTreeMap<&'static str, Counter>,
+    label: PhantomData<L>,
+}
+
+impl<L: Label> Counters<L> {
+    /// The counter of one word.
+    pub fn of(&self, label: L) -> &Counter {
+        &self.children[label.as_str()]
+    }
+
+    /// One more of this word.
+    pub fn inc(&self, label: L) {
+        self.of(label).inc();
+    }
+}
+
+/// One counter per validator.
+#[derive(Debug, Clone)]
+pub struct PerValidator(BTreeMap<u64, Counter>);
+
+impl PerValidator {
+    /// One more for the validator with this id; a stranger is not counted.
+    pub fn inc(&self, id: u64) {
+        if let Some(counter) = self.0.get(&id) {
+            counter.inc();
+        }
+    }
+}
+
+/// Goes up and down.
+#[derive(Debug, Clone)]
+pub struct Gauge(GenericGauge<AtomicU64>);
+
+impl Gauge {
+    /// Is now `value`.
+    pub fn set(&self, value: u64) {
+        self.0.set(value);
+    }
+
+    /// Is now 1 or 0.
+    pub fn set_flag(&self, value: bool) {
+        self.0.set(u64::from(value));
+    }
+
+    /// Its value.
+    pub fn get(&self) -> u64 {
+        self.0.get()
+    }
+}
+
+/// Counts values by size.
+#[derive(Debug, Clone)]
+pub struct Histogram(prometheus::Histogram);
+
+impl Histogram {
+    /// One value, in the unit of the name.
+    pub fn observe(&self, value: f64) {
+        self.0.observe(value);
+    }
+}
+
+/// Makes the handles and registers what they write to.
+pub(super) struct Builder<'a> {
+    pub(super) registry: &'a Registry,
+}
+
+impl Builder<'_> {
+    fn register(&self, collector: impl Collector + 'static) {
+        self.registry.register(Box::new(collector)).expect(DISTINCT);
+    }
+
+    pub(super) fn counter(&self, name: &str, help: &str) -> Counter {
+        let counter = IntCounter::new(name, help).expect(DISTINCT);
+        self.register(counter.clone());
+        Counter(counter)
+    }
+
+    /// Every word's series exists from the start, so that "no series" always means "no data".
+    pub(super) fn counters<L: Label>(&self, name: &str, help: &str) -> Counters<L> {
+        let family = IntCounterVec::new(Opts::new(name, help), &[L::NAME]).expect(DISTINCT);
+        self.register(family.clone());
+        let child = |l: &L| (l.as_str(), Counter(family.with_label_values(&[l.as_str()])));
+        Counters { children: L::ALL.iter().map(child).collect(), label: PhantomData }
+    }
+
+    pub(super) fn per_validator(&self, name: &str, help: &str, ids: &[u64]) -> PerValidator {
+        let family = IntCounterVec::new(Opts::new(name, help), &["validator"]).expect(DISTINCT);
+        self.register(family.clone());
+        let child = |id: &u64| (*id, Counter(family.with_label_values(&[id.to_string()])));
+        PerValidator(ids.iter().map(child).collect())
+    }
+
+    pub(super) fn gauge(&self, name: &str, help: &str) -> Gauge {
+        let gauge = GenericGauge::new(name, help).expect(DISTINCT);
+        self.register(gauge.clone());
+        Gauge(gauge)
+    }
+
+    /// A gauge that is 1 and says something with its labels.
+    pub(super) fn info(&self, name: &str, help: &str, labels: &[(&str, &str)]) {
+        let (names, values): (Vec<&str>, Vec<&str>) = labels.iter().copied().unzip();
+        let family: GenericGaugeVec<AtomicU64> =
+            GenericGaugeVec::new(Opts::new(name, help), &names).expect(DISTINCT);
+        family.with_label_values(&values).set(1);
+        self.register(family);
+    }
+
+    pub(super) fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+        let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        let histogram = prometheus::Histogram::with_opts(opts).expect(DISTINCT);
+        self.register(histogram.clone());
+        Histogram(histogram)
+    }
+}

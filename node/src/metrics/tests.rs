@@ -1,0 +1,262 @@
+//! Covers: every family moves, names are the published ones, the text is as stored.
+
+use super::*;
+use qbind_profile::Profile;
+use std::collections::{BTreeMap, BTreeSet};
+
+fn fresh() -> Metrics {
+    Metrics::new(&Profile::Mainnet.preset(), &[1, 7])
+}
+
+/// Calls every method the loop has.
+fn move_everything(m: &Metrics) {
+    let c = &m.consensus;
+    c.set_views(12, 9, 11);
+    c.committed_height.set(8);
+    ProposalResult::ALL.iter().for_each(|l| c.proposals.inc(*l));
+    VoteResult::ALL.iter().for_each(|l| c.vote(*l));
+    for counter in [&c.timeouts, &c.qcs_formed, &c.view_changes, &c.leader_changes] {
+        counter.inc();
+    }
+    c.safety_violations.inc();
+    c.equivocations.inc(7);
+    c.qc_formation_latency_ms.observe(120.);
+    c.commit_latency_seconds.observe(0.3);
+    CouplingCheck::ALL.iter().for_each(|l| m.coupling.proposal(*l, true));
+    BlockCheck::ALL.iter().for_each(|l| m.coupling.block(*l));
+    let d = &m.dag;
+    d.batch_stored(7, 100);
+    AckResult::ALL.iter().for_each(|l| d.acks.inc(*l));
+    for counter in [
+        &d.certified_frontier_select,
+        &d.certificates,
+        &d.missing_recorded,
+        &d.missing_fetched,
+        &d.size_limited,
+        &d.refused,
+    ] {
+        counter.inc();
+    }
+    let p = &m.mempool;
+    p.txs.set(3);
+    p.inserted.inc();
+    p.committed.inc();
+    for code in ["E_FULL", "E_SENDER_LIMIT", "E_RATE", "E_SIGNATURE", "E_NONCE", "E_BALANCE"] {
+        p.reject(code);
+    }
+    EvictionReason::ALL.iter().for_each(|l| p.evictions.inc(*l));
+    p.eviction_rate_limit.inc(Strictness::Warn);
+    let e = &m.execution;
+    e.txs_applied.add(5);
+    ExecutionError::ALL.iter().for_each(|l| e.errors.inc(*l));
+    e.block_apply_seconds.observe(0.01);
+    StageBMode::ALL.iter().for_each(|l| e.stage_b_blocks.inc(*l));
+    e.stage_b_mismatch.inc();
+    let n = &m.p2p;
+    let now = Connections {
+        outbound: 4,
+        inbound: 5,
+        known: 9,
+        distinct_buckets: 9,
+        max_bucket_bps: 1_111,
+        distinct_asn: 3,
+        below_min_outbound: true,
+        below_min_asn: true,
+    };
+    n.set_connections(&Connections::default(), &now);
+    n.set_connections(&now, &now);
+    for kind in MessageKind::ALL {
+        n.sent(*kind, 10);
+        n.received(*kind, 10);
+        n.messages_dropped.inc(*kind);
+    }
+    PeerEviction::ALL.iter().for_each(|l| n.evicted.inc(*l));
+    for reason in DiversityReason::ALL {
+        n.diversity_violated(*reason, true);
+        n.diversity_violated(*reason, false);
+    }
+    for counter in [
+        &n.discovered,
+        &n.exchange_success,
+        &n.exchange_failure,
+        &n.heartbeat_sent,
+        &n.heartbeat_success,
+        &n.heartbeat_failed,
+        &n.dial_attempt,
+        &n.dial_success,
+        &n.dial_failure,
+        &n.handshake_failures,
+        &n.rejected_asn,
+    ] {
+        counter.inc();
+    }
+    SignKind::ALL.iter().for_each(|l| m.signer.requests.inc(*l));
+    m.signer.failures.inc();
+    m.signer.load_success.inc(KeystoreBackend::EncryptedFsV1);
+    m.signer.load_failure.inc(KeystoreBackend::EncryptedFsV1);
+    HttpClass::ALL.iter().for_each(|l| m.http.requests.inc(*l));
+    m.slashing_evidence.inc(Offense::O1DoubleSign);
+    m.state_size_bytes.set(1 << 20);
+}
+
+fn samples(m: &Metrics) -> BTreeMap<String, String> {
+    m.render()
+        .lines()
+        .filter(|l| !l.starts_with('#'))
+        .filter_map(|l| l.rsplit_once(' '))
+        .map(|(series, value)| (series.to_string(), value.to_string()))
+        .collect()
+}
+
+#[test]
+fn every_series_moves() {
+    let m = fresh();
+    let before = samples(&m);
+    move_everything(&m);
+    let still: Vec<&String> = samples(&m)
+        .iter()
+        .filter(|(series, value)| before.get(*series) == Some(value))
+        .filter_map(|(series, _)| before.get_key_value(series).map(|(k, _)| k))
+        // Buckets below the observed value, the other validator, and what only a restart changes.
+        .filter(|s| !s.contains("_bucket{") && !s.contains("validator=\"1\""))
+        .filter(|s| !FIXED.iter().any(|fixed| s.starts_with(fixed)))
+        .collect();
+    assert_eq!(still, Vec::<&String>::new());
+}
+
+/// Set by the configuration.
+const FIXED: &[&str] = &[
+    "qbind_chain_id",
+    "qbind_build_env",
+    "qbind_slashing_mode_info",
+    "qbind_mainnet_profile_invariants_ok",
+    "qbind_monetary_mode",
+    "qbind_dag_coupling_mode",
+    "qbind_mempool_eviction_mode",
+    "qbind_mempool_max_evictions_per_interval",
+    "qbind_mempool_eviction_interval_secs",
+    "qbind_execution_stage_b_enabled",
+    "qbind_p2p_discovery_enabled",
+    "qbind_p2p_diversity_mode",
+    "qbind_p2p_outbound_target",
+    "qbind_p2p_anti_eclipse_config_",
+];
+
+#[test]
+fn what_the_configuration_decides_follows_it() {
+    let mainnet = samples(&Metrics::new(&Profile::Mainnet.preset(), &[]));
+    let mut other = Profile::Devnet.preset();
+    for (key, text) in [
+        ("monetary_mode", "off"),
+        ("dag_coupling_mode", "off"),
+        ("mempool_eviction_interval_secs", "11"),
+        ("max_peers_per_prefix24", "9"),
+        ("anti_eclipse_min_outbound", "5"),
+    ] {
+        other.set(key, text).unwrap();
+    }
+    let devnet = samples(&Metrics::new(&other, &[]));
+    let same: Vec<&String> = mainnet
+        .iter()
+        .filter(|(s, v)| FIXED.iter().any(|f| s.starts_with(f)) && devnet.get(*s) == Some(v))
+        .map(|(s, _)| s)
+        // The bare MainNet preset lacks what only an operator knows.
+        .filter(|s| *s != "qbind_mainnet_profile_invariants_ok")
+        .collect();
+    assert_eq!(same, Vec::<&String>::new());
+}
+
+#[test]
+fn a_complete_mainnet_configuration_shows_its_invariants_hold() {
+    let ok = |c: &qbind_profile::NodeConfig| {
+        samples(&Metrics::new(c, &[]))["qbind_mainnet_profile_invariants_ok"].clone()
+    };
+    let mut config = qbind_steps::t185::accepted();
+    assert_eq!(ok(&config), "1");
+    config.enable_gas = false;
+    assert_eq!(ok(&config), "0");
+}
+
+#[test]
+fn lag_is_the_distance_to_the_highest_view_and_never_negative() {
+    let m = fresh();
+    m.consensus.set_views(12, 9, 11);
+    assert_eq!(samples(&m)["qbind_consensus_view_lag"], "2");
+    m.consensus.set_views(12, 12, 11);
+    assert_eq!(samples(&m)["qbind_consensus_view_lag"], "0");
+}
+
+#[test]
+fn a_violation_is_counted_once_while_it_lasts() {
+    let m = fresh();
+    let (good, bad) =
+        (Connections::default(), Connections { below_min_asn: true, ..Connections::default() });
+    for (before, now) in [(&good, &bad), (&bad, &bad), (&bad, &good), (&good, &bad)] {
+        m.p2p.set_connections(before, now);
+    }
+    assert_eq!(samples(&m)["qbind_p2p_anti_eclipse_min_asn_violation_total"], "2");
+}
+
+#[test]
+fn a_stranger_gets_no_series() {
+    let m = fresh();
+    m.consensus.equivocations.inc(99);
+    assert!(!m.render().contains("\"99\""));
+}
+
+#[test]
+fn every_alert_bound_has_buckets_above_it() {
+    let text = fresh().render();
+    // p95 above 2 s and above 0.5 s are alerts: a histogram that ends there could never fire.
+    for bucket in [
+        "qbind_consensus_qc_formation_latency_ms_bucket{le=\"10000\"}",
+        "qbind_consensus_commit_latency_seconds_bucket{le=\"10\"}",
+        "qbind_consensus_commit_latency_seconds_bucket{le=\"30\"}",
+        "qbind_execution_block_apply_seconds_bucket{le=\"5\"}",
+    ] {
+        assert!(text.contains(bucket), "{bucket}");
+    }
+}
+
+#[test]
+fn names_of_the_guides_are_exported_verbatim() {
+    let names: BTreeSet<String> = fresh().families().iter().map(|f| f.name().to_string()).collect();
+    for name in [
+        "qbind_consensus_current_view",
+        "qbind_consensus_highest_seen_view",
+        "qbind_consensus_view_lag",
+        "qbind_consensus_qc_formation_latency_ms",
+        "qbind_consensus_safety_violations_total",
+        "qbind_dag_coupling_block_mismatch_total",
+        "qbind_p2p_outbound_peers",
+        "qbind_p2p_inbound_peers",
+        "qbind_p2p_known_peers",
+        "qbind_p2p_connected_peers",
+        "qbind_anti_eclipse_asn_diversity",
+        "qbind_p2p_peer_rejected_diversity_total",
+        "qbind_p2p_peer_evicted_total",
+        "qbind_p2p_heartbeat_failed_total",
+        "qbind_p2p_diversity_distinct_buckets",
+        "qbind_monetary_mode",
+        "qbind_state_size_bytes",
+    ] {
+        assert!(names.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn text_is_as_stored() {
+    let stored = include_str!("fresh.txt");
+    let text = fresh().render();
+    assert!(text == stored, "if this change is meant, node/src/metrics/fresh.txt is:\n{text}");
+}
+
+#[test]
+fn reference_lists_every_family_once() {
+    let text = reference();
+    for family in fresh().families() {
+        let cell = format!("| `{}` |", family.name());
+        assert_eq!(text.matches(&cell).count(), 1, "{cell}");
+    }
+    assert!(text.contains("`result`: accepted, rejected"), "{text}");
+}

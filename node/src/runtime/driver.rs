@@ -1,0 +1,151 @@
+//! The thread that owns the replica.
+
+use super::{
+    LATCH, meters, now_since,
+    shared::Shared,
+    world::{DaemonWorld, Fault, SubmitReply},
+};
+use crate::{NodeError, metrics::Metrics};
+use qbind_crypto::Verified;
+use qbind_replica::{Effect, Event, Now, Replica, World, perform};
+use qbind_types::{Millis, Transaction, TxId};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::oneshot;
+
+/// Events waiting for the replica; when full, whoever has one more waits.
+pub(super) const QUEUE: usize = 4_096;
+/// How often numbers are published.
+const PUBLISH: Duration = Duration::from_millis(100);
+/// How often the database's size is asked for.
+const MEASURE: Duration = Duration::from_secs(10);
+
+/// What reaches the replica thread.
+pub(super) enum Input {
+    /// From a peer, verified.
+    Event(Event),
+    /// From a client, verified.
+    Submit {
+        transaction: Box<Verified<Transaction>>,
+        id: TxId,
+        reply: oneshot::Sender<SubmitReply>,
+    },
+    /// End.
+    Stop,
+}
+
+pub(super) struct Driver {
+    world: DaemonWorld,
+    metrics: Arc<Metrics>,
+    shared: Arc<Shared>,
+    started: Instant,
+    published: Instant,
+    measured: Option<Instant>,
+}
+
+impl Driver {
+    pub(super) fn new(world: DaemonWorld, metrics: Arc<Metrics>, shared: Arc<Shared>) -> Self {
+        let started = Instant::now();
+        Self { world, metrics, shared, started, published: started, measured: None }
+    }
+
+    pub(super) fn now(&self) -> Now {
+        now_since(self.started)
+    }
+
+    pub(super) fn run(
+        mut self,
+        mut replica: Replica,
+        effects: Vec<Effect>,
+        queue: &Receiver<Input>,
+        data_dir: &Path,
+    ) -> Result<(), NodeError> {
+        let ended = self.start(&mut replica, effects).and_then(|()| self.turn(&mut replica, queue));
+        match ended {
+            Ok(()) => Ok(()),
+            Err(Fault::Disk(e)) => Err(NodeError::transient("the disk failed").because(e)),
+            Err(Fault::Halt(why)) => {
+                self.metrics.consensus.safety_violations.inc();
+                tracing::error!(%why, "stopping for safety");
+                let latch = data_dir.join(LATCH);
+                if let Err(error) = std::fs::write(&latch, format!("{why}\n")) {
+                    tracing::error!(%error, path = %latch.display(), "cannot write the latch");
+                }
+                Err(NodeError::safety_stop(why.to_string()))
+            }
+        }
+    }
+
+    fn start(&mut self, replica: &mut Replica, effects: Vec<Effect>) -> Result<(), Fault> {
+        let now = self.now();
+        for effect in effects {
+            if let Some(event) = self.world.carry_out(effect)? {
+                perform(replica, now, event, &mut self.world)?;
+            }
+        }
+        self.publish(replica);
+        Ok(())
+    }
+
+    fn turn(&mut self, replica: &mut Replica, queue: &Receiver<Input>) -> Result<(), Fault> {
+        loop {
+            let now = self.now();
+            let wait = replica.deadline().0.saturating_sub(now.monotonic.0);
+            if wait == 0 {
+                perform(replica, now, Event::Tick, &mut self.world)?;
+            }
+            // One event between two looks at the clock: a full queue never delays a timeout.
+            let input = match queue.recv_timeout(Duration::from_millis(wait.clamp(1, 1_000))) {
+                Ok(input) => input,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.publish_if_due(replica);
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            };
+            let now = self.now();
+            match input {
+                Input::Event(event) => perform(replica, now, event, &mut self.world)?,
+                Input::Submit { transaction, id, reply } => {
+                    self.world.expect(id, reply);
+                    let event = Event::Submit { transaction, id };
+                    perform(replica, now, event, &mut self.world)?;
+                    self.world.give_up(&id);
+                }
+                Input::Stop => return Ok(()),
+            }
+            self.publish_if_due(replica);
+        }
+    }
+
+    fn publish_if_due(&mut self, replica: &Replica) {
+        if self.published.elapsed() >= PUBLISH {
+            self.publish(replica);
+        }
+    }
+
+    fn publish(&mut self, replica: &Replica) {
+        self.published = Instant::now();
+        let gauges = replica.gauges();
+        meters::gauges(&self.metrics, &gauges);
+        self.shared.publish(gauges);
+        if self.measured.is_none_or(|at| at.elapsed() >= MEASURE) {
+            self.measured = Some(Instant::now());
+            match self.shared.store.size_bytes() {
+                Ok(bytes) => self.metrics.state_size_bytes.set(bytes),
+                Err(error) => tracing::warn!(%error, "cannot tell the database's size"),
+            }
+        }
+    }
+}
+
+/// Seconds between a block's timestamp and now; zero if its proposer's clock is ahead.
+pub(super) fn seconds_since(unix: Millis, now: Millis) -> f64 {
+    Duration::from_millis(now.0.saturating_sub(unix.0)).as_secs_f64()
+}

@@ -1,0 +1,128 @@
+//! Messages of peers, verified before they reach the replica.
+
+use super::{driver::Input, meters, peers::PeerBook};
+use crate::metrics::Metrics;
+use qbind_crypto::Verifier;
+use qbind_network::{Channel, NetworkEvent, NetworkHandle, NodeId, Received};
+use qbind_replica::{Channel as CoreChannel, Event, open};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+use tokio::sync::mpsc;
+
+/// Messages of a channel waiting for verification; when full, the network waits.
+const WAITING: usize = 1_024;
+/// Messages that do not verify after which a peer is banned for a while.
+const STRIKES: u32 = 16;
+const BAN: Duration = Duration::from_secs(60);
+
+type Job = (NodeId, Received);
+
+struct Worker {
+    channel: CoreChannel,
+    verifier: Arc<Verifier>,
+    book: Arc<PeerBook>,
+    inputs: SyncSender<Input>,
+    network: NetworkHandle,
+    metrics: Arc<Metrics>,
+    strikes: Arc<Mutex<BTreeMap<NodeId, u32>>>,
+}
+
+/// Starts the threads between network and replica; they end when the network does.
+pub(super) fn start(
+    mut events: mpsc::Receiver<NetworkEvent>,
+    inputs: SyncSender<Input>,
+    verifier: Arc<Verifier>,
+    book: Arc<PeerBook>,
+    network: NetworkHandle,
+    metrics: Arc<Metrics>,
+) {
+    let strikes = Arc::new(Mutex::new(BTreeMap::new()));
+    let lane = |channel: CoreChannel, threads: usize| {
+        let (sender, receiver) = sync_channel::<Job>(WAITING);
+        let receiver = Arc::new(Mutex::new(receiver));
+        for _ in 0..threads {
+            let worker = Worker {
+                channel,
+                verifier: verifier.clone(),
+                book: book.clone(),
+                inputs: inputs.clone(),
+                network: network.clone(),
+                metrics: metrics.clone(),
+                strikes: strikes.clone(),
+            };
+            let receiver = receiver.clone();
+            thread::spawn(move || worker.run(&receiver));
+        }
+        sender
+    };
+    // Consensus has a thread of its own: a vote never waits behind a batch's transactions.
+    let consensus = lane(CoreChannel::Consensus, 1);
+    let dag = lane(CoreChannel::Dag, 2);
+    let sync = lane(CoreChannel::Sync, 1);
+    thread::spawn(move || {
+        while let Some(event) = events.blocking_recv() {
+            let sent = match event {
+                NetworkEvent::PeerConnected { node_id, .. } => {
+                    book.connected(node_id);
+                    Ok(())
+                }
+                NetworkEvent::PeerDisconnected { node_id } => {
+                    let peer = book.peer(node_id);
+                    book.disconnected(node_id);
+                    let gone = Event::Sync(qbind_sync::Event::Gone { peer });
+                    inputs.send(Input::Event(gone)).map_err(drop)
+                }
+                NetworkEvent::Message { from, channel, bytes } => match channel {
+                    Channel::Consensus => consensus.send((from, bytes)).map_err(drop),
+                    Channel::Dag => dag.send((from, bytes)).map_err(drop),
+                    Channel::Sync => sync.send((from, bytes)).map_err(drop),
+                    Channel::Control => Ok(()),
+                },
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+impl Worker {
+    fn run(&self, jobs: &Mutex<Receiver<Job>>) {
+        loop {
+            let job = jobs.lock().expect("no panic while held").recv();
+            let Ok((from, bytes)) = job else { return };
+            let peer = self.book.peer(from);
+            match open(self.channel, peer, &bytes, &self.verifier) {
+                Ok(event) => {
+                    meters::received(&self.metrics, &event);
+                    if self.inputs.send(Input::Event(event)).is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    meters::refused(&self.metrics, self.channel);
+                    tracing::debug!(%error, peer = %from, "refused a message");
+                    self.strike(from);
+                }
+            }
+        }
+    }
+
+    fn strike(&self, from: NodeId) {
+        let mut strikes = self.strikes.lock().expect("no panic while held");
+        let count = strikes.entry(from).or_insert(0);
+        *count += 1;
+        if *count >= STRIKES {
+            strikes.remove(&from);
+            tracing::warn!(peer = %from, "banned for messages that do not verify");
+            self.network.ban(from, "messages do not verify", BAN);
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! The loop: one thread owns the replica and everything that follows from an event.
+//!
+//! ```text
+//!  peers ─▶ network ─▶ intake (verify, by channel) ─┐
+//!  clients ─▶ HTTP ── submit ───────────────────────┼─▶ one bounded queue ─▶ replica thread
+//!  signals ─▶ stop ─────────────────────────────────┘        │ perform(effects): disk, keys, peers
+//!                                                            ▼
+//!  clients ◀─ HTTP ◀─ reads the store and the published numbers
+//! ```
+//!
+//! Shutdown closes the queue: the replica thread finishes the event it has, then the network and
+//! the store close.
+
+mod api;
+mod driver;
+mod intake;
+mod meters;
+mod peers;
+mod settings;
+mod shared;
+mod world;
+
+use crate::{NodeError, Prepared, metrics::Metrics};
+use driver::Driver;
+use peers::PeerBook;
+use qbind_crypto::{SecretKey, Verifier};
+use qbind_ledger::{Account, Genesis, Ledger, LevelRunner};
+use qbind_network::{NetworkEvent, NetworkHandle};
+use qbind_profile::{NodeConfig, Role, SignerMode};
+use qbind_replica::{Now, Replica, ReplicaConfig, Restored};
+use qbind_storage::{Loaded, Store};
+use qbind_types::{BlockId, Height, Millis, ValidatorIndex, ValidatorSet};
+use rayon::prelude::*;
+use shared::Shared;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::mpsc;
+
+/// Named in `data_dir` when the node must not start again before a person has looked.
+const LATCH: &str = "SAFETY_STOP";
+
+/// Runs the node until it is told to stop.
+///
+/// # Errors
+/// The operator's fault (keys, addresses, another chain's data), the world's (disk, network), or a
+/// safety stop.
+pub fn run(prepared: Prepared) -> Result<(), NodeError> {
+    let config = prepared.resolved.config.clone();
+    let data_dir = data_dir(&config)?;
+    check_latch(&data_dir)?;
+    let genesis = Genesis::parse(&prepared.genesis.bytes)
+        .map_err(|e| NodeError::configuration("cannot use the genesis file").because(e))?;
+    if genesis.network != config.env {
+        return Err(NodeError::configuration(format!(
+            "the genesis file is of {}, env is {}; correct --env or --genesis-path",
+            genesis.network, config.env
+        )));
+    }
+    let set = Arc::new(genesis.validator_set());
+    let ids: Vec<u64> = set.members().iter().map(|m| m.id).collect();
+    let metrics = Arc::new(Metrics::new(&config, &ids));
+    let (identity, me) = identity(&config, &set, &metrics)?;
+    let params = settings::params(&config)?;
+    let store = Store::open(&data_dir.join("db"), prepared.genesis.hash)
+        .map_err(|e| NodeError::transient("cannot open the data directory").because(e))?;
+    let store = Arc::new(store);
+    let disk = |e| NodeError::transient("cannot read the data directory").because(e);
+    let mut loaded = store.load().map_err(disk)?;
+    if loaded.accounts.is_empty() {
+        loaded.accounts = genesis
+            .allocations
+            .iter()
+            .map(|a| (a.address, Account { nonce: 0, balance: a.amount }))
+            .collect();
+        store.store_genesis(loaded.accounts.iter().copied()).map_err(disk)?;
+    }
+    let restored = restored(&prepared, loaded, &params)?;
+    let verifier = Arc::new(Verifier::new(genesis.network, set.clone()));
+    let book = PeerBook::new(&set);
+    let observer = Arc::new(meters::PeerMeters::new(metrics.clone()));
+    let network =
+        settings::network(&config, identity.clone(), genesis.network, prepared.genesis.hash)?;
+    let listen = network.listen;
+    let (handle, events) = qbind_network::start(network, observer).map_err(|e| {
+        NodeError::configuration(format!("cannot use p2p_listen_addr {listen}")).because(e)
+    })?;
+    let replica_config = ReplicaConfig {
+        network: genesis.network,
+        set: set.clone(),
+        me,
+        timing: settings::timing(&config),
+        coupling: settings::coupling(&config),
+        empty_block_interval: Millis(config.empty_block_interval_ms),
+        dag: settings::dag(&config, genesis.network, me, &params),
+        proposers: genesis.validators.iter().map(|v| v.address).collect(),
+        runner: Box::new(Workers),
+    };
+    let shared = Arc::new(Shared::new(store.clone(), restored.ledger.height()));
+    let world = world::DaemonWorld::new(
+        store.clone(),
+        handle.clone(),
+        book.clone(),
+        genesis.network,
+        me.map(|index| (identity, index)),
+        ids,
+        metrics.clone(),
+        shared.clone(),
+    );
+    let parts = Parts {
+        prepared,
+        chain_id: genesis.chain_id.clone(),
+        me,
+        verifier,
+        book,
+        handle,
+        events,
+        metrics,
+        shared,
+        world,
+        data_dir,
+    };
+    serve(parts, replica_config, restored)
+}
+
+/// Everything [`serve`] puts together.
+struct Parts {
+    prepared: Prepared,
+    chain_id: String,
+    me: Option<ValidatorIndex>,
+    verifier: Arc<Verifier>,
+    book: Arc<PeerBook>,
+    handle: NetworkHandle,
+    events: mpsc::Receiver<NetworkEvent>,
+    metrics: Arc<Metrics>,
+    shared: Arc<Shared>,
+    world: world::DaemonWorld,
+    data_dir: PathBuf,
+}
+
+fn serve(parts: Parts, config: ReplicaConfig, restored: Restored) -> Result<(), NodeError> {
+    let (inputs, queue) = std::sync::mpsc::sync_channel(driver::QUEUE);
+    let (trigger, shutdown) = crate::shutdown_channel();
+    intake::start(
+        parts.events,
+        inputs.clone(),
+        parts.verifier.clone(),
+        parts.book.clone(),
+        parts.handle.clone(),
+        parts.metrics.clone(),
+    );
+    let driver = Driver::new(parts.world, parts.metrics.clone(), parts.shared.clone());
+    let data_dir = parts.data_dir.clone();
+    let stop = trigger.clone();
+    let replica = std::thread::Builder::new()
+        .name("replica".to_owned())
+        .spawn(move || {
+            let (replica, effects) = Replica::new(config, restored, driver.now());
+            let ended = driver.run(replica, effects, &queue, &data_dir);
+            // Whatever ended the replica ends the node.
+            stop.request();
+            ended
+        })
+        .map_err(|e| NodeError::transient("cannot start a thread").because(e))?;
+    let api = api::NodeApi::new(
+        &parts.prepared,
+        parts.chain_id,
+        parts.me,
+        inputs.clone(),
+        parts.verifier,
+        parts.shared,
+        parts.handle.clone(),
+    );
+    let served = api::serve(Arc::new(api), parts.metrics, &parts.prepared, trigger, shutdown);
+    // The replica thread may have ended already; then nobody takes the word.
+    inputs.send(driver::Input::Stop).unwrap_or_default();
+    let ended = replica.join().unwrap_or_else(|_| {
+        Err(NodeError::safety_stop("the core failed an assertion; see the log"))
+    });
+    parts.handle.shutdown();
+    served.and(ended)
+}
+
+fn data_dir(config: &NodeConfig) -> Result<PathBuf, NodeError> {
+    let dir = config
+        .data_dir
+        .as_ref()
+        .ok_or_else(|| NodeError::configuration("data_dir is unset; pass --data-dir DIR"))?;
+    let dir = PathBuf::from(dir);
+    std::fs::create_dir_all(&dir).map_err(|e| {
+        NodeError::configuration(format!("cannot create data_dir {}", dir.display())).because(e)
+    })?;
+    Ok(dir)
+}
+
+fn check_latch(data_dir: &Path) -> Result<(), NodeError> {
+    let latch = data_dir.join(LATCH);
+    match std::fs::read_to_string(&latch) {
+        Ok(why) => Err(NodeError::safety_stop(format!(
+            "stopped for safety before: {}; find the cause, then remove {}",
+            why.trim(),
+            latch.display()
+        ))),
+        Err(_) => Ok(()),
+    }
+}
+
+/// The key this node proves to its peers, and its place among the validators.
+fn identity(
+    config: &NodeConfig,
+    set: &ValidatorSet,
+    metrics: &Metrics,
+) -> Result<(SecretKey, Option<ValidatorIndex>), NodeError> {
+    let is_validator = config.role == Role::Validator;
+    let role =
+        if is_validator { qbind_signer::Role::Consensus } else { qbind_signer::Role::P2pIdentity };
+    let Some(dir) = config.signer_keystore_path.as_deref().map(Path::new) else {
+        if config.signer_mode == SignerMode::LoopbackTesting && !is_validator {
+            return Ok((SecretKey::generate(), None));
+        }
+        return Err(NodeError::configuration(
+            "signer_keystore_path is unset; pass --signer-keystore-path DIR",
+        ));
+    };
+    let passphrase = std::env::var(&config.passphrase_env).map_err(|_| {
+        NodeError::configuration(format!(
+            "the environment variable {} with the keystore's passphrase is unset",
+            config.passphrase_env
+        ))
+    })?;
+    let key = qbind_signer::load(dir, role, &passphrase).map_err(|e| {
+        metrics.signer.load_failure.inc(crate::metrics::KeystoreBackend::EncryptedFsV1);
+        NodeError::configuration("cannot use the keystore").because(e)
+    })?;
+    metrics.signer.load_success.inc(crate::metrics::KeystoreBackend::EncryptedFsV1);
+    if !is_validator {
+        return Ok((key, None));
+    }
+    let id = config
+        .validator_id
+        .ok_or_else(|| NodeError::configuration("validator_id is unset; pass --validator-id N"))?;
+    let index = set.index_of(id).ok_or_else(|| {
+        NodeError::configuration(format!("validator {id} is not in the genesis file"))
+    })?;
+    if set.get(index).map(|m| &m.public_key) != Some(&key.public_key()) {
+        return Err(NodeError::configuration(format!(
+            "the keystore {} holds another key than validator {id} has in the genesis file",
+            dir.display()
+        )));
+    }
+    Ok((key, Some(index)))
+}
+
+fn restored(
+    prepared: &Prepared,
+    loaded: Loaded,
+    params: &qbind_ledger::Params,
+) -> Result<Restored, NodeError> {
+    let height = loaded.committed.as_ref().map_or(Height(0), |c| c.block.height);
+    let damaged = || NodeError::transient("the database is damaged; restore it from a snapshot");
+    let ledger = Ledger::restore(params.clone(), height, loaded.burned, loaded.accounts)
+        .map_err(|e| damaged().because(e))?;
+    let stored = loaded.roots.iter().find(|(h, _)| *h == height).map(|(_, root)| *root);
+    if stored.is_some_and(|root| root != ledger.state_root()) {
+        return Err(damaged());
+    }
+    let nonce = |p: &qbind_dag::PendingTransaction| ledger.account(&p.transaction.sender).nonce;
+    let pending = loaded.mempool.into_iter().map(|p| (nonce(&p), p)).map(|(n, p)| (p, n)).collect();
+    Ok(Restored {
+        genesis: BlockId(prepared.genesis.hash.0),
+        safety: loaded.safety,
+        committed: loaded.committed.map(|c| c.block),
+        pending: loaded.pending_blocks,
+        roots: loaded.roots,
+        dag: qbind_dag::Restored {
+            included: loaded.included,
+            own: loaded.own_batch,
+            batches: loaded.batches,
+            certificates: loaded.certificates,
+            acks: loaded.acks,
+            pending,
+        },
+        ledger,
+    })
+}
+
+/// Runs the jobs of a Stage B level on the process's thread pool.
+struct Workers;
+
+impl LevelRunner for Workers {
+    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
+        (0..jobs).into_par_iter().for_each(job);
+    }
+}
+
+/// Unix milliseconds; zero before 1970.
+fn unix_now() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Both clocks; `started` is when the process began.
+fn now_since(started: std::time::Instant) -> Now {
+    let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Now { monotonic: Millis(elapsed), unix: unix_now() }
+}

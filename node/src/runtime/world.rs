@@ -1,0 +1,237 @@
+//! Disk, keys and peers of one node.
+
+use super::{driver::seconds_since, meters, peers::PeerBook, shared::Shared, unix_now};
+use crate::{
+    http::Rejection,
+    metrics::{Metrics, SignKind},
+};
+use qbind_consensus::Unsigned;
+use qbind_crypto::{SecretKey, preimage};
+use qbind_dag::{DagMessage, Peer};
+use qbind_network::{Channel, NetworkHandle};
+use qbind_replica::{CommitRecord, Effect, Event, Halt, Target, Wire, World};
+use qbind_storage::{Store, StoreError};
+use qbind_sync::SyncMessage;
+use qbind_types::{BatchRef, Height, Network, TxId, ValidatorIndex, View};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use tokio::sync::oneshot;
+
+/// Why the replica thread ends.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Disk(StoreError),
+    Halt(Halt),
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Disk(error)
+    }
+}
+
+/// What a client is told.
+pub(super) type SubmitReply = Result<TxId, Rejection>;
+
+pub(super) struct DaemonWorld {
+    store: Arc<Store>,
+    network: NetworkHandle,
+    book: Arc<PeerBook>,
+    chain: Network,
+    signer: Option<(SecretKey, ValidatorIndex)>,
+    validator_ids: Vec<u64>,
+    metrics: Arc<Metrics>,
+    shared: Arc<Shared>,
+    waiting: BTreeMap<TxId, oneshot::Sender<SubmitReply>>,
+    entered: Option<(View, Instant)>,
+}
+
+impl DaemonWorld {
+    pub(super) fn new(
+        store: Arc<Store>,
+        network: NetworkHandle,
+        book: Arc<PeerBook>,
+        chain: Network,
+        signer: Option<(SecretKey, ValidatorIndex)>,
+        validator_ids: Vec<u64>,
+        metrics: Arc<Metrics>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let waiting = BTreeMap::new();
+        Self {
+            store,
+            network,
+            book,
+            chain,
+            signer,
+            validator_ids,
+            metrics,
+            shared,
+            waiting,
+            entered: None,
+        }
+    }
+
+    /// Somebody waits for the fate of this transaction.
+    pub(super) fn expect(&mut self, id: TxId, reply: oneshot::Sender<SubmitReply>) {
+        self.waiting.insert(id, reply);
+    }
+
+    /// The core said nothing about it: it is known already.
+    pub(super) fn give_up(&mut self, id: &TxId) {
+        let rejection = Rejection {
+            code: "E_DUPLICATE",
+            message: "the transaction is known".to_owned(),
+            hint: "ask for its status instead of sending it again".to_owned(),
+        };
+        self.answer(id, Err(rejection));
+    }
+
+    fn answer(&mut self, id: &TxId, reply: SubmitReply) {
+        if let Some(waiting) = self.waiting.remove(id)
+            && waiting.send(reply).is_err()
+        {
+            tracing::debug!(%id, "the client did not wait for the answer");
+        }
+    }
+
+    fn sign(&self, unsigned: Unsigned) -> Option<Event> {
+        // Only a validator's core asks for signatures.
+        let (key, _) = self.signer.as_ref()?;
+        self.metrics.signer.requests.inc(match unsigned {
+            Unsigned::Proposal { .. } => SignKind::Proposal,
+            Unsigned::Vote { .. } => SignKind::Vote,
+            Unsigned::CommitVote { .. } => SignKind::CommitVote,
+            Unsigned::Timeout { .. } => SignKind::Timeout,
+        });
+        let signature = key.sign(&unsigned.preimage(self.chain));
+        Some(Event::Signed(Box::new(unsigned.complete(signature))))
+    }
+
+    fn send(&self, to: Target, message: &Wire) {
+        let (channel, bytes) = match message {
+            Wire::Consensus(m) => (Channel::Consensus, qbind_types::encode(&**m)),
+            Wire::Dag(m) => (Channel::Dag, m.encode()),
+            Wire::Sync(m) => (Channel::Sync, qbind_types::encode(&**m)),
+        };
+        match to {
+            Target::All => {
+                self.network.broadcast(channel, bytes);
+            }
+            Target::One(peer) => {
+                let Some(node) = self.book.node(peer) else { return };
+                if let Err(error) = self.network.send(node, channel, bytes) {
+                    tracing::trace!(%error, ?peer, "not sent");
+                }
+            }
+        }
+    }
+
+    fn serve_blocks(&self, to: Peer, from: Height, limit: u64) -> Result<(), StoreError> {
+        let mut blocks = Vec::new();
+        for height in from.0..from.0.saturating_add(limit) {
+            match self.store.committed(Height(height))? {
+                Some(block) => blocks.push(block),
+                None => break,
+            }
+        }
+        self.send(Target::One(to), &Wire::Sync(Box::new(SyncMessage::Blocks(blocks))));
+        Ok(())
+    }
+
+    fn serve_batch(&self, to: Peer, reference: &BatchRef) -> Result<(), StoreError> {
+        if let Some(certified) = self.store.certified_batch(reference)? {
+            let message = DagMessage::Response(certified);
+            self.send(Target::One(to), &Wire::Dag(Box::new(message)));
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, record: &CommitRecord) -> Result<(), StoreError> {
+        let now = unix_now();
+        let begun = Instant::now();
+        self.store.commit(record, now)?;
+        let block = &record.committed.block;
+        self.shared.set_height(block.height);
+        let latency = seconds_since(block.timestamp_unix_ms, now);
+        meters::commit(&self.metrics, record, latency, begun.elapsed());
+        tracing::debug!(
+            height = block.height.0,
+            view = block.view.0,
+            transactions = record.transactions.len(),
+            "committed"
+        );
+        Ok(())
+    }
+
+    fn observe_view(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Entered { view, .. } => self.entered = Some((*view, Instant::now())),
+            Effect::Certified { view } => {
+                if let Some((_, at)) = self.entered.filter(|(v, _)| v == view) {
+                    let ms = at.elapsed().as_secs_f64() * 1_000.0;
+                    self.metrics.consensus.qc_formation_latency_ms.observe(ms);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl World for DaemonWorld {
+    type Fault = Fault;
+
+    fn carry_out(&mut self, effect: Effect) -> Result<Option<Event>, Fault> {
+        self.observe_view(&effect);
+        meters::effect(&self.metrics, &self.validator_ids, &effect);
+        match effect {
+            Effect::PersistSafety(record) => self.store.persist_safety(&record)?,
+            Effect::StoreBlock { block, .. } => {
+                self.store.store_block(&qbind_crypto::block_id(&block), &block)?;
+            }
+            Effect::Sign(unsigned) => return Ok(self.sign(*unsigned)),
+            Effect::PersistOwnBatch(batch) => self.store.persist_own_batch(&batch)?,
+            Effect::PersistAck(reference) => self.store.persist_ack(&reference)?,
+            Effect::StoreBatch { reference, batch } => {
+                self.store.store_batch(&reference, &batch)?;
+            }
+            Effect::StoreCertificate(c) => self.store.store_certificate(&c)?,
+            Effect::StorePending(pending) => self.store.store_pending(&pending)?,
+            Effect::ForgetPending(ids) => self.store.forget_pending(&ids)?,
+            Effect::SignBatch(reference) => {
+                let Some((key, _)) = &self.signer else { return Ok(None) };
+                self.metrics.signer.requests.inc(SignKind::Batch);
+                let signature = key.sign(&preimage::batch(self.chain, &reference));
+                return Ok(Some(Event::BatchSigned { reference, signature }));
+            }
+            Effect::SignAck(reference) => {
+                let Some((key, index)) = &self.signer else { return Ok(None) };
+                self.metrics.signer.requests.inc(SignKind::Ack);
+                let signature = key.sign(&preimage::ack(self.chain, &reference, *index));
+                return Ok(Some(Event::AckSigned { reference, signature }));
+            }
+            Effect::Send { to, message } => self.send(to, &message),
+            Effect::ServeBatch { to, reference } => self.serve_batch(to, &reference)?,
+            Effect::ServeBlocks { to, from, limit } => self.serve_blocks(to, from, limit)?,
+            Effect::Commit(record) => self.commit(&record)?,
+            Effect::Accepted(id) => self.answer(&id, Ok(id)),
+            Effect::Rejected { id, code, message, hint } => {
+                self.answer(&id, Err(Rejection { code, message, hint }));
+            }
+            Effect::Equivocation(evidence) => {
+                let (validator, view) = (evidence.validator.0, evidence.view.0);
+                tracing::warn!(validator, view, "equivocation");
+            }
+            Effect::BatchEquivocation(evidence) => {
+                let (validator, round) = (evidence.first.creator.0, evidence.first.round);
+                tracing::warn!(validator, round, "batch equivocation");
+            }
+            Effect::Halt(why) => return Err(Fault::Halt(why)),
+            Effect::Entered { view, by_timeout } => {
+                tracing::trace!(view = view.0, by_timeout, "entered");
+            }
+            Effect::GaveUp { view } => tracing::info!(view = view.0, "gave the view up"),
+            Effect::Certified { .. } | Effect::Coupling(_) | Effect::Note(_) => {}
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,120 @@
+//! What this build cannot do, said before it starts rather than after.
+
+use qbind_profile::{
+    ExecutionProfile, MempoolMode, MonetaryMode, NetworkMode, NodeConfig, SignerFailureMode,
+    SignerMode, SlashingMode, StateRetentionMode,
+};
+
+/// A setting that asks for more than this build does.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("UNSUPPORTED: {key} = {value}: {what}; {hint}")]
+pub struct Unsupported {
+    /// Which key.
+    pub key: &'static str,
+    /// Its value.
+    pub value: String,
+    /// What is missing.
+    pub what: &'static str,
+    /// What to set instead.
+    pub hint: &'static str,
+    /// Whether the node would do something else than it was told; otherwise it does less, which
+    /// is only warned about.
+    pub refused: bool,
+}
+
+/// Every setting that asks for more than this build does.
+pub fn unsupported(c: &NodeConfig) -> Vec<Unsupported> {
+    let mut found = Vec::new();
+    let mut note = |holds: bool, refused: bool, key: &'static str, what, hint| {
+        if holds {
+            let value = c.get(key).map_or_else(String::new, |v| v.to_string());
+            found.push(Unsupported { key, value, what, hint, refused });
+        }
+    };
+    let (refuse, warn) = (true, false);
+    note(
+        c.mempool_mode == MempoolMode::Fifo,
+        refuse,
+        "mempool_mode",
+        "blocks reference certified batches only",
+        "pass --mempool-mode dag",
+    );
+    note(
+        !c.enable_dag_availability,
+        refuse,
+        "enable_dag_availability",
+        "every batch is certified before it is referenced",
+        "pass --enable-dag-availability true",
+    );
+    note(
+        c.network_mode == NetworkMode::LocalMesh || !c.enable_p2p,
+        refuse,
+        "network_mode",
+        "nodes are processes that reach each other over sockets",
+        "pass --network-mode p2p --enable-p2p true",
+    );
+    note(
+        c.execution_profile == ExecutionProfile::NonceOnly,
+        refuse,
+        "execution_profile",
+        "transactions are transfers",
+        "pass --execution-profile vm-v0",
+    );
+    note(
+        matches!(c.signer_mode, SignerMode::RemoteSigner | SignerMode::HsmPkcs11),
+        refuse,
+        "signer_mode",
+        "keys are read from an encrypted keystore on this host",
+        "pass --signer-mode encrypted-fs --signer-keystore-path DIR",
+    );
+    note(
+        c.signer_failure_mode == SignerFailureMode::LogAndContinue,
+        refuse,
+        "signer_failure_mode",
+        "a node that cannot sign stops",
+        "pass --signer-failure-mode exit-on-failure",
+    );
+    note(
+        c.monetary_mode == MonetaryMode::Active,
+        refuse,
+        "monetary_mode",
+        "no issuance is paid",
+        "pass --monetary-mode off",
+    );
+    note(
+        c.fast_sync_snapshot_dir.is_some(),
+        refuse,
+        "fast_sync_snapshot_dir",
+        "a node syncs blocks from its peers",
+        "remove --fast-sync-snapshot-dir",
+    );
+    note(
+        c.monetary_mode == MonetaryMode::Shadow,
+        warn,
+        "monetary_mode",
+        "no inflation is computed",
+        "supply is constant but for burned fees",
+    );
+    note(
+        matches!(c.slashing_mode, SlashingMode::EnforceCritical | SlashingMode::EnforceAll),
+        warn,
+        "slashing_mode",
+        "offences are recorded, not punished",
+        "pass --slashing-mode record-only",
+    );
+    note(
+        c.state_retention_mode == StateRetentionMode::Height,
+        warn,
+        "state_retention_mode",
+        "nothing is deleted yet",
+        "provide disk space for the full history",
+    );
+    note(
+        c.snapshots_enabled,
+        warn,
+        "snapshots_enabled",
+        "no snapshots are taken yet",
+        "back up data_dir while the node is stopped",
+    );
+    found
+}
