@@ -271,11 +271,13 @@ fn any_address(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)
 }
 
-/// The known name that differs least from `key`, if at most a third of it differs.
+/// The known name that differs least from `key`, if it differs by a third or by two swapped letters
+/// at most.
 fn similar(key: &str) -> Option<&'static str> {
     let key = key.get(..key.len().min(64))?;
     let near = KEYS.iter().map(|known| (edit_distance(key, known.name), known.name)).min()?;
-    (near.0 <= near.1.len() / 3).then_some(near.1)
+    let swapped = if key.len() >= 4 { 2 } else { 0 };
+    (near.0 <= swapped.max(near.1.len() / 3)).then_some(near.1)
 }
 
 /// Insertions, deletions and substitutions that turn one text into the other.
