@@ -312,9 +312,9 @@ pub struct LoadSummary {
     pub lost: u64,
     /// Committed with success more than once.
     pub duplicated: u64,
-    /// Submitted again because no commit was seen in time.
+    /// Submissions beyond each transfer's first.
     pub resubmitted: u64,
-    /// Sent later than 10 ms after they were due because *we* were late.
+    /// Handed on more than 100 ms after they were due because *we* were late.
     pub late_sends: u64,
     /// Committed within the window, in thousandths per second.
     pub tps_milli: u64,

@@ -72,16 +72,44 @@ impl Fetcher {
         limit: usize,
     ) -> Result<(u16, Vec<u8>), FetchError> {
         let url = format!("http://{}{path}", target.http);
-        let failed = |e: reqwest::Error| match e.is_timeout() {
+        let response = self.client.get(url).send().await.map_err(|e| self.failed(&e))?;
+        self.read(response, limit).await
+    }
+
+    /// Status and answer of `POST path` with `body` as raw bytes.
+    ///
+    /// # Errors
+    /// See [`FetchError`]; no status is one here.
+    pub async fn post(
+        &self,
+        target: &Target,
+        path: &str,
+        body: Vec<u8>,
+        limit: usize,
+    ) -> Result<(u16, Vec<u8>), FetchError> {
+        let url = format!("http://{}{path}", target.http);
+        let request = self.client.post(url).header("content-type", "application/octet-stream");
+        let response = request.body(body).send().await.map_err(|e| self.failed(&e))?;
+        self.read(response, limit).await
+    }
+
+    fn failed(&self, error: &reqwest::Error) -> FetchError {
+        match error.is_timeout() {
             true => FetchError::Slow {
                 limit_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
             },
-            false => FetchError::Unreachable { reason: innermost(&e) },
-        };
-        let mut response = self.client.get(url).send().await.map_err(failed)?;
+            false => FetchError::Unreachable { reason: innermost(error) },
+        }
+    }
+
+    async fn read(
+        &self,
+        mut response: reqwest::Response,
+        limit: usize,
+    ) -> Result<(u16, Vec<u8>), FetchError> {
         let status = response.status().as_u16();
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        while let Some(chunk) = response.chunk().await.map_err(|e| self.failed(&e))? {
             if body.len() + chunk.len() > limit {
                 return Err(FetchError::TooLarge { limit });
             }

@@ -136,7 +136,7 @@ fn genesis() -> Vec<u8> {
 fn plan(genesis: &[u8]) -> Plan {
     let quick = include_str!("../../../plan/presets/quick.yaml");
     let text = quick
-        .replace("rate_per_second: 100", "rate_per_second: 10")
+        .replace("rate_per_second: 150", "rate_per_second: 10")
         .replace("accounts: 100", "accounts: 20")
         + "\ngates: { bootstrap_resamples: 60 }\n";
     let mut nodes = Vec::new();
@@ -422,8 +422,7 @@ fn links(evidence: &mut Evidence) {
 fn steps(evidence: &mut Evidence) {
     for id in STEPS {
         let facts = match id {
-            "t234" => json!({"offered_per_second": 10, "committed_tps_milli": 10_000,
-                             "latency_p50_us": 60_000}),
+            "t234" => json!({"baseline": {"offered_tps": 10, "tps": 9.98, "p50_us": 60_000}}),
             _ => json!({}),
         };
         let check = json!({"name": "c", "expected": "1", "got": "1", "ok": true});

@@ -410,7 +410,7 @@ fn g7_g8_g10_performance() {
     check(&[
         ("slower than the band", "G7 FAIL, G10 FAIL", |e| latencies(e, |n| 1_500_000 + n % 9)),
         ("over twice the floor only", "G10 FAIL", |e| {
-            e.steps.get_mut("t234").unwrap().result["scenarios"][0]["facts"]["latency_p50_us"] =
+            e.steps.get_mut("t234").unwrap().result["scenarios"][0]["facts"]["baseline"]["p50_us"] =
                 json!(900_000);
             latencies(e, |n| 900_000 + n % 9);
         }),
@@ -448,7 +448,7 @@ fn g7_g8_g10_performance() {
             e.plan.as_mut().unwrap().bounds.latency_samples_min = 10_000;
         }),
         ("baseline at another load", "G7 UNKNOWN", |e| {
-            e.steps.get_mut("t234").unwrap().result["scenarios"][0]["facts"]["offered_per_second"] =
+            e.steps.get_mut("t234").unwrap().result["scenarios"][0]["facts"]["baseline"]["offered_tps"] =
                 json!(500);
         }),
         ("faster than the band is a remark", "", |e| latencies(e, |_| 100_000)),

@@ -7,8 +7,7 @@ use thiserror::Error;
 pub enum TopologyError {
     /// Neither a built-in name nor a readable file.
     #[error(
-        "no topology {name}: not a file that can be read ({source}), and not one of the \
-         built-in {builtin}"
+        "no topology {name}: not a file that can be read, and not one of the built-in {builtin}"
     )]
     NotFound {
         /// What was asked for.

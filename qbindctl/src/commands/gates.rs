@@ -1,0 +1,181 @@
+//! `qbindctl gates`: what a run is judged by, and the judgement from its raw evidence.
+
+use crate::exit::{DONE, USAGE};
+use clap::{Args, Subcommand, ValueEnum};
+use qbind_gates::{CATALOGUE, Entry, Gate, GatesResult, Outcome, evaluate_dir};
+use serde_json::json;
+use std::{error::Error, fmt::Write, path::PathBuf};
+use tabled::{builder::Builder, settings::Style};
+
+/// Gates: what a run is judged by
+#[derive(Debug, Subcommand)]
+pub enum GatesCommand {
+    /// Name all gates
+    List(GatesListArgs),
+    /// Say how one gate decides, from what, and where the requirement comes from
+    Explain(GatesExplainArgs),
+    /// Judge a run again from the raw files of its evidence directory
+    Evaluate(GatesEvaluateArgs),
+}
+
+/// How the answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum GatesOutput {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Arguments of `gates list`.
+#[derive(Debug, Args)]
+pub struct GatesListArgs {
+    /// Text for people, JSON for programs
+    #[arg(long, value_enum, default_value_t)]
+    pub output: GatesOutput,
+}
+
+/// Arguments of `gates explain`.
+#[derive(Debug, Args)]
+pub struct GatesExplainArgs {
+    /// Such as G5
+    #[arg(value_name = "GATE")]
+    pub gate: String,
+    /// Text for people, JSON for programs
+    #[arg(long, value_enum, default_value_t)]
+    pub output: GatesOutput,
+}
+
+/// Arguments of `gates evaluate`.
+#[derive(Debug, Args)]
+pub struct GatesEvaluateArgs {
+    /// The output directory of a rehearsal
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Text for people, JSON for programs
+    #[arg(long, value_enum, default_value_t)]
+    pub output: GatesOutput,
+}
+
+/// Runs the command; returns the exit code.
+pub fn run(command: GatesCommand) -> u8 {
+    match command {
+        GatesCommand::List(args) => list(args.output),
+        GatesCommand::Explain(args) => explain(&args),
+        GatesCommand::Evaluate(args) => evaluate(&args),
+    }
+}
+
+fn described(entry: &Entry) -> serde_json::Value {
+    json!({
+        "id": entry.id, "title": entry.title, "severity": entry.severity,
+        "vantage": entry.vantage, "query": entry.query, "source": entry.source,
+        "explanation": entry.explanation,
+    })
+}
+
+fn list(output: GatesOutput) -> u8 {
+    match output {
+        GatesOutput::Text => {
+            for entry in &CATALOGUE {
+                println!("{:3}  {:8}  {}", entry.id, entry.severity.to_string(), entry.title);
+            }
+        }
+        GatesOutput::Json => {
+            let gates: Vec<_> = CATALOGUE.iter().map(described).collect();
+            println!("{:#}", json!({"schema": "qbindctl.gates-list/v1", "gates": gates}));
+        }
+    }
+    DONE
+}
+
+fn explain(args: &GatesExplainArgs) -> u8 {
+    let Some(entry) = qbind_gates::entry(&args.gate) else {
+        eprintln!("qbindctl: there is no gate {:?}", args.gate);
+        eprintln!("hint: `qbindctl gates list` names all, G1 to G13");
+        return USAGE;
+    };
+    match args.output {
+        GatesOutput::Text => {
+            println!("{} {} ({})\n", entry.id, entry.title, entry.severity);
+            println!("{}\n", entry.explanation);
+            println!("looks at: {}\nrequired by: {}", entry.query, entry.source);
+        }
+        GatesOutput::Json => {
+            let answer = json!({"schema": "qbindctl.gates-explain/v1", "gate": described(entry)});
+            println!("{answer:#}");
+        }
+    }
+    DONE
+}
+
+fn evaluate(args: &GatesEvaluateArgs) -> u8 {
+    let result = match evaluate_dir(&args.dir) {
+        Ok(result) => result,
+        Err(error) => {
+            eprintln!("qbindctl: {error}");
+            if let Some(source) = error.source() {
+                eprintln!("because: {source}");
+            }
+            return USAGE;
+        }
+    };
+    match args.output {
+        GatesOutput::Text => print!("{}", text(&result)),
+        GatesOutput::Json => print!("{}", result.to_json()),
+    }
+    result.verdict.exit_code()
+}
+
+/// A table of all gates, then why each that did not pass did not.
+fn text(result: &GatesResult) -> String {
+    let mut rows = Builder::default();
+    rows.push_record(["gate", "verdict", "severity", "value", "bound"]);
+    for gate in &result.gates {
+        let title = format!("{} {}", gate.id, gate.title);
+        let (verdict, severity) = (gate.verdict.to_string(), gate.severity.to_string());
+        rows.push_record([title, verdict, severity, gate.value.clone(), gate.bound.clone()]);
+    }
+    let mut out = rows.build().with(Style::blank()).to_string();
+    out.push('\n');
+    let put = |out: &mut String, gate: &Gate| {
+        writeln!(out, "\n{} {}: {}", gate.id, gate.verdict, gate.note)
+            .expect("writing to memory cannot fail");
+    };
+    for gate in result.gates.iter().filter(|g| g.verdict != Outcome::Pass) {
+        put(&mut out, gate);
+    }
+    writeln!(out, "\nverdict: {}", result.verdict).expect("writing to memory cannot fail");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn an_empty_directory_is_inconclusive_and_none_is_a_usage_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = |dir: &Path| {
+            evaluate(&GatesEvaluateArgs { dir: dir.to_owned(), output: GatesOutput::Json })
+        };
+        assert_eq!(run(dir.path()), 2);
+        assert_eq!(run(&dir.path().join("none")), USAGE);
+    }
+
+    #[test]
+    fn the_table_names_what_did_not_pass() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = text(&evaluate_dir(dir.path()).unwrap());
+        assert!(text.contains("G1 UNKNOWN: plan.yaml is missing"), "{text}");
+        assert!(text.ends_with("verdict: INCONCLUSIVE\n"), "{text}");
+    }
+
+    #[test]
+    fn gates_are_found_in_any_case() {
+        let args = |gate: &str| GatesExplainArgs { gate: gate.into(), output: GatesOutput::Text };
+        assert_eq!((explain(&args("g5")), explain(&args("G99"))), (DONE, USAGE));
+    }
+}
