@@ -540,8 +540,6 @@ impl P2p {
 pub struct Signer {
     /// Signatures asked for.
     pub requests: Counters<SignKind>,
-    /// Of those, not given.
-    pub failures: Counter,
     /// Keys loaded.
     pub load_success: Counters<KeystoreBackend>,
     /// Keys that could not be loaded.
@@ -552,7 +550,6 @@ impl Signer {
     pub(super) fn new(b: &Builder<'_>) -> Self {
         Self {
             requests: b.counters("qbind_signer_sign_requests_total", "Signatures asked for."),
-            failures: b.counter("qbind_signer_sign_failures_total", "Signatures not given."),
             load_success: b.counters("qbind_keystore_load_success_total", "Keys loaded."),
             load_failure: b
                 .counters("qbind_keystore_load_failure_total", "Keys that could not be loaded."),
