@@ -215,7 +215,7 @@ fn view(input: &ReportInput) -> Value {
         .enumerate()
         .map(|(index, fault)| {
             let when = fault.from_unix_ms.map(|from| match start {
-                Some(start) => format!("{} in", text::duration(from.saturating_sub(start))),
+                Some(start) => format!("at {}", plot::clock(from.saturating_sub(start))),
                 None => text::time(from),
             });
             let lasted = fault.from_unix_ms.zip(fault.healed_unix_ms);

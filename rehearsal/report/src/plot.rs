@@ -130,9 +130,9 @@ fn axis(least: u64, most: u64, scale: u64) -> (u64, u64, u64) {
     let span = (most - least.min(most)).max(1);
     // Ticks are whole in the unit shown unless the span is smaller than the unit.
     let tick = if span >= 4 * scale {
-        round_up(span.div_ceil(scale).div_ceil(4)) * scale
+        round_up(span.div_ceil(scale).div_ceil(5)) * scale
     } else {
-        round_up(span.div_ceil(4))
+        round_up(span.div_ceil(5))
     };
     let low = least / tick * tick;
     (low, most.max(low + tick).div_ceil(tick) * tick, tick)
@@ -202,7 +202,7 @@ fn shown(value: u64, scale: u64) -> String {
 }
 
 /// `0:30`, minutes and seconds since the start.
-fn clock(ms: u64) -> String {
+pub(crate) fn clock(ms: u64) -> String {
     let s = ms / 1000;
     if s >= 3600 {
         format!("{}:{:02}:{:02}", s / 3600, s % 3600 / 60, s % 60)
@@ -240,7 +240,17 @@ mod tests {
         let drawn = draw(&plot(vec![Some(0), Some(50), None, Some(100), None]), &[]);
         assert_eq!(drawn.lines[0].path, "M0.0 1000.0L250.0 500.0M750.0 0.0h.1");
         let labels: Vec<_> = drawn.y_ticks.iter().map(|t| (&*t.at, &*t.label)).collect();
-        assert_eq!(labels, [("100.00%", "0"), ("50.00%", "50"), ("0.00%", "100")]);
+        assert_eq!(
+            labels,
+            [
+                ("100.00%", "0"),
+                ("80.00%", "20"),
+                ("60.00%", "40"),
+                ("40.00%", "60"),
+                ("20.00%", "80"),
+                ("0.00%", "100")
+            ]
+        );
         assert_eq!(drawn.lines[0].last, "100");
     }
 

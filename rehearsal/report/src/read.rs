@@ -426,3 +426,6 @@ fn figures(load: &LoadSummary) -> Figures {
         latency_p99_us: load.latency_us.p99,
     }
 }
+
+#[cfg(test)]
+mod tests;
