@@ -26,8 +26,8 @@ pub enum PrivilegeError {
     NoTunDevice,
     /// The TUN driver is there but not for this user.
     #[error(
-        "no permission to open /dev/net/tun, which the WAN emulator needs ({source}): run as \
-         root, or let this user read and write the device"
+        "no permission to open /dev/net/tun, which the WAN emulator needs: run as root, or let this \
+         user read and write the device"
     )]
     TunPermission {
         /// What the kernel said.
@@ -36,7 +36,7 @@ pub enum PrivilegeError {
     /// Neither the capabilities nor a user namespace.
     #[error(
         "this process lacks {missing}, which network namespaces need, and may not make a user \
-         namespace to get them ({source}): run as root, or allow user namespaces (sysctl \
+         namespace to get them: run as root, or allow user namespaces (sysctl \
          user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns)"
     )]
     NoCapability {

@@ -2,7 +2,7 @@
 
 use nix::sys::{
     prctl,
-    signal::{Signal, kill},
+    signal::{SigSet, Signal, kill},
 };
 use nix::unistd::Pid;
 use std::{
@@ -50,6 +50,8 @@ impl Spawner {
         let inside = move || {
             nix::sched::setns(&*namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
             prctl::set_pdeathsig(Signal::SIGKILL)?;
+            // The supervisor blocks the signals it waits for, and children inherit that.
+            SigSet::empty().thread_set_mask()?;
             // The parent may have died before the line above.
             if nix::unistd::getppid() != parent {
                 return Err(io::ErrorKind::BrokenPipe.into());
@@ -58,7 +60,7 @@ impl Spawner {
         };
         // A terminal's Ctrl-C goes to the process group: nodes are stopped by the lab, in order.
         command.process_group(0);
-        // SAFETY: three system calls on values made before the fork; no allocation, no lock.
+        // SAFETY: a few system calls on values made before the fork; no allocation, no lock.
         unsafe { command.pre_exec(inside) };
         let (answer, answered) = mpsc::channel();
         let gone = || io::Error::other("the thread that starts processes has ended");
@@ -112,8 +114,28 @@ pub(crate) fn describe(status: ExitStatus) -> String {
 /// When a process started, in clock ticks since boot; tells a process from a later one of the
 /// same number. `None` when there is no such process.
 pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
+    stat_field(pid, 22)?.parse().ok()
+}
+
+/// Whether a process is exiting or has been killed but does not know yet; true also when there is
+/// none.
+pub(crate) fn is_dying(pid: u32) -> bool {
+    const PF_EXITING: u64 = 4;
+    const SIGKILL_BIT: u64 = 1 << 8;
+    let is_zombie = stat_field(pid, 3).is_none_or(|state| state == "Z" || state == "X");
+    let flags: u64 = stat_field(pid, 9).and_then(|flags| flags.parse().ok()).unwrap_or(0);
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pending = status.lines().filter_map(|line| {
+        let mask = line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:"))?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    });
+    is_zombie || flags & PF_EXITING != 0 || pending.into_iter().any(|m| m & SIGKILL_BIT != 0)
+}
+
+/// A field of `/proc/<pid>/stat`, counted from 1 as in proc(5); from the third on.
+fn stat_field(pid: u32, number: usize) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the name in parentheses and may hold anything.
     let after_name = stat.rsplit_once(") ")?.1;
-    after_name.split(' ').nth(19)?.parse().ok()
+    after_name.split_whitespace().nth(number - 3).map(str::to_owned)
 }

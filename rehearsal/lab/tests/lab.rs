@@ -274,6 +274,10 @@ fn a_supervised_lab_obeys_and_ends_when_asked() {
     client.ask(&Request::Kill { node: "r1-v1".into() }).unwrap();
     let reply = client.ask(&Request::Restart { node: "r1-v1".into() }).unwrap();
     assert!(matches!(reply, Reply::Node { state: NodeState::Running { .. } }), "{reply:?}");
+    // Asked to stop, a node hears of it although the supervisor blocks that signal for itself.
+    let reply = client.ask(&Request::Stop { node: "r1-v1".into() }).unwrap();
+    let status = "signal 15".to_owned();
+    assert_eq!(reply, Reply::Node { state: NodeState::Stopped { status } });
 
     // A command inside a region sees that region's addresses only.
     let place = client.place("r2-v1").unwrap();

@@ -99,8 +99,13 @@ pub fn launch(
     super::serve::watch_signals(move || on_signal.send(Heard::Signal).is_ok()).map_err(start)?;
     // Its standard error would keep the caller's pipe or terminal busy as long as the lab lives.
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    // SAFETY: one system call without arguments.
-    unsafe { command.pre_exec(|| Ok(nix::unistd::setsid().map(drop)?)) };
+    let detach = || {
+        nix::unistd::setsid()?;
+        // Blocked here, to be waited for; the child decides for itself.
+        Ok(nix::sys::signal::SigSet::empty().thread_set_mask()?)
+    };
+    // SAFETY: two system calls; no allocation, no lock.
+    unsafe { command.pre_exec(detach) };
     let mut child = command.spawn().map_err(start)?;
     let output = child.stdout.take().expect("piped above");
     let listen = move || {

@@ -1,7 +1,7 @@
 //! What a supervisor writes down so that the next one can clean up after it.
 
 use super::{LOCK, SOCKET, STATE};
-use crate::process::start_ticks;
+use crate::process;
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
@@ -13,10 +13,14 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 use thiserror::Error;
 
 const SCHEMA: &str = "qbind.lab-state/v1";
+/// How long a killed supervisor may take to die, and how often it is looked at.
+const DYING: Duration = Duration::from_secs(10);
+const DYING_POLL: Duration = Duration::from_millis(20);
 
 /// A process that may have to be ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +28,13 @@ pub(super) struct ProcessRef {
     pub(super) pid: u32,
     /// Tells it from a later process of the same number.
     pub(super) start_ticks: u64,
+}
+
+impl ProcessRef {
+    /// Whether it is there and not on its way out.
+    fn is_alive(&self) -> bool {
+        process::start_ticks(self.pid) == Some(self.start_ticks) && !process::is_dying(self.pid)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,15 +80,22 @@ pub(super) struct Hold(#[expect(dead_code, reason = "held, not used")] Flock<Fil
 pub(super) fn take(dir: &Path) -> Result<Hold, StateError> {
     let file = dir.join(LOCK);
     let fail = |source| StateError::File { file: file.clone(), source };
-    let lock = File::options().create(true).append(true).open(&file).map_err(fail)?;
-    let hold = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
-        if errno == Errno::EWOULDBLOCK {
-            let pid = read(dir).ok().flatten().map_or(0, |s| s.supervisor.pid);
-            StateError::InUse { dir: dir.to_owned(), pid }
-        } else {
-            fail(errno.into())
+    let deadline = Instant::now() + DYING;
+    let hold = loop {
+        let lock = File::options().create(true).append(true).open(&file).map_err(fail)?;
+        match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
+            Ok(hold) => break hold,
+            Err((_, Errno::EWOULDBLOCK)) => {}
+            Err((_, errno)) => return Err(fail(errno.into())),
         }
-    })?;
+        // A killed supervisor holds it until the kernel has removed its devices.
+        let holder = read(dir)?.map(|state| state.supervisor);
+        if holder.as_ref().is_none_or(ProcessRef::is_alive) || Instant::now() > deadline {
+            let pid = holder.map_or(0, |process| process.pid);
+            return Err(StateError::InUse { dir: dir.to_owned(), pid });
+        }
+        std::thread::sleep(DYING_POLL);
+    };
     if let Some(state) = read(dir)? {
         for process in &state.nodes {
             end(process)?;
@@ -100,7 +118,8 @@ pub fn clean(dir: &Path) -> Result<(), StateError> {
 
 /// Writes the state, whole or not at all.
 pub(super) fn write(dir: &Path, nodes: &[u32]) -> Result<(), StateError> {
-    let reference = |pid| start_ticks(pid).map(|start_ticks| ProcessRef { pid, start_ticks });
+    let reference =
+        |pid| process::start_ticks(pid).map(|start_ticks| ProcessRef { pid, start_ticks });
     let own = std::process::id();
     let supervisor = reference(own).unwrap_or(ProcessRef { pid: own, start_ticks: 0 });
     let nodes = nodes.iter().filter_map(|pid| reference(*pid)).collect();
@@ -133,12 +152,12 @@ pub(super) fn remove(file: &Path) -> Result<(), StateError> {
 }
 
 /// Kills a process if it is still the one that was meant.
-fn end(process: &ProcessRef) -> Result<(), StateError> {
-    if start_ticks(process.pid) != Some(process.start_ticks) {
+fn end(leftover: &ProcessRef) -> Result<(), StateError> {
+    if process::start_ticks(leftover.pid) != Some(leftover.start_ticks) {
         return Ok(());
     }
-    match kill(Pid::from_raw(process.pid.cast_signed()), Signal::SIGKILL) {
+    match kill(Pid::from_raw(leftover.pid.cast_signed()), Signal::SIGKILL) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
-        Err(errno) => Err(StateError::Leftover { pid: process.pid, source: errno.into() }),
+        Err(errno) => Err(StateError::Leftover { pid: leftover.pid, source: errno.into() }),
     }
 }
