@@ -26,7 +26,7 @@ const USAGE: u8 = 64;
 
 /// Evidence bundles: keys, signatures, verification.
 #[derive(Debug, Subcommand)]
-pub enum AttestCommand {
+pub(crate) enum AttestCommand {
     /// Make a signing key, encrypted under a passphrase
     Keygen(KeygenArgs),
     /// Seal and sign an evidence directory, or add a signature to a bundle
@@ -39,7 +39,7 @@ pub enum AttestCommand {
 
 /// How the answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum AttestOutput {
+pub(crate) enum AttestOutput {
     /// For people.
     #[default]
     Text,
@@ -49,91 +49,91 @@ pub enum AttestOutput {
 
 /// Arguments of `attest keygen`.
 #[derive(Debug, Args)]
-pub struct KeygenArgs {
+pub(crate) struct KeygenArgs {
     /// Where to write the encrypted key; the public half goes beside it as FILE.pub
     #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
+    pub(crate) out: PathBuf,
     /// Name of the key in the trust file
     #[arg(long, default_value = "attestation")]
-    pub name: String,
+    pub(crate) name: String,
     /// Who holds it
     #[arg(long, default_value = "unnamed")]
-    pub operator: String,
+    pub(crate) operator: String,
     /// For which organisation
     #[arg(long, default_value = "unnamed")]
-    pub organisation: String,
+    pub(crate) organisation: String,
     /// Where the passphrase comes from
     #[command(flatten)]
-    pub passphrase: PassphraseArgs,
+    pub(crate) passphrase: PassphraseArgs,
     /// Text for people, JSON for programs
     #[arg(long, value_enum, default_value_t)]
-    pub output: AttestOutput,
+    pub(crate) output: AttestOutput,
 }
 
 /// Where a passphrase comes from.
 #[derive(Debug, Args)]
-pub struct PassphraseArgs {
+pub(crate) struct PassphraseArgs {
     /// File whose first line is the passphrase; give it once for all keys, or once per key
     #[arg(long, value_name = "FILE", conflicts_with = "passphrase_env")]
-    pub passphrase_file: Vec<PathBuf>,
+    pub(crate) passphrase_file: Vec<PathBuf>,
     /// Environment variable that holds the passphrase
     #[arg(long, value_name = "NAME", default_value = "QBIND_ATTEST_PASSPHRASE")]
-    pub passphrase_env: String,
+    pub(crate) passphrase_env: String,
 }
 
 /// Arguments of `attest sign`.
 #[derive(Debug, Args)]
-pub struct SignArgs {
+pub(crate) struct SignArgs {
     /// An evidence directory, or a bundle
     #[arg(value_name = "DIR|BUNDLE")]
-    pub target: PathBuf,
+    pub(crate) target: PathBuf,
     /// Encrypted key; may be given several times
     #[arg(long, value_name = "FILE", required = true)]
-    pub key: Vec<PathBuf>,
+    pub(crate) key: Vec<PathBuf>,
     /// Where to write the bundle of a directory [default: in it, named by date and run]
     #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
     /// Where the passphrase comes from
     #[command(flatten)]
-    pub passphrase: PassphraseArgs,
+    pub(crate) passphrase: PassphraseArgs,
     /// Text for people, JSON for programs
     #[arg(long, value_enum, default_value_t)]
-    pub output: AttestOutput,
+    pub(crate) output: AttestOutput,
 }
 
 /// Arguments of `attest verify`.
 #[derive(Debug, Args)]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// The bundle
-    pub bundle: PathBuf,
+    pub(crate) bundle: PathBuf,
     /// Whose signatures count (trust.yaml)
     #[arg(long, value_name = "FILE")]
-    pub trust: PathBuf,
+    pub(crate) trust: PathBuf,
     /// Ask for validity at this time (RFC 3339) instead of now
     #[arg(long, value_name = "TIME")]
-    pub at: Option<String>,
+    pub(crate) at: Option<String>,
     /// A local file, such as the node binary, that must be a subject; may be given several times
     #[arg(long, value_name = "FILE")]
-    pub subject: Vec<PathBuf>,
+    pub(crate) subject: Vec<PathBuf>,
     /// Also derive every gate again from the raw files and compare
     #[arg(long)]
-    pub recompute: bool,
+    pub(crate) recompute: bool,
     /// Text for people, JSON for programs
     #[arg(long, value_enum, default_value_t)]
-    pub output: AttestOutput,
+    pub(crate) output: AttestOutput,
 }
 
 /// Arguments of `attest show`.
 #[derive(Debug, Args)]
-pub struct ShowArgs {
+pub(crate) struct ShowArgs {
     /// The bundle
-    pub bundle: PathBuf,
+    pub(crate) bundle: PathBuf,
     /// List every file, not only the folders
     #[arg(long)]
-    pub files: bool,
+    pub(crate) files: bool,
     /// Text for people, JSON for programs
     #[arg(long, value_enum, default_value_t)]
-    pub output: AttestOutput,
+    pub(crate) output: AttestOutput,
 }
 
 /// What the operator did wrong or the machine refused, with a hint.
@@ -161,7 +161,7 @@ impl Failure {
 
 /// Runs the command; the answer goes to stdout. Gives the exit code: 0 valid or done, 1 not valid,
 /// 2 when the gates could not be compared, 64 when nothing could be tried.
-pub fn run(command: AttestCommand) -> u8 {
+pub(crate) fn run(command: AttestCommand) -> u8 {
     let mut answer = String::new();
     let code = match execute(command, &mut answer) {
         Ok(code) => code,

@@ -1,6 +1,9 @@
 //! One file for each noun.
 
 mod attest;
+mod gates;
+mod genesis;
+mod lab;
 mod steps;
 
 use crate::{exit::DONE, reference};
@@ -12,6 +15,15 @@ pub(crate) enum Command {
     /// Evidence bundles: keys, signatures, verification
     #[command(subcommand)]
     Attest(attest::AttestCommand),
+    /// Gates: what a run is judged by
+    #[command(subcommand)]
+    Gates(gates::GatesCommand),
+    /// Networks: keys, genesis, configuration of every node
+    #[command(subcommand)]
+    Genesis(genesis::GenesisCommand),
+    /// Real nodes on this machine, with a WAN between their regions
+    #[command(subcommand)]
+    Lab(lab::LabCommand),
     /// The seven checks of the dress rehearsal guide
     #[command(subcommand)]
     Steps(steps::StepsCommand),
@@ -31,6 +43,9 @@ pub(crate) enum DocsCommand {
 pub(crate) fn run(command: Command) -> u8 {
     match command {
         Command::Attest(command) => attest::run(command),
+        Command::Gates(command) => gates::run(command),
+        Command::Genesis(command) => genesis::run(command),
+        Command::Lab(command) => lab::run(command),
         Command::Steps(command) => steps::run(command),
         Command::Docs(DocsCommand::Cli) => {
             print!("{}", reference::markdown(crate::Cli::command()));
