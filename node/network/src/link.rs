@@ -12,10 +12,7 @@ use crate::{
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::core::muxing::SubstreamBox;
 use std::{io, sync::Arc, time::Duration};
-use tokio::{
-    sync::watch,
-    task::{AbortHandle, JoinSet},
-};
+use tokio::{sync::watch, task::JoinSet};
 
 /// Time the queues may take to empty when a connection is closed for good.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,7 +24,7 @@ pub(crate) enum Order {
     Run,
     /// A better connection took over: send what waits, read to the end, then go.
     Drain,
-    /// Send what waits and go; read no more.
+    /// Send what waits and go; what still arrives is nobody's.
     Close,
 }
 
@@ -64,6 +61,15 @@ pub(crate) async fn run(
         Ok(Err(end)) => end,
         Err(_) => LinkEnd::Silent,
     };
+    if end == LinkEnd::Ended {
+        // What was written leaves only while the connection is driven to its close.
+        let mut ended = streams.ended();
+        drop(streams);
+        let closed = ended.wait_for(|ended| *ended);
+        if tokio::time::timeout(2 * CLOSE_TIMEOUT, closed).await.is_err() {
+            tracing::debug!(peer = %start.node_id, "the connection did not close in time");
+        }
+    }
     start.lanes.close();
     for channel in Channel::ALL {
         let mut lost = 0;
@@ -118,7 +124,6 @@ async fn carry(
     context: &Arc<Context>,
 ) -> LinkEnd {
     let mut parts = JoinSet::new();
-    let mut readers: Vec<AbortHandle> = Vec::new();
     let (pongs, answered) = watch::channel(0u64);
     for (channel, stream) in Channel::ALL.into_iter().zip(channels) {
         let (reader, writer) = stream.split();
@@ -128,13 +133,14 @@ async fn carry(
             link: start.id,
             from: start.node_id,
             lanes: start.lanes.clone(),
+            orders: start.orders.clone(),
             context: context.clone(),
         };
-        readers.push(if channel == Channel::Control {
-            parts.spawn(reading.control(reader, pongs.clone()))
+        if channel == Channel::Control {
+            parts.spawn(reading.control(reader, pongs.clone()));
         } else {
-            parts.spawn(reading.messages(reader))
-        });
+            parts.spawn(reading.messages(reader));
+        }
     }
     drop(pongs);
     parts.spawn(heartbeats(start.lanes.clone(), answered, context.clone()));
@@ -147,14 +153,13 @@ async fn carry(
     tokio::pin!(deadline);
     let mut has_deadline = false;
     while !state.is_done() {
-        let was_over = state.is_over;
+        let (was_over, was_left) = (state.is_over, state.has_peer_left);
         let mut patience = None;
         tokio::select! {
             part = parts.join_next() => match part {
                 Some(Ok(Part::Failed(end))) => return end,
                 Some(Ok(part)) => state.note(&part),
-                // Aborted by us; a panic in a part must not pass for a quiet end.
-                Some(Err(error)) if error.is_cancelled() => {}
+                // Nobody aborts them; a panic must not pass for a quiet end.
                 Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
                 None => return LinkEnd::Ended,
             },
@@ -171,7 +176,6 @@ async fn carry(
                     }
                     Order::Close => {
                         start.lanes.close();
-                        readers.iter().for_each(AbortHandle::abort);
                         patience = Some(CLOSE_TIMEOUT);
                     }
                 }
@@ -182,6 +186,12 @@ async fn carry(
         if state.is_over && !was_over {
             start.lanes.close();
             patience = Some(CLOSE_TIMEOUT);
+        }
+        if state.has_peer_left && !was_left {
+            patience = Some(CLOSE_TIMEOUT);
+        }
+        if state.has_peer_left && state.has_read_data() {
+            start.lanes.close();
         }
         if let Some(patience) = patience {
             deadline.as_mut().reset(tokio::time::Instant::now() + patience);
@@ -199,16 +209,18 @@ async fn carry(
 
 /// How far a link is on its way to the end.
 ///
-/// A drained link is closed only when both sides have said that they read all data: closing
-/// earlier resets the connection when the kernel still holds unread bytes, and what was in
-/// flight would be lost.
+/// Whoever closes waits until the other has read everything and said so, by closing its own
+/// streams: a socket closed earlier answers what still comes with a reset, and the other side
+/// would lose what it had not read yet.
 struct State {
     order: Order,
     /// By channel: our stream is at its end, or theirs.
     written: [bool; 4],
     read: [bool; 4],
-    /// The connection or the peer is gone; what arrived before can still be read.
+    /// The connection is gone; what arrived before can still be read.
     is_over: bool,
+    /// The peer said goodbye, not for a better connection.
+    has_peer_left: bool,
     has_said_farewell: bool,
 }
 
@@ -219,6 +231,7 @@ impl Default for State {
             written: [false; 4],
             read: [false; 4],
             is_over: false,
+            has_peer_left: false,
             has_said_farewell: false,
         }
     }
@@ -237,29 +250,35 @@ impl State {
             }
             Part::Left(reason) => {
                 self.read[Channel::Control.index()] = true;
-                self.is_over |= *reason != Farewell::Superseded;
+                self.has_peer_left |= *reason != Farewell::Superseded;
             }
             Part::HeartbeatsOver | Part::Failed(_) => {}
         }
     }
 
+    fn has_read_data(&self) -> bool {
+        is_all_data(&self.read)
+    }
+
     fn may_say_farewell(&self) -> bool {
-        let is_data = |c: &Channel| *c != Channel::Control;
         self.order == Order::Drain
             && !self.has_said_farewell
-            && Channel::ALL
-                .into_iter()
-                .filter(is_data)
-                .all(|c| self.written[c.index()] && self.read[c.index()])
+            && is_all_data(&self.written)
+            && self.has_read_data()
     }
 
     fn is_done(&self) -> bool {
         let has_read_all = self.read == [true; 4];
         let has_written_all = self.written == [true; 4];
         match self.order {
-            Order::Run => self.is_over && has_read_all,
+            Order::Run if self.has_peer_left => has_read_all && (self.is_over || has_written_all),
+            Order::Run => has_read_all && self.is_over,
             Order::Drain => has_read_all && (self.is_over || has_written_all),
-            Order::Close => self.is_over || has_written_all,
+            Order::Close => self.is_over || (has_read_all && has_written_all),
         }
     }
+}
+
+fn is_all_data(ends: &[bool; 4]) -> bool {
+    Channel::ALL.into_iter().filter(|c| *c != Channel::Control).all(|c| ends[c.index()])
 }

@@ -7,7 +7,7 @@ use crate::{
     event::{NetworkEvent, Received},
     frame::{FrameError, read_frame, write_frame},
     lanes::Lanes,
-    link::LinkEnd,
+    link::{LinkEnd, Order},
     queue::Push,
 };
 use futures::{
@@ -66,6 +66,7 @@ pub(crate) struct Reading {
     pub(crate) link: u64,
     pub(crate) from: NodeId,
     pub(crate) lanes: Arc<Lanes>,
+    pub(crate) orders: watch::Receiver<Order>,
     pub(crate) context: Arc<Context>,
 }
 
@@ -90,12 +91,20 @@ impl Reading {
         }
     }
 
-    /// Hands a message to the application, waiting while it is behind.
+    /// Hands a message to the application, waiting while it is behind; drops it once the link is
+    /// closed.
     async fn deliver(&self, bytes: Vec<u8>) -> Result<(), Part> {
-        let received = Received::within(&self.context.budget, self.channel, bytes).await;
-        let event =
-            NetworkEvent::Message { from: self.from, channel: self.channel, bytes: received };
-        self.context.events.send(event).await.map_err(|_| Part::Failed(LinkEnd::Ended))
+        let mut orders = self.orders.clone();
+        let sent = async {
+            let bytes = Received::within(&self.context.budget, self.channel, bytes).await;
+            let event = NetworkEvent::Message { from: self.from, channel: self.channel, bytes };
+            self.context.events.send(event).await.map_err(|_| Part::Failed(LinkEnd::Ended))
+        };
+        tokio::select! {
+            biased;
+            _ = orders.wait_for(|order| *order == Order::Close) => Ok(()),
+            sent = sent => sent,
+        }
     }
 
     pub(crate) async fn messages(self, mut reader: ReadHalf<SubstreamBox>) -> Part {
