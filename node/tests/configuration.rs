@@ -1,4 +1,5 @@
 //! File, environment and flags: who wins, and what a mistake is told.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 
 use clap::Parser;
 use qbind_node::{Cli, Configuration, Environment};
