@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use qbind_links::{
-    Class, DelayMatrix, Exercised, Floor, LayoutCheck, Mapping, PairMeasurement, Preset, RegionLayout,
-    Seat, TargetNote, check_layout, floor, map, millis, read, region_targets,
+    Class, DelayMatrix, Exercised, Floor, LayoutCheck, Mapping, PairMeasurement, Preset,
+    RegionLayout, Seat, TargetNote, check_layout, floor, map, millis, read, region_targets,
 };
 use serde::Serialize;
 
@@ -269,7 +269,9 @@ mod tests {
         let regions = ["a=eu:2", "b=na:2"].map(|text| parse_region(text).expect("fine"));
         let answer = Answer::of(&pairs, &regions);
         let text = answer.json();
-        assert!(text.starts_with("{\n  \"schema\": \"qbindctl.map/v1\",\n  \"class\": \"Uniform\""));
+        assert!(
+            text.starts_with("{\n  \"schema\": \"qbindctl.map/v1\",\n  \"class\": \"Uniform\"")
+        );
         let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(json["preset"], "uniform_latency");
         assert_eq!(json["height_bound"]["blocks"], 5);

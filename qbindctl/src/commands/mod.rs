@@ -4,6 +4,9 @@ mod attest;
 mod gates;
 mod genesis;
 mod lab;
+mod map;
+mod measure;
+mod playbook;
 mod steps;
 
 use crate::{exit::DONE, reference};
@@ -24,6 +27,13 @@ pub(crate) enum Command {
     /// Real nodes on this machine, with a WAN between their regions
     #[command(subcommand)]
     Lab(lab::LabCommand),
+    /// Map measured links to a T238 preset
+    Map(map::MapArgs),
+    /// Probe directed pairs of regions: RTT, jitter, loss
+    Measure(measure::MeasureArgs),
+    /// Incident playbooks: observe, refuse or act, wait until it is so
+    #[command(subcommand)]
+    Playbook(playbook::PlaybookCommand),
     /// The seven checks of the dress rehearsal guide
     #[command(subcommand)]
     Steps(steps::StepsCommand),
@@ -46,6 +56,9 @@ pub(crate) fn run(command: Command) -> u8 {
         Command::Gates(command) => gates::run(command),
         Command::Genesis(command) => genesis::run(command),
         Command::Lab(command) => lab::run(command),
+        Command::Map(args) => map::run(args),
+        Command::Measure(args) => measure::run(args),
+        Command::Playbook(command) => playbook::run(command),
         Command::Steps(command) => steps::run(command),
         Command::Docs(DocsCommand::Cli) => {
             print!("{}", reference::markdown(crate::Cli::command()));

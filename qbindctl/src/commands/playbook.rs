@@ -10,7 +10,8 @@ use qbind_playbooks::{
     Consent, Event, HttpClient, Journal, Playbook, Run, Values, Verdict, builtin, builtins, parse,
     plan,
 };
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
@@ -130,7 +131,7 @@ fn list(output: PlaybookOutput) {
                         "severity": playbook.severity, "digest": playbook.digest})
                 })
                 .collect();
-            println!("{:#}", json!({"schema": "qbindctl.playbooks/v1", "playbooks": playbooks}));
+            print_json("qbindctl.playbooks/v1", json!({"playbooks": playbooks}));
         }
     }
 }
@@ -138,7 +139,7 @@ fn list(output: PlaybookOutput) {
 fn show(args: &PlaybookShowArgs) -> Result<(), Failure> {
     let playbook = load(&args.playbook)?;
     if args.output == PlaybookOutput::Json {
-        println!("{:#}", describe(&playbook));
+        print_json("qbindctl.playbook/v1", describe(&playbook));
         return Ok(());
     }
     println!(
@@ -192,7 +193,6 @@ fn describe(playbook: &Playbook) -> serde_json::Value {
         .map(|interlock| json!({"id": interlock.id, "because": interlock.because}))
         .collect();
     json!({
-        "schema": "qbindctl.playbook/v1",
         "id": playbook.id,
         "title": playbook.title,
         "severity": playbook.severity,
@@ -260,11 +260,11 @@ fn run_playbook(args: &PlaybookRunArgs) -> Result<u8, Failure> {
             println!("{word}{}{detail}", if detail.is_empty() { "" } else { ": " });
             println!("journal: {}", file.display());
         }
-        PlaybookOutput::Json => println!(
-            "{:#}",
-            json!({"schema": "qbindctl.playbook-run/v1", "id": playbook.id, "verdict": word,
-                "detail": detail, "steps": steps, "journal": file.display().to_string()})
-        ),
+        PlaybookOutput::Json => {
+            let answer = json!({"id": playbook.id, "verdict": word, "detail": detail,
+                "steps": steps, "journal": file.display().to_string()});
+            print_json("qbindctl.playbook-run/v1", answer);
+        }
     }
     Ok(verdict.exit_code())
 }
@@ -274,9 +274,8 @@ fn show_plan(playbook: &Playbook, values: &Values, output: PlaybookOutput) {
     match output {
         PlaybookOutput::Text => lines.iter().for_each(|line| println!("{line}")),
         PlaybookOutput::Json => {
-            let answer = json!({"schema": "qbindctl.playbook-plan/v1", "id": playbook.id,
-                "digest": playbook.digest, "plan": lines});
-            println!("{answer:#}");
+            let answer = json!({"id": playbook.id, "digest": playbook.digest, "plan": lines});
+            print_json("qbindctl.playbook-plan/v1", answer);
         }
     }
 }
@@ -289,6 +288,18 @@ fn words(verdict: &Verdict) -> (&'static str, String) {
         Verdict::Refused { by, why } => ("REFUSED", format!("{by}: {why}")),
         Verdict::Stopped { step } => ("STOPPED", format!("at {step}, without consent")),
     }
+}
+
+/// Prints an object, its schema first.
+fn print_json(schema: &'static str, rest: Value) {
+    #[derive(Serialize)]
+    struct Answer {
+        schema: &'static str,
+        #[serde(flatten)]
+        rest: Value,
+    }
+    let text = serde_json::to_string_pretty(&Answer { schema, rest });
+    println!("{}", text.expect("plain data serialises"));
 }
 
 /// Asks on a terminal; elsewhere only `--yes` agrees.
@@ -350,7 +361,7 @@ mod tests {
     fn every_builtin_can_be_described() {
         for playbook in builtins() {
             let json = describe(&playbook);
-            assert_eq!(json["schema"], "qbindctl.playbook/v1");
+            assert_eq!(json["id"], *playbook.id);
             assert!(json["act"].as_array().is_some_and(|steps| !steps.is_empty()));
         }
     }
