@@ -1,5 +1,7 @@
 //! Processes inside the lab, and what is left when it ends in any way.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "support/stand_in.rs"]
 mod stand_in;
 mod support;

@@ -1,5 +1,7 @@
 //! The emulated network against what was asked of it, with real sockets.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use nix::sys::socket::{setsockopt, sockopt};
