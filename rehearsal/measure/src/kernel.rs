@@ -18,8 +18,9 @@ use crate::stats::{LEAST_WAIT_US, wait_us};
 mod clock;
 mod socket;
 
+use clock::ClockOffset;
 pub use clock::monotonic_ns;
-use clock::{ClockOffset, raise_priority};
+pub(crate) use clock::raise_priority;
 use socket::{IcmpSocket, Seen};
 
 /// However slow the answers, the end of a run is not waited for longer.

@@ -98,7 +98,10 @@ fn lint_alone(pair: &RawPair, row: &PairStats, find: &mut impl FnMut(FindingKind
     }
     // A few stamps may be lost under load; more than one of twenty colour the percentiles.
     if row.program_stamped * 20 > row.received {
-        let text = format!("{} of {} round trips", row.program_stamped, row.received);
+        let text = format!(
+            "the program stamped {} of {} answers, not the kernel",
+            row.program_stamped, row.received
+        );
         find(FindingKind::ProgramStamps, text);
     }
 }

@@ -71,6 +71,8 @@ impl PortableProber {
         progress: impl Fn(),
     ) -> Result<Vec<PortableSamples>, MeasureError> {
         let Self { runtime, client } = self;
+        #[cfg(target_os = "linux")]
+        crate::kernel::raise_priority();
         runtime.block_on(send_all(client, lanes, grid, stop, progress))
     }
 }

@@ -62,7 +62,7 @@ impl ClockOffset {
 }
 
 /// Asks to be run as soon as a probe is due; where that is not allowed, the lateness will tell.
-pub(super) fn raise_priority() {
+pub(crate) fn raise_priority() {
     let parameters = libc::sched_param { sched_priority: 1 };
     // SAFETY: zero names the calling thread, and the parameters live through the call.
     let real_time = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameters) };
