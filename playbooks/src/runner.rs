@@ -77,9 +77,11 @@ pub enum Event {
     },
     /// A step has ended.
     Ended {
+        /// As it began.
+        part: &'static str,
         /// Its id.
         id: String,
-        /// What it found.
+        /// What it found; no to an interlock means that it refuses.
         answer: Answer,
     },
 }
@@ -231,7 +233,7 @@ impl Run<'_> {
                 process::run(&arguments, Duration::from_millis(program.timeout_ms))?
             }
         };
-        self.ended(&step.id, answer).map(Some)
+        self.ended(part, &step.id, answer).map(Some)
     }
 
     /// No is "do not act".
@@ -248,7 +250,7 @@ impl Run<'_> {
             }
             InterlockRule::KeepsQuorum(quorum) => self.keeps_quorum(quorum),
         };
-        self.ended(&interlock.id, answer)
+        self.ended("interlock", &interlock.id, answer)
     }
 
     /// Whether the network still tolerates what is down when this node goes down, too.
@@ -308,10 +310,10 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn ended(&mut self, id: &str, answer: Answer) -> Result<Answer, RunError> {
+    fn ended(&mut self, part: &'static str, id: &str, answer: Answer) -> Result<Answer, RunError> {
         let data = json!({"id": id, "outcome": answer.outcome, "seen": answer.seen});
         self.journal.append("step.ended", data)?;
-        (self.tell)(&Event::Ended { id: id.to_owned(), answer: answer.clone() });
+        (self.tell)(&Event::Ended { part, id: id.to_owned(), answer: answer.clone() });
         Ok(answer)
     }
 }

@@ -52,7 +52,7 @@ fn run(node: &Node, others: &[Node], agrees: bool) -> Ran {
         consent: &mut consent,
         journal: &journal,
         tell: &mut |event| {
-            if let Event::Ended { id, answer } = event {
+            if let Event::Ended { id, answer, .. } = event {
                 outcomes.push(format!("{id} {:?}", answer.outcome));
             }
         },

@@ -7,8 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand, ValueEnum};
 use qbind_playbooks::{
-    Consent, Event, HttpClient, Journal, Playbook, Run, Values, Verdict, builtin, builtins, parse,
-    plan,
+    Answer, Consent, Event, HttpClient, Journal, Outcome, Playbook, Run, Values, Verdict, builtin,
+    builtins, parse, plan,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -246,9 +246,10 @@ fn run_playbook(args: &PlaybookRunArgs) -> Result<u8, Failure> {
         consent: &mut Operator { agrees: args.yes },
         journal: &journal,
         tell: &mut |event| match event {
+            Event::Began { part: "interlock", id, .. } => eprintln!("interlock: {id}"),
             Event::Began { part, title, .. } => eprintln!("{part}: {title}"),
-            Event::Ended { id, answer } => {
-                eprintln!("  {:?}: {}", answer.outcome, answer.seen);
+            Event::Ended { part, id, answer } => {
+                eprintln!("  {}: {}", outcome_word(part, answer), shortened(&answer.seen));
                 steps.push(json!({"id": id, "outcome": answer.outcome, "seen": answer.seen}));
             }
         },
@@ -267,6 +268,27 @@ fn run_playbook(args: &PlaybookRunArgs) -> Result<u8, Failure> {
         }
     }
     Ok(verdict.exit_code())
+}
+
+/// What an outcome means to people: an interlock passes or refuses.
+fn outcome_word(part: &str, answer: &Answer) -> &'static str {
+    match (part, answer.outcome) {
+        ("interlock", Outcome::No) => "REFUSES",
+        ("interlock", _) => "passes",
+        (_, Outcome::Yes) => "yes",
+        (_, Outcome::No) => "NO",
+        (_, Outcome::Unknown) => "UNKNOWN",
+    }
+}
+
+/// The journal and JSON hold all of it.
+fn shortened(seen: &str) -> String {
+    const MOST: usize = 2_000;
+    let text = seen.replace('\n', "\n    ");
+    if text.chars().count() <= MOST {
+        return text;
+    }
+    text.chars().take(MOST).chain("… (all of it in the journal)".chars()).collect()
 }
 
 fn show_plan(playbook: &Playbook, values: &Values, output: PlaybookOutput) {
