@@ -1,3 +1,9 @@
 //! The conductor: runs the stages of a rehearsal in order, and the load generator.
 
+mod faults;
 pub mod load;
+mod outcome;
+mod stages;
+
+pub use outcome::{Finished, RehearsalError};
+pub use stages::{Request, rehearse};

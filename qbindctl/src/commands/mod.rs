@@ -7,6 +7,7 @@ mod lab;
 mod map;
 mod measure;
 mod playbook;
+mod rehearse;
 mod steps;
 
 use crate::{exit::DONE, reference};
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     /// Incident playbooks: observe, refuse or act, wait until it is so
     #[command(subcommand)]
     Playbook(playbook::PlaybookCommand),
+    /// Rehearse a launch or a hard fork: all stages, one verdict, one signed bundle
+    Rehearse(rehearse::RehearseArgs),
     /// The seven checks of the dress rehearsal guide
     #[command(subcommand)]
     Steps(steps::StepsCommand),
@@ -59,6 +62,7 @@ pub(crate) fn run(command: Command) -> u8 {
         Command::Map(args) => map::run(args),
         Command::Measure(args) => measure::run(args),
         Command::Playbook(command) => playbook::run(command),
+        Command::Rehearse(args) => rehearse::run(args),
         Command::Steps(command) => steps::run(command),
         Command::Docs(DocsCommand::Cli) => {
             print!("{}", reference::markdown(crate::Cli::command()));

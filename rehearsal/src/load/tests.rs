@@ -106,8 +106,9 @@ async fn transactions(
     State(node): State<Arc<Node>>,
     Query(query): Query<BTreeMap<String, u64>>,
 ) -> Json<Value> {
-    let mut chain = node.chain.lock().unwrap();
+    // The pool's lock is let go before the chain's is taken: `submit` holds both, pool first.
     let waiting = std::mem::take(&mut node.pool.lock().unwrap().waiting);
+    let mut chain = node.chain.lock().unwrap();
     let (mut block, mut again) = (Vec::new(), Vec::new());
     for tx in waiting {
         let id = tx_id(Network::Devnet, &tx);

@@ -1,0 +1,203 @@
+//! `qbindctl rehearse`: every stage in one command.
+
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use qbind_gates::Outcome;
+use qbind_plan::{Manifest, topology::Topology};
+use qbind_rehearsal::{Finished, Request, rehearse};
+use std::{
+    error::Error,
+    io::IsTerminal,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+const USAGE: u8 = 64;
+const INCONCLUSIVE: u8 = 2;
+
+/// Where the network under rehearsal is.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum RehearseTarget {
+    /// Real nodes on this machine, an emulated WAN between their regions.
+    Lab,
+    /// Existing hosts (UNSUPPORTED in this build).
+    Inventory,
+}
+
+/// Form of the answer.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum RehearseOutput {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// A rehearsal.
+#[derive(Debug, Args)]
+pub(crate) struct RehearseArgs {
+    /// Where the network is
+    #[arg(long, value_enum, default_value = "lab")]
+    target: RehearseTarget,
+    /// A shipped topology's name, or a YAML file
+    #[arg(long, value_name = "NAME|FILE", default_value = "standard-tri-region")]
+    topology: String,
+    /// Gates, load and faults, if not the built-in ones
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// The short form: 1,000 probes a pair, a short live window, steps in their short form
+    #[arg(long)]
+    quick: bool,
+    /// New or empty directory for evidence, report and bundle
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// The program under rehearsal; beside this one by default
+    #[arg(long, value_name = "FILE")]
+    node_binary: Option<PathBuf>,
+    /// Who runs it, for the report
+    #[arg(long, value_name = "NAME", default_value = "unnamed operator")]
+    operator: String,
+    /// Text for people, JSON for programs
+    #[arg(long, value_enum, default_value_t)]
+    output: RehearseOutput,
+}
+
+pub(crate) fn run(args: RehearseArgs) -> u8 {
+    let request = match request(&args) {
+        Ok(request) => request,
+        Err(why) => {
+            eprintln!("qbindctl: {why}");
+            return USAGE;
+        }
+    };
+    // Before any thread starts: an ordinary user is moved into a namespace of its own.
+    if let Err(error) = qbind_lab::acquire() {
+        eprintln!("qbindctl: {}", chain(&error));
+        return USAGE;
+    }
+    let progress = Progress::new();
+    let ended = rehearse(&request, &|stage| progress.tell(stage));
+    progress.bar.finish_and_clear();
+    match ended {
+        Ok(finished) => {
+            match args.output {
+                RehearseOutput::Text => print_text(&finished),
+                RehearseOutput::Json => println!("{}", json(&finished)),
+            }
+            finished.gates.verdict.exit_code()
+        }
+        Err(error) => {
+            eprintln!("qbindctl: {}", chain(&error));
+            let kept = request.out.display();
+            eprintln!("no verdict was reached; what was found so far is in {kept}");
+            if error.is_usage { USAGE } else { INCONCLUSIVE }
+        }
+    }
+}
+
+fn request(args: &RehearseArgs) -> Result<Request, String> {
+    if matches!(args.target, RehearseTarget::Inventory) {
+        return Err("UNSUPPORTED: --target inventory; this build rehearses in the lab".into());
+    }
+    let topology = Topology::load(&args.topology).map_err(|e| chain(&e))?;
+    let manifest = match &args.manifest {
+        Some(file) => Manifest::load(file).map_err(|e| chain(&e))?,
+        None if args.quick => Manifest::quick(),
+        None => Manifest::full(),
+    };
+    let beside = || {
+        let own = std::env::current_exe().ok()?;
+        Some(own.with_file_name("qbind-node"))
+    };
+    let node_binary = args.node_binary.clone().or_else(beside).unwrap_or_default();
+    if !node_binary.is_file() {
+        let path = node_binary.display();
+        return Err(format!("no node program at {path}; give --node-binary FILE"));
+    }
+    let (out, operator) = (args.out.clone(), args.operator.clone());
+    Ok(Request { manifest, topology, out, node_binary, operator })
+}
+
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+fn print_text(finished: &Finished) {
+    for gate in &finished.gates.gates {
+        println!("{:<4} {:<8} {}", gate.id, gate.verdict.to_string(), gate.title);
+        if gate.verdict != Outcome::Pass {
+            println!("              {}", gate.note);
+        }
+    }
+    println!("verdict: {}", finished.gates.verdict);
+    println!("report:  {}", finished.report.display());
+    println!("bundle:  {}", finished.bundle.display());
+    println!(
+        "verify:  qbindctl attest verify {} --trust {}",
+        finished.bundle.display(),
+        finished.trust.display()
+    );
+}
+
+fn json(finished: &Finished) -> String {
+    let mut answer = serde_json::Map::new();
+    answer.insert("schema".into(), "qbindctl.rehearse/v1".into());
+    answer.insert("verdict".into(), finished.gates.verdict.to_string().into());
+    answer.insert("report".into(), finished.report.display().to_string().into());
+    answer.insert("bundle".into(), finished.bundle.display().to_string().into());
+    answer.insert("trust".into(), finished.trust.display().to_string().into());
+    serde_json::Value::Object(answer).to_string()
+}
+
+/// A spinner with the stage under way on a terminal, plain lines elsewhere.
+struct Progress {
+    bar: ProgressBar,
+    started: Instant,
+    is_terminal: bool,
+}
+
+impl Progress {
+    fn new() -> Self {
+        let style = ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}")
+            .expect("the template is ours");
+        let bar = ProgressBar::new_spinner().with_style(style);
+        let is_terminal = std::io::stderr().is_terminal();
+        if is_terminal {
+            bar.enable_steady_tick(Duration::from_millis(200));
+        }
+        Self { bar, started: Instant::now(), is_terminal }
+    }
+
+    fn tell(&self, stage: &str) {
+        if self.is_terminal {
+            self.bar.println(stage);
+            self.bar.set_message(stage.to_owned());
+        } else {
+            eprintln!("{:>4} s  {stage}", self.started.elapsed().as_secs());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use qbind_rehearsal::RehearsalError;
+
+    #[test]
+    fn a_failure_names_its_causes() {
+        let error = RehearsalError {
+            doing: "read the plan".to_owned(),
+            is_usage: true,
+            source: "line 3".into(),
+        };
+        assert_eq!(chain(&error), "cannot read the plan: line 3");
+    }
+}

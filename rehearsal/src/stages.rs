@@ -1,0 +1,347 @@
+//! The stages, in order; each leaves its evidence before the next begins.
+
+use crate::{
+    Finished, RehearsalError, faults,
+    faults::unix_ms,
+    load::{self, Load},
+    outcome::Doing,
+};
+use qbind_crypto::SecretKey;
+use qbind_evidence::{
+    Facts, Journal, SealOptions, Subject, Trust, TrustedKey, digest_of_file, seal,
+};
+use qbind_gates::{evaluate_dir, records::paths};
+use qbind_lab::{
+    Lab, LabConfig, Place,
+    network::{self, CreateOptions, NetworkDir, NetworkProfile, Reach},
+};
+use qbind_links::{Class, PairMeasurement};
+use qbind_measure::{Measurement, Pair, Schedule, csv, markdown, measure_pairs};
+use qbind_plan::{
+    BinaryRef, Cluster, Form, GenesisRef, LiveRecord, Manifest, Plan, StepForm, TopologyRef,
+    digest_of, topology::Topology,
+};
+use qbind_report::{ReportInput, render_checklist, render_html, render_json};
+use qbind_scrape::{Options as ScrapeOptions, Scraper, Target};
+use qbind_steps::{Options as StepOptions, StepId, t238::Measured};
+use qbind_types::Network;
+use serde_json::json;
+use std::{
+    fs,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Days for which the attestation may be relied on.
+const VALID_DAYS: u32 = 14;
+/// How long nodes may take to find each other.
+const READY: Duration = Duration::from_secs(90);
+
+/// What to rehearse.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Gates, load, faults.
+    pub manifest: Manifest,
+    /// Regions and links.
+    pub topology: Topology,
+    /// Where the evidence goes; must not exist, or be empty.
+    pub out: PathBuf,
+    /// The program under rehearsal.
+    pub node_binary: PathBuf,
+    /// Who runs it, for the report.
+    pub operator: String,
+}
+
+/// Runs all stages in the lab and seals what they found.
+///
+/// `told` hears each stage as it begins; it is called from several threads.
+///
+/// # Errors
+/// No verdict could be reached; the evidence so far stays in `out`.
+pub fn rehearse(
+    request: &Request,
+    told: &(dyn Fn(&str) + Sync),
+) -> Result<Finished, RehearsalError> {
+    let out = request.out.as_path();
+    let started = unix_ms();
+    told("plan: keys, genesis and configuration of every node");
+    let network = prepare_network(request)?;
+    let plan = fix_plan(request, &network)?;
+    let journal = Journal::create(&out.join("journal.jsonl")).doing("create the journal")?;
+    let digest = plan.store(&out.join(paths::PLAN)).doing("store the plan")?;
+    let note = |kind: &str, data| journal.append(kind, data).map(drop).doing("write the journal");
+    note("plan.fixed", json!({ "plan_digest": digest }))?;
+    for sentence in &plan.notes {
+        told(&format!("note: {sentence}"));
+    }
+
+    told("lab: starting every node, and the network between the regions");
+    let config = LabConfig {
+        dir: network.dir().to_owned(),
+        node_binary: request.node_binary.clone(),
+        env: Vec::new(),
+    };
+    let lab = Lab::up(config).doing("start the lab")?;
+    let runtime = lab.ops_runtime(2).doing("start threads in the lab")?;
+    let scrape = ScrapeOptions {
+        scrape_interval: Duration::from_millis(u64::from(plan.live.scrape_interval_ms)),
+        commit_poll: Duration::from_millis(u64::from(plan.live.commit_poll_ms)),
+        ..ScrapeOptions::default()
+    };
+    let scraper = Scraper::start(runtime.handle(), Target::of_plan(&plan), scrape, out.to_owned())
+        .doing("start the scraper")?;
+    lab.wait_ready(READY, |_, _| true).doing("get every node ready")?;
+    note("lab.ready", json!({ "nodes": plan.nodes.len() }))?;
+
+    told("measure: RTT, jitter and loss of every directed pair of regions");
+    let measurement = measure(&lab, &plan, out)?;
+    let measured = map(&measurement, &plan, out)?;
+    note("network.mapped", json!({ "class": measured.class.name() }))?;
+
+    for step in StepId::ALL {
+        told(&format!("step {step}: {}", step.title()));
+        let verdict = run_step(step, request, &plan, &measured, out)?;
+        note("step.done", json!({ "id": step.as_str(), "verdict": verdict }))?;
+    }
+
+    told("live: load, faults, scrapes");
+    live(&lab, &plan, &network, &runtime, out, told)?;
+    let collected = runtime
+        .block_on(async { runtime.spawn(scraper.stop()).await })
+        .doing("end the scraper")?
+        .doing("end the scraper")?;
+    note("live.done", json!({ "scrapes": collected.scrapes, "blocks": collected.blocks }))?;
+    runtime.shutdown_background();
+    lab.down().doing("end the lab")?;
+
+    told("gates: deriving every verdict from the evidence");
+    finish(request, &plan, &journal, started)
+}
+
+fn prepare_network(request: &Request) -> Result<NetworkDir, RehearsalError> {
+    let out = &request.out;
+    let is_used = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
+    if is_used {
+        return Err(format!("{} is not empty; name another --out", out.display()))
+            .usage("use the output directory");
+    }
+    fs::create_dir_all(out).usage("create the output directory")?;
+    let options = CreateOptions {
+        topology: request.topology.clone(),
+        out: out.join("network"),
+        profile: NetworkProfile::Mainnet,
+        load_accounts: request.manifest.load.value.accounts,
+        reach: Reach::Lab,
+    };
+    network::create(&options).usage("make the network")
+}
+
+fn fix_plan(request: &Request, network: &NetworkDir) -> Result<Plan, RehearsalError> {
+    let binary = fs::read(&request.node_binary).usage("read the node binary")?;
+    let genesis = fs::read(network.genesis_path()).doing("read the genesis file")?;
+    fs::write(request.out.join(paths::GENESIS), &genesis).doing("keep the genesis file")?;
+    let file: serde_json::Value =
+        serde_json::from_slice(&genesis).doing("read the genesis file")?;
+    let chain_id = file["chain_id"].as_str().unwrap_or_default().to_owned();
+    let genesis = GenesisRef { sha3: network.genesis_hash(), network: Network::Mainnet, chain_id };
+    let binaries = vec![BinaryRef { name: "qbind-node".to_owned(), sha3: digest_of(&binary) }];
+    let topology = &request.topology;
+    let sha3 = digest_of(topology.to_yaml().as_bytes());
+    let accounts = request.manifest.load.value.accounts;
+    let mut cluster =
+        Cluster::from_topology(topology, sha3.clone(), genesis, binaries, accounts, 9090);
+    cluster.topology = TopologyRef { name: topology.name.clone(), sha3 };
+    for (planned, node) in cluster.nodes.iter_mut().zip(network.nodes()) {
+        planned.http = node.http.to_string();
+    }
+    request.manifest.resolve(&cluster).usage("plan this rehearsal")
+}
+
+fn measure(lab: &Lab, plan: &Plan, out: &Path) -> Result<Measurement, RehearsalError> {
+    let mut pairs = Vec::new();
+    for from in &plan.regions {
+        let place = Place::Region(from.id.clone());
+        let source = lab.wan().address(&place).doing("find a region's address")?;
+        let enter = lab.enter(&place).doing("enter a region")?;
+        for to in plan.regions.iter().filter(|to| to.id != from.id) {
+            let there = Place::Region(to.id.clone());
+            let target = lab.wan().address(&there).doing("find a region's address")?;
+            let (from, to) = (from.id.clone(), to.id.clone());
+            pairs.push(Pair { from, to, source, target, enter: Some(enter.clone()) });
+        }
+    }
+    let mut schedule = Schedule::quick(plan.seed);
+    schedule.probes = u64::from(plan.measure.probes_per_pair);
+    schedule.interval_us = 1_000_000 / u64::from(plan.measure.rate_per_second.max(1));
+    snapshot(lab, out, 0)?;
+    let raw = measure_pairs(&pairs, &schedule, |_| ControlFlow::Continue(()))
+        .doing("measure the network")?;
+    snapshot(lab, out, 1)?;
+    let measurement = raw.evaluate(&Default::default());
+    let dir = out.join("measure");
+    fs::create_dir_all(&dir).doing("keep the measurement")?;
+    store_json(&out.join(paths::MATRIX), &measurement)?;
+    store_json(&dir.join("table.json"), &measurement)?;
+    fs::write(dir.join("table.md"), markdown(&measurement)).doing("keep the measurement")?;
+    fs::write(dir.join("table.csv"), csv(&measurement)).doing("keep the measurement")?;
+    let samples = fs::File::create(dir.join("samples.jsonl")).doing("keep the samples")?;
+    raw.write_to(std::io::BufWriter::new(samples)).doing("keep the samples")?;
+    Ok(measurement)
+}
+
+fn snapshot(lab: &Lab, out: &Path, which: usize) -> Result<(), RehearsalError> {
+    let path = out.join(paths::LINK_SNAPSHOTS[which]);
+    fs::create_dir_all(path.parent().unwrap_or(out)).doing("keep the link counters")?;
+    store_json(&path, &lab.link_counters())
+}
+
+fn store_json(path: &Path, value: &impl serde::Serialize) -> Result<(), RehearsalError> {
+    let text = serde_json::to_string_pretty(value).doing("serialise evidence")? + "\n";
+    fs::write(path, text).doing(&format!("write {}", path.display()))
+}
+
+/// The class of the measured network, and the network for T238.
+struct MeasuredNetwork {
+    class: Class,
+    profile: Option<Measured>,
+}
+
+fn map(
+    measurement: &Measurement,
+    plan: &Plan,
+    out: &Path,
+) -> Result<MeasuredNetwork, RehearsalError> {
+    let pairs: Vec<PairMeasurement> = measurement.measurements();
+    let mapping = qbind_links::map(&pairs);
+    let mut answer = serde_json::to_value(&mapping).doing("serialise the mapping")?;
+    answer["schema"] = json!("qbindctl.map/v1");
+    answer["preset"] = json!(mapping.coverage.as_ref().map(|c| c.preset));
+    store_json(&out.join("map.json"), &answer)?;
+    let stressed = matches!(mapping.class, Class::Lossy | Class::Mixed);
+    let validators = plan.validators().map(|v| v.region.clone()).collect();
+    let height_bound = if stressed { 10 } else { 5 };
+    let measured = |profile| Measured { profile, validators, height_bound };
+    Ok(MeasuredNetwork { class: mapping.class, profile: mapping.custom_profile.map(measured) })
+}
+
+fn run_step(
+    step: StepId,
+    request: &Request,
+    plan: &Plan,
+    measured: &MeasuredNetwork,
+    out: &Path,
+) -> Result<String, RehearsalError> {
+    let options = StepOptions {
+        seed: 0,
+        quick: plan.steps.form == StepForm::Short,
+        node_binary: Some(request.node_binary.clone()),
+        measured: measured.profile.clone(),
+    };
+    let result = qbind_steps::run(step, &options);
+    let path = out.join(paths::step(&step.as_str().to_lowercase()));
+    fs::create_dir_all(path.parent().unwrap_or(out)).doing("keep a step's result")?;
+    store_json(&path, &result)?;
+    let mut log = format!("{} {} {} ms\n", result.id, result.verdict, result.duration_ms);
+    for (scenario, check) in result.failures() {
+        log += &format!("FAILED {}: {check:?}\n", scenario.name);
+    }
+    fs::write(path.with_file_name("log.txt"), log).doing("keep a step's log")?;
+    Ok(result.verdict.to_string())
+}
+
+fn live(
+    lab: &Lab,
+    plan: &Plan,
+    network: &NetworkDir,
+    runtime: &tokio::runtime::Runtime,
+    out: &Path,
+    told: &(dyn Fn(&str) + Sync),
+) -> Result<(), RehearsalError> {
+    let accounts = network.load_accounts().doing("read the load accounts")?;
+    let seeds = accounts.iter().map(|a| a.seed).collect();
+    let options = load::Options::of_plan(plan, seeds);
+    let load = runtime
+        .block_on(async { runtime.spawn(Load::prepare(options)).await })
+        .doing("prepare the load")?
+        .doing("prepare the load")?;
+    snapshot(lab, out, 2)?;
+    let window = Duration::from_secs(u64::from(plan.live.window_s));
+    let (begun, started_unix_ms) = (Instant::now(), unix_ms());
+    let dir: Arc<Path> = Arc::from(out);
+    let running = runtime.spawn(async move { load.run(&dir).await });
+    let faults = faults::carry_out(lab, plan, begun, told);
+    std::thread::sleep((begun + window).saturating_duration_since(Instant::now()));
+    let mut record = LiveRecord::new(started_unix_ms, unix_ms());
+    record.faults = faults;
+    snapshot(lab, out, 3)?;
+    let path = out.join(paths::LIVE);
+    fs::create_dir_all(path.parent().unwrap_or(out)).doing("keep the live record")?;
+    store_json(&path, &record)?;
+    let summary = runtime.block_on(running).doing("run the load")?.doing("run the load")?;
+    told(&format!("load: {} submitted, {} committed", summary.submitted, summary.committed));
+    Ok(())
+}
+
+fn finish(
+    request: &Request,
+    plan: &Plan,
+    journal: &Journal,
+    started_unix_ms: u64,
+) -> Result<Finished, RehearsalError> {
+    let out = request.out.as_path();
+    let gates = evaluate_dir(out).doing("evaluate the gates")?;
+    fs::write(out.join("gates.json"), gates.to_json()).doing("keep the gates")?;
+    let subject = |name: &str, path: &Path| {
+        let (digest, _) = digest_of_file(path).doing("digest a subject")?;
+        Ok::<_, RehearsalError>(Subject { name: name.to_owned(), digest })
+    };
+    let subjects = vec![
+        subject("qbind-node", &request.node_binary)?,
+        subject("genesis.json", &out.join(paths::GENESIS))?,
+    ];
+    let gate_type = match plan.gate_type {
+        qbind_plan::GateType::MainnetLaunch => qbind_evidence::GateType::MainnetLaunch,
+        qbind_plan::GateType::ClassCUpgrade => qbind_evidence::GateType::ClassCUpgrade,
+        qbind_plan::GateType::PostIncident => qbind_evidence::GateType::PostIncident,
+    };
+    let facts = Facts {
+        schema: Facts::SCHEMA.into(),
+        run_id: plan.digest().trim_start_matches("0x").chars().take(8).collect(),
+        gate_type,
+        target: plan.target.clone(),
+        form: match plan.form {
+            Form::Quick => qbind_evidence::Form::Quick,
+            Form::Full => qbind_evidence::Form::Full,
+        },
+        regions: plan.regions.iter().map(|r| r.id.clone()).collect(),
+        started_unix_ms,
+        finished_unix_ms: unix_ms(),
+        valid_days: VALID_DAYS,
+        subjects,
+        producer: concat!("qbindctl ", env!("CARGO_PKG_VERSION")).to_owned(),
+    };
+    facts.store(out).doing("keep the facts")?;
+    let mut input = ReportInput::from_dir(out).doing("read the evidence")?;
+    input.run.operator = request.operator.clone().into();
+    let report = out.join("report.html");
+    fs::write(&report, render_html(&input)).doing("write the report")?;
+    fs::write(out.join("checklist.md"), render_checklist(&input)).doing("write the checklist")?;
+    fs::write(out.join("report.json"), render_json(&input)).doing("write the report")?;
+    let verdict = gates.verdict.to_string();
+    journal.append("verdict", json!({ "verdict": verdict })).doing("write the journal")?;
+    // A key of this run alone: it ties the evidence together; who vouches for it adds a signature.
+    let key = SecretKey::generate();
+    let trusted = TrustedKey {
+        name: "rehearsal".to_owned(),
+        operator: request.operator.clone(),
+        organisation: "this rehearsal".to_owned(),
+        public_key: key.public_key(),
+    };
+    let bundle = out.join(facts.bundle_name());
+    seal(out, &bundle, &SealOptions { facts: None, signers: &[key] }).doing("seal the bundle")?;
+    let trust = out.join("trust.yaml");
+    fs::write(&trust, Trust::new(vec![trusted]).to_yaml()).doing("write the trust file")?;
+    Ok(Finished { gates, report, bundle, trust })
+}
