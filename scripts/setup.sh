@@ -13,9 +13,10 @@ fi
 
 has_libclang() {
     [[ -n ${LIBCLANG_PATH:-} ]] && return
-    ldconfig -p 2>/dev/null | grep -q 'libclang[.-]' && return
-    compgen -G '/usr/lib/llvm*/lib/libclang*.so*' >/dev/null && return
-    compgen -G '/usr/lib*/libclang*.so*' >/dev/null
+    # libclang-cpp.so is another library, which bindgen cannot use.
+    ldconfig -p 2>/dev/null | grep -Eq 'libclang(-[0-9.]+)?\.so' && return
+    compgen -G '/usr/lib/llvm*/lib/libclang[-.][0-9s]*' >/dev/null && return
+    compgen -G '/usr/lib*/libclang[-.][0-9s]*' >/dev/null
 }
 
 missing=()
