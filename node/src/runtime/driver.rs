@@ -7,9 +7,10 @@ use super::{
 };
 use crate::{NodeError, metrics::Metrics};
 use qbind_crypto::Verified;
-use qbind_replica::{Effect, Event, Now, Replica, World, perform};
+use qbind_replica::{Effect, Event, Now, Replica, begin, perform};
 use qbind_types::{Millis, Transaction, TxId};
 use std::{
+    iter,
     path::Path,
     sync::{
         Arc,
@@ -21,6 +22,8 @@ use tokio::sync::oneshot;
 
 /// Events waiting for the replica; when full, whoever has one more waits.
 pub(super) const QUEUE: usize = 4_096;
+/// Events that share one sync of the disk.
+const TOGETHER: usize = 64;
 /// How often numbers are published.
 const PUBLISH: Duration = Duration::from_millis(100);
 /// How often the database's size is asked for.
@@ -84,11 +87,7 @@ impl Driver {
 
     fn start(&mut self, replica: &mut Replica, effects: Vec<Effect>) -> Result<(), Fault> {
         let now = self.now();
-        for effect in effects {
-            if let Some(event) = self.world.carry_out(effect)? {
-                perform(replica, now, event, &mut self.world)?;
-            }
-        }
+        begin(replica, now, effects, &mut self.world)?;
         self.publish(replica);
         Ok(())
     }
@@ -98,10 +97,9 @@ impl Driver {
             let now = self.now();
             let wait = replica.deadline().0.saturating_sub(now.monotonic.0);
             if wait == 0 {
-                perform(replica, now, Event::Tick, &mut self.world)?;
+                perform(replica, now, [Event::Tick], &mut self.world)?;
             }
-            // One event between two looks at the clock: a full queue never delays a timeout.
-            let input = match queue.recv_timeout(Duration::from_millis(wait.clamp(1, 1_000))) {
+            let first = match queue.recv_timeout(Duration::from_millis(wait.clamp(1, 1_000))) {
                 Ok(input) => input,
                 Err(RecvTimeoutError::Timeout) => {
                     self.publish_if_due(replica);
@@ -110,15 +108,22 @@ impl Driver {
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
             let now = self.now();
-            match input {
-                Input::Event(event) => perform(replica, now, event, &mut self.world)?,
-                Input::Submit { transaction, id, reply } => {
-                    self.world.expect(id, reply);
-                    let event = Event::Submit { transaction, id };
-                    perform(replica, now, event, &mut self.world)?;
-                    self.world.give_up(&id);
+            let (mut events, mut submitted) = (Vec::new(), Vec::new());
+            // Bounded between two looks at the clock: a full queue never delays a timeout for long.
+            for input in iter::once(first).chain(queue.try_iter()).take(TOGETHER) {
+                match input {
+                    Input::Event(event) => events.push(event),
+                    Input::Submit { transaction, id, reply } => {
+                        self.world.expect(id, reply);
+                        submitted.push(id);
+                        events.push(Event::Submit { transaction, id });
+                    }
+                    Input::Stop => return Ok(()),
                 }
-                Input::Stop => return Ok(()),
+            }
+            perform(replica, now, events, &mut self.world)?;
+            for id in submitted {
+                self.world.give_up(&id);
             }
             self.publish_if_due(replica);
         }

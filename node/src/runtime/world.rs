@@ -73,17 +73,14 @@ impl DaemonWorld {
 
     /// Somebody waits for the fate of this transaction.
     pub(super) fn expect(&mut self, id: TxId, reply: oneshot::Sender<SubmitReply>) {
-        self.waiting.insert(id, reply);
+        if let Some(earlier) = self.waiting.insert(id, reply) {
+            drop(earlier.send(Err(duplicate())));
+        }
     }
 
     /// The core said nothing about it: it is known already.
     pub(super) fn give_up(&mut self, id: &TxId) {
-        let rejection = Rejection {
-            code: "E_DUPLICATE",
-            message: "the transaction is known".to_owned(),
-            hint: "ask for its status instead of sending it again".to_owned(),
-        };
-        self.answer(id, Err(rejection));
+        self.answer(id, Err(duplicate()));
     }
 
     fn answer(&mut self, id: &TxId, reply: SubmitReply) {
@@ -177,6 +174,14 @@ impl DaemonWorld {
     }
 }
 
+fn duplicate() -> Rejection {
+    Rejection {
+        code: "E_DUPLICATE",
+        message: "the transaction is known".to_owned(),
+        hint: "ask for its status instead of sending it again".to_owned(),
+    }
+}
+
 impl World for DaemonWorld {
     type Fault = Fault;
 
@@ -233,5 +238,9 @@ impl World for DaemonWorld {
             Effect::Certified { .. } | Effect::Coupling(_) | Effect::Note(_) => {}
         }
         Ok(None)
+    }
+
+    fn sync(&mut self) -> Result<(), Fault> {
+        Ok(self.store.sync()?)
     }
 }

@@ -98,18 +98,6 @@ impl Store {
             .map_err(|source| StoreError::Io { what, source })
     }
 
-    fn put_synced(
-        &self,
-        family: &str,
-        key: &[u8],
-        value: &impl BorshSerialize,
-        what: &'static str,
-    ) -> Result<(), StoreError> {
-        let mut batch = WriteBatch::default();
-        batch.put_cf(self.family(family), key, encode(value));
-        self.write_synced(batch, what)
-    }
-
     fn write_synced(&self, batch: WriteBatch, what: &'static str) -> Result<(), StoreError> {
         let mut options = WriteOptions::default();
         options.set_sync(true);
@@ -153,29 +141,39 @@ impl Store {
             .map_err(|source| StoreError::Io { what: "read the database", source })
     }
 
-    /// Writes the safety record and fsyncs, with everything written before.
+    /// Makes everything written so far durable: one fsync of the write-ahead log.
+    ///
+    /// # Errors
+    /// The disk's fault; nothing may be signed.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.db
+            .flush_wal(true)
+            .map_err(|source| StoreError::Io { what: "sync the write-ahead log", source })
+    }
+
+    /// Writes the safety record; durable after [`Store::sync`].
     ///
     /// # Errors
     /// The disk's fault; nothing may be signed.
     pub fn persist_safety(&self, record: &SafetyRecord) -> Result<(), StoreError> {
-        self.put_synced(schema::META, schema::KEY_SAFETY, record, "persist the safety record")
+        self.put(schema::META, schema::KEY_SAFETY, record, "persist the safety record")
     }
 
-    /// Writes the own batch of a round and fsyncs.
+    /// Writes the last own batch; durable after [`Store::sync`].
     ///
     /// # Errors
     /// The disk's fault; it must not be signed.
     pub fn persist_own_batch(&self, batch: &Batch) -> Result<(), StoreError> {
-        self.put_synced(schema::META, schema::KEY_OWN, batch, "persist the own batch")
+        self.put(schema::META, schema::KEY_OWN, batch, "persist the own batch")
     }
 
-    /// Writes which batch of a round is acked and fsyncs.
+    /// Writes which batch of a round is acked; durable after [`Store::sync`].
     ///
     /// # Errors
     /// The disk's fault; the ack must not be signed.
     pub fn persist_ack(&self, reference: &BatchRef) -> Result<(), StoreError> {
         let key = schema::round_key(reference);
-        self.put_synced(schema::ACKS, &key, reference, "persist an ack")
+        self.put(schema::ACKS, &key, reference, "persist an ack")
     }
 
     /// Keeps an uncommitted block.

@@ -14,7 +14,7 @@ use qbind_crypto::{SecretKey, Verifier, address_of, sha3_256};
 use qbind_dag::{DagConfig, Peer};
 use qbind_ledger::{Account, FeeSplit, Params, SerialRunner};
 use qbind_replica::{
-    Channel, CouplingResult, Event, Now, Replica, ReplicaConfig, Target, Wire, World, open, perform,
+    Channel, CouplingResult, Event, Now, Replica, ReplicaConfig, Target, Wire, begin, open, perform,
 };
 use qbind_types::{
     Address, BlockId, Epoch, Millis, Network, TxId, ValidatorIndex, ValidatorInfo, ValidatorSet,
@@ -262,12 +262,7 @@ impl Simulation {
         let now = self.now();
         let (mut replica, effects) = Replica::new(config, restored, now);
         self.drive(node, |world| {
-            for effect in effects {
-                let Ok(answer) = world.carry_out(effect);
-                if let Some(event) = answer {
-                    let Ok(()) = perform(&mut replica, now, event, world);
-                }
-            }
+            let Ok(()) = begin(&mut replica, now, effects, world);
             Some(replica)
         });
     }
@@ -276,7 +271,7 @@ impl Simulation {
         let Some(mut replica) = self.nodes[node].replica.take() else { return };
         let now = self.now();
         self.drive(node, |world| {
-            let Ok(()) = perform(&mut replica, now, event, world);
+            let Ok(()) = perform(&mut replica, now, [event], world);
             Some(replica)
         });
     }

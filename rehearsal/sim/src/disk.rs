@@ -93,7 +93,8 @@ impl Disk {
         self.pending.push(write);
     }
 
-    fn sync(&mut self) {
+    /// Makes what was written survive a crash.
+    pub(crate) fn sync(&mut self) {
         for write in self.pending.drain(..) {
             self.durable.apply(write);
         }
@@ -101,17 +102,14 @@ impl Disk {
 
     pub(crate) fn persist_safety(&mut self, record: SafetyRecord) {
         self.write(Write::Safety(Box::new(record)));
-        self.sync();
     }
 
     pub(crate) fn persist_own(&mut self, batch: Batch) {
         self.write(Write::Own(Box::new(batch)));
-        self.sync();
     }
 
     pub(crate) fn persist_ack(&mut self, reference: BatchRef) {
         self.write(Write::Ack(reference));
-        self.sync();
     }
 
     pub(crate) fn store_block(&mut self, block: Block) {

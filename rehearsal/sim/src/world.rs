@@ -122,4 +122,9 @@ impl World for NodeWorld<'_> {
         }
         Ok(None)
     }
+
+    fn sync(&mut self) -> Result<(), Self::Fault> {
+        self.disk.sync();
+        Ok(())
+    }
 }

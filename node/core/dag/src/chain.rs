@@ -2,7 +2,9 @@
 
 use crate::config::bounds;
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
-use qbind_types::{Batch, BatchAck, BatchCertificate, BatchId, BatchRef};
+use qbind_types::{
+    Batch, BatchAck, BatchCertificate, BatchId, BatchRef, Signature, ValidatorIndex,
+};
 
 /// This validator's decision about one round.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +35,8 @@ pub(crate) struct Round {
     pub(crate) batch: Option<(BatchId, Arc<Batch>)>,
     pub(crate) certificate: Option<BatchCertificate>,
     pub(crate) ack: Ack,
+    /// The first ack of each validator, until there is a certificate.
+    pub(crate) acks: BTreeMap<ValidatorIndex, (BatchId, Signature)>,
     /// Content that lost against a certificate whose own content is being fetched.
     pub(crate) rival: Option<Arc<Batch>>,
     /// Evidence against the creator was given already.

@@ -58,11 +58,12 @@ impl Dag {
         out: &mut Vec<Effect>,
     ) {
         let mut ids = self.batch(&reference.id).map(|b| self.ids(b)).unwrap_or_default();
-        if let Some(current) = self.own.current.take_if(|c| c.reference.round <= reference.round) {
-            // Certified without this node having seen it, or replaced by another holder of its key.
+        let next = reference.round.saturating_add(1);
+        let still_open = self.own.open.split_off(&next);
+        // Certified without this node having seen it, or replaced by another holder of its key.
+        for current in core::mem::replace(&mut self.own.open, still_open).into_values() {
             ids.extend(self.ids(&current.batch));
         }
-        let next = reference.round.saturating_add(1);
         if self.own.next_round <= next {
             self.own.next_round = next;
             self.own.previous = Some(*reference);

@@ -9,6 +9,9 @@ pub mod bounds {
     pub const ROUNDS_AHEAD: u64 = 32;
     /// Own batches not yet committed at which this node stops making more and refuses clients.
     pub const OWN_BACKLOG: u64 = 16;
+    /// Own batches without a certificate at one time: enough to fill a round trip of 200 ms at one
+    /// batch per 50 ms.
+    pub const UNCERTIFIED: usize = 4;
     /// Committed batches of one creator kept in memory to be served; older ones come from the store.
     pub const ROUNDS_KEPT: u64 = 8;
     /// Batches of one creator that wait for their predecessor; further ones are refused, their
@@ -93,7 +96,7 @@ pub struct DagConfig {
     /// This node's place in the validator set; a full node has none: it holds and fetches batches
     /// and forwards its clients' transactions, but makes and acks nothing.
     pub me: Option<ValidatorIndex>,
-    /// How long the first pending transaction waits for company.
+    /// Least distance of two own batches, unless the next is full.
     pub batch_interval: Millis,
     /// Most transactions in a batch, own or foreign.
     pub batch_max_transactions: usize,

@@ -80,8 +80,7 @@ impl Dag {
             }
             Event::Batch { batch, .. } => self.on_batch(batch.into_inner(), now, &mut out),
             Event::Ack { ack, .. } => {
-                let ack = ack.into_inner();
-                self.count_ack(ack.batch, ack.validator, ack.signature, now, &mut out);
+                self.count_ack(ack.into_inner(), now, &mut out);
             }
             Event::Certificate { certificate, .. } => {
                 self.on_certificate(certificate.into_inner(), now, &mut out);

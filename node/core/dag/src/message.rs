@@ -14,9 +14,9 @@ use crate::config::bounds;
 pub enum DagMessage {
     /// From its creator to everybody.
     Batch(Batch),
-    /// To the creator.
+    /// From who holds it to everybody.
     Ack(BatchAck),
-    /// From the creator to everybody.
+    /// To who seems to lack it.
     Certificate(BatchCertificate),
     /// "Send me this batch and its certificate."
     Request(BatchRef),

@@ -1,41 +1,46 @@
 //! This node's own batches; for a full node, the transactions it forwards.
 //!
-//! Pipeline depth 1: a batch is made only when the one before is certified, so a creator's chain has
-//! at most one uncertified end and a certificate vouches for everything before it.
+//! A creator's chain has an uncertified end of at most [`bounds::UNCERTIFIED`] batches. Who acks one
+//! holds the one before, so a certificate vouches for everything before it.
 
 use crate::{
-    Dag, DagMessage, Effect, Note, Peer,
+    Dag, DagMessage, Effect, Peer,
     chain::Ack,
     config::{backed_off, bounds},
     mempool::{BatchLimits, PendingTransaction},
 };
 use alloc::{collections::BTreeMap, vec::Vec};
-use qbind_types::{
-    Batch, BatchCertificate, BatchRef, Millis, SIGNATURE_BYTES, Signature, ValidatorIndex, limits,
-};
+use qbind_types::{Batch, BatchRef, Millis, SIGNATURE_BYTES, Signature, ValidatorIndex, limits};
 
 /// Own certificates announced again at one time.
 const ANNOUNCED: usize = 4;
 
-/// The own batch that is not certified yet.
+/// An own batch that is not certified yet.
 #[derive(Debug, Clone)]
 pub(crate) struct Current {
     pub(crate) reference: BatchRef,
     pub(crate) batch: Batch,
     pub(crate) is_signed: bool,
-    pub(crate) acks: BTreeMap<ValidatorIndex, Signature>,
     pub(crate) due: Millis,
     pub(crate) attempts: u32,
+}
+
+impl Current {
+    pub(crate) fn new(reference: BatchRef, batch: Batch, due: Millis) -> Self {
+        Self { reference, batch, is_signed: false, due, attempts: 0 }
+    }
 }
 
 /// What this node makes itself.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Own {
     pub(crate) next_round: u64,
-    pub(crate) current: Option<Current>,
+    /// By round.
+    pub(crate) open: BTreeMap<u64, Current>,
+    /// The last one made.
     pub(crate) previous: Option<BatchRef>,
-    /// When the first of the transactions that are ready became so.
-    pub(crate) first_ready: Option<Millis>,
+    /// When the last one was made, or forwarded.
+    pub(crate) left: Option<Millis>,
     /// When own certificates that no block includes yet are announced again.
     pub(crate) announce_due: Option<Millis>,
     pub(crate) announcements: u32,
@@ -57,39 +62,37 @@ impl Dag {
 
     fn may_make(&self) -> bool {
         self.config.me.is_none()
-            || (self.own.current.is_none() && self.own_backlog() < bounds::OWN_BACKLOG)
+            || (self.own.open.len() < bounds::UNCERTIFIED
+                && self.own.open.values().all(|current| current.is_signed)
+                && self.own_backlog() < bounds::OWN_BACKLOG)
     }
 
-    /// When the ready transactions leave, or have left if a batch is full.
-    fn batch_due(&self, now: Option<Millis>) -> Option<Millis> {
-        let first = self.own.first_ready.filter(|_| self.may_make() && self.pool.ready() > 0)?;
+    /// When the ready transactions leave: an interval after the last ones, or when a batch is full.
+    /// Who comes after a pause does not wait for company.
+    fn batch_due(&self) -> Option<Millis> {
+        if !self.may_make() || self.pool.ready() == 0 {
+            return None;
+        }
         let by_bytes = self.config.batch_max_bytes / limits::TRANSACTION_BYTES;
         let enough = by_bytes.min(self.config.batch_transactions()).max(1);
-        match now {
-            Some(now) if self.pool.ready() >= enough => Some(now),
-            _ => Some(first.plus(self.config.batch_interval)),
-        }
+        let left = self.own.left.filter(|_| self.pool.ready() < enough);
+        Some(left.map_or(Millis(0), |left| left.plus(self.config.batch_interval)))
     }
 
     pub(crate) fn own_deadline(&self) -> Option<Millis> {
-        let resend = self.own.current.as_ref().filter(|c| c.is_signed).map(|c| c.due);
+        let resend = self.own.open.values().filter(|c| c.is_signed).map(|c| c.due).min();
         let forward = self.own.forward_due.filter(|_| !self.pool.is_empty());
-        [self.batch_due(None), resend, self.own.announce_due, forward].into_iter().flatten().min()
+        [self.batch_due(), resend, self.own.announce_due, forward].into_iter().flatten().min()
     }
 
     pub(crate) fn progress_own(&mut self, now: Millis, out: &mut Vec<Effect>) {
         self.take_back(now);
-        if self.pool.ready() == 0 {
-            self.own.first_ready = None;
-        } else if self.own.first_ready.is_none() {
-            self.own.first_ready = Some(now);
-        }
-        if self.batch_due(Some(now)).is_some_and(|due| due <= now) {
+        if self.batch_due().is_some_and(|due| due <= now) {
             match self.config.me {
                 Some(me) => self.make_batch(me, now, out),
                 None => self.forward(now, out),
             }
-            self.own.first_ready = (self.pool.ready() > 0).then_some(now);
+            self.own.left = Some(now);
         }
         self.send_again(now, out);
         self.announce(now, out);
@@ -118,18 +121,13 @@ impl Dag {
         self.begin(batch, now, out);
     }
 
-    /// Makes `batch` the one to be certified next.
+    /// Makes `batch` one to be certified.
     pub(crate) fn begin(&mut self, batch: Batch, now: Millis, out: &mut Vec<Effect>) {
         let reference = self.reference(&batch);
         out.extend([Effect::PersistOwn(batch.clone()), Effect::Sign(reference)]);
-        self.own.current = Some(Current {
-            reference,
-            batch,
-            is_signed: false,
-            acks: BTreeMap::new(),
-            due: now.plus(self.config.resend),
-            attempts: 0,
-        });
+        self.own.previous = Some(reference);
+        let due = now.plus(self.config.resend);
+        self.own.open.insert(reference.round, Current::new(reference, batch, due));
     }
 
     /// The own batch was signed: it leaves.
@@ -141,7 +139,7 @@ impl Dag {
         out: &mut Vec<Effect>,
     ) {
         let resend = self.config.resend;
-        let current = self.own.current.as_mut();
+        let current = self.own.open.get_mut(&reference.round);
         let Some(current) = current.filter(|c| c.reference == reference && !c.is_signed) else {
             return;
         };
@@ -157,62 +155,39 @@ impl Dag {
         out.extend([Effect::Broadcast(DagMessage::Batch(batch)), Effect::SignAck(reference)]);
     }
 
-    /// Counts an ack for the own batch; a quorum makes the certificate.
-    pub(crate) fn count_ack(
-        &mut self,
-        reference: BatchRef,
-        validator: ValidatorIndex,
-        signature: Signature,
-        now: Millis,
-        out: &mut Vec<Effect>,
-    ) {
-        let current = self.own.current.as_mut();
-        let Some(current) = current.filter(|c| {
-            c.is_signed && c.reference == reference && !c.acks.contains_key(&validator)
-        }) else {
-            out.push(Effect::Note(Note::AckUseless));
-            return;
-        };
-        out.push(Effect::Note(Note::AckCounted));
-        current.acks.insert(validator, signature);
-        if !self.set.is_quorum(current.acks.keys().copied()) {
-            return;
-        }
-        let acks = core::mem::take(&mut current.acks).into_iter().collect();
-        let certificate = BatchCertificate { batch: reference, acks };
-        self.on_certificate(certificate.clone(), now, out);
-        out.push(Effect::Broadcast(DagMessage::Certificate(certificate)));
-    }
-
-    /// The next own batch may be made.
+    /// An own batch is certified.
     pub(crate) fn on_own_certified(&mut self, reference: BatchRef) {
-        if self.own.current.as_ref().is_some_and(|c| c.reference == reference) {
-            self.own.current = None;
-            self.own.previous = Some(reference);
+        if self.own.open.get(&reference.round).is_some_and(|c| c.reference == reference) {
+            self.own.open.remove(&reference.round);
         }
     }
 
-    /// Sends the own batch again to who has not acked it, with the certificate it builds on.
+    /// Sends own batches again to who has not acked them, with the certificate each builds on.
     fn send_again(&mut self, now: Millis, out: &mut Vec<Effect>) {
         let resend = self.config.resend;
-        let Some(current) = self.own.current.as_mut().filter(|c| c.is_signed && c.due <= now)
-        else {
-            return;
-        };
-        current.attempts = current.attempts.saturating_add(1);
-        current.due = now.plus(backed_off(resend, current.attempts));
-        let Some(current) = self.own.current.as_ref() else { return };
-        let before = self.own.previous.and_then(|previous| self.certificate(&previous.id));
-        for validator in (0u16..).map(ValidatorIndex).take(self.set.count()) {
-            if Some(validator) == self.config.me || current.acks.contains_key(&validator) {
-                continue;
+        let mut late = Vec::new();
+        for current in self.own.open.values_mut().filter(|c| c.is_signed && c.due <= now) {
+            current.attempts = current.attempts.saturating_add(1);
+            current.due = now.plus(backed_off(resend, current.attempts));
+            late.push(current.reference.round);
+        }
+        let Some(chain) = self.config.me.and_then(|me| self.chain(me)) else { return };
+        for current in late.iter().filter_map(|round| self.own.open.get(round)) {
+            let acks = chain.rounds.get(&current.reference.round).map(|round| &round.acks);
+            let has_acked = |v: &ValidatorIndex| acks.is_some_and(|acks| acks.contains_key(v));
+            let own_parent = current.batch.parents.first().filter(|_| current.reference.round > 0);
+            let before = own_parent.and_then(|parent| self.certificate(&parent.id));
+            for validator in (0u16..).map(ValidatorIndex).take(self.set.count()) {
+                if Some(validator) == self.config.me || has_acked(&validator) {
+                    continue;
+                }
+                let to = Peer::Validator(validator);
+                if let Some(certificate) = before {
+                    let message = DagMessage::Certificate(certificate.clone());
+                    out.push(Effect::SendTo { to, message });
+                }
+                out.push(Effect::SendTo { to, message: DagMessage::Batch(current.batch.clone()) });
             }
-            let to = Peer::Validator(validator);
-            if let Some(certificate) = before {
-                let message = DagMessage::Certificate(certificate.clone());
-                out.push(Effect::SendTo { to, message });
-            }
-            out.push(Effect::SendTo { to, message: DagMessage::Batch(current.batch.clone()) });
         }
     }
 

@@ -9,6 +9,7 @@ use crate::{
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use qbind_types::{
     Batch, BatchAck, BatchCertificate, BatchId, BatchRef, CertifiedBatch, Millis, Signature,
+    ValidatorIndex,
 };
 
 impl Dag {
@@ -176,18 +177,48 @@ impl Dag {
         out: &mut Vec<Effect>,
     ) {
         let Some(me) = self.config.me else { return };
-        if reference.creator == me {
-            self.count_ack(reference, me, signature, now, out);
-            return;
-        }
         let chain = self.chain_mut(reference.creator);
         let Some(round) = chain.and_then(|c| c.rounds.get_mut(&reference.round)) else { return };
         if round.ack.decision() == Some(reference.id) {
             let ack = BatchAck { batch: reference, validator: me, signature };
             round.ack = Ack::Signed(ack.clone());
-            let to = Peer::Validator(reference.creator);
-            out.push(Effect::SendTo { to, message: DagMessage::Ack(ack) });
+            out.push(Effect::Broadcast(DagMessage::Ack(ack.clone())));
+            self.count_ack(ack, now, out);
         }
+    }
+
+    /// Counts an ack; whoever has those of a quorum has the certificate, a message delay before its
+    /// creator could have sent it.
+    pub(crate) fn count_ack(&mut self, ack: BatchAck, now: Millis, out: &mut Vec<Effect>) {
+        let BatchAck { batch: reference, validator, signature } = ack;
+        let Some(chain) = self.chain_mut(reference.creator) else { return };
+        let is_outside = reference.round < chain.included || chain.is_too_far(reference.round);
+        let is_settled =
+            chain.rounds.get(&reference.round).is_some_and(|round| round.certificate.is_some());
+        if is_outside || is_settled {
+            out.push(Effect::Note(Note::AckUseless));
+            return;
+        }
+        let round = chain.rounds.entry(reference.round).or_default();
+        if round.acks.contains_key(&validator) {
+            out.push(Effect::Note(Note::AckUseless));
+            return;
+        }
+        out.push(Effect::Note(Note::AckCounted));
+        round.acks.insert(validator, (reference.id, signature));
+        let agreeing = round.acks.iter().filter(|(_, (id, _))| *id == reference.id);
+        let signers: Vec<ValidatorIndex> = agreeing.map(|(validator, _)| *validator).collect();
+        if !self.set.is_quorum(signers.iter().copied()) {
+            return;
+        }
+        let chain = self.chain_mut(reference.creator);
+        let Some(round) = chain.and_then(|c| c.rounds.get_mut(&reference.round)) else { return };
+        let acks = core::mem::take(&mut round.acks)
+            .into_iter()
+            .filter(|(_, (id, _))| *id == reference.id)
+            .map(|(validator, (_, signature))| (validator, signature))
+            .collect();
+        self.on_certificate(BatchCertificate { batch: reference, acks }, now, out);
     }
 
     /// A certificate from anybody.
@@ -212,7 +243,9 @@ impl Dag {
             out.push(Effect::Note(Note::CertificateUseless));
             return;
         }
-        chain.rounds.entry(reference.round).or_default().certificate = Some(certificate.clone());
+        let round = chain.rounds.entry(reference.round).or_default();
+        round.certificate = Some(certificate.clone());
+        round.acks.clear();
         if chain.latest_certified.is_none_or(|latest| latest.round < reference.round) {
             chain.latest_certified = Some(reference);
         }

@@ -1,6 +1,6 @@
 //! Continuing after a restart.
 
-use crate::{Dag, DagConfig, Effect, PendingTransaction, chain::Ack};
+use crate::{Dag, DagConfig, Effect, PendingTransaction, chain::Ack, own::Current};
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -13,7 +13,7 @@ use qbind_types::{Batch, BatchCertificate, BatchRef, Millis, TxId, ValidatorInde
 pub struct Restored {
     /// For each creator, the first round that no executed block includes.
     pub included: BTreeMap<ValidatorIndex, u64>,
-    /// The last of [`Effect::PersistOwn`].
+    /// The last of [`Effect::PersistOwn`]; those before are among the batches.
     pub own: Option<Batch>,
     /// Batches of rounds that are not included, and a few before.
     pub batches: Vec<Batch>,
@@ -89,21 +89,47 @@ impl Dag {
         let latest = self.chain(me).and_then(|c| c.latest_certified);
         self.own.previous = latest;
         self.own.next_round = included.max(latest.map_or(0, |r| r.round.saturating_add(1)));
-        let Some(batch) = own.filter(|b| b.creator == me && b.round >= included) else { return };
-        let reference = self.reference(&batch);
-        self.own.next_round = self.own.next_round.max(batch.round.saturating_add(1));
-        let uncommitted: BTreeSet<TxId> = self
+        let held: Vec<(BatchRef, Batch, bool)> = self
             .chain(me)
             .into_iter()
-            .flat_map(|c| c.rounds.range(c.included..))
-            .filter_map(|(_, round)| round.batch.as_ref())
-            .flat_map(|(_, b)| self.ids(b))
-            .chain(self.ids(&batch))
+            .flat_map(|c| c.rounds.range(included..))
+            .filter_map(|(round, state)| {
+                let (id, batch) = state.batch.as_ref()?;
+                let reference = BatchRef { creator: me, round: *round, id: *id };
+                Some((reference, batch.as_ref().clone(), state.certificate.is_some()))
+            })
             .collect();
+        let last = own.filter(|b| b.creator == me && b.round >= included);
+        let uncommitted: BTreeSet<TxId> =
+            held.iter().map(|(_, b, _)| b).chain(&last).flat_map(|b| self.ids(b)).collect();
         for id in uncommitted {
             self.pool.mark_taken(&id, now);
         }
-        if self.own.previous != Some(reference) {
+        for (reference, batch, is_certified) in held {
+            self.own.next_round = self.own.next_round.max(reference.round.saturating_add(1));
+            if self.own.previous.is_none_or(|previous| previous.round < reference.round) {
+                self.own.previous = Some(reference);
+            }
+            if !is_certified {
+                // It was signed before it was stored; its own ack may be missing.
+                let current = Current { is_signed: true, ..Current::new(reference, batch, now) };
+                self.own.open.insert(reference.round, current);
+                if let Some(chain) = self.chain_mut(me) {
+                    chain.rounds.entry(reference.round).or_default().ack =
+                        Ack::Decided(reference.id);
+                }
+                out.push(Effect::SignAck(reference));
+            }
+        }
+        let is_held = |batch: &Batch| {
+            self.chain(me).is_some_and(|c| {
+                c.rounds
+                    .get(&batch.round)
+                    .is_some_and(|r| r.batch.is_some() || r.certificate.is_some())
+            })
+        };
+        if let Some(batch) = last.filter(|batch| !is_held(batch)) {
+            self.own.next_round = self.own.next_round.max(batch.round.saturating_add(1));
             self.begin(batch, now, out);
         }
     }

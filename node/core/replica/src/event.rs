@@ -172,12 +172,12 @@ pub enum Halt {
     },
 }
 
-/// What to do, in order, each finished before the next.
+/// What to do, in order; [`crate::perform`] says when signatures are made.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Write and fsync.
+    /// Write; durable before any signature that follows.
     PersistSafety(Box<SafetyRecord>),
-    /// Keep an uncommitted block; durable with the next fsync.
+    /// Keep an uncommitted block; durable with the next sync.
     StoreBlock {
         /// The block.
         block: Box<Block>,
@@ -186,9 +186,9 @@ pub enum Effect {
     },
     /// Sign with the consensus key; answer `Event::Signed`.
     Sign(Box<Unsigned>),
-    /// Make an own batch durable (fsync).
+    /// Write an own batch; durable before any signature that follows.
     PersistOwnBatch(Box<Batch>),
-    /// Make an ack decision durable (fsync).
+    /// Write an ack decision; durable before any signature that follows.
     PersistAck(BatchRef),
     /// Keep a batch.
     StoreBatch {

@@ -1,8 +1,8 @@
 //! The core machines wired together, and [`perform`]: all that daemon and simulator ever drive.
 //!
 //! [`Replica::step`] routes events to consensus, data layer, ledger and sync, and their effects to
-//! each other or to the [`World`]. [`perform`] carries out the effects in order and feeds the
-//! answers back; the first fault stops the node.
+//! each other or to the [`World`]. [`perform`] carries out the effects and feeds the answers back;
+//! signatures wait for one sync of what was written before. The first fault stops the node.
 //!
 //! ```text
 //!  bytes ─ open ─▶ Event ─▶ Replica ─┬─▶ consensus ─ Lead, Check ─▶ data layer
@@ -29,4 +29,4 @@ mod world;
 pub use event::{CommitRecord, CouplingResult, Effect, Event, Halt, Now, References, Target, Wire};
 pub use open::{Channel, OpenError, open};
 pub use replica::{Gauges, Replica, ReplicaConfig, Restored};
-pub use world::{World, perform};
+pub use world::{World, begin, perform};

@@ -36,13 +36,16 @@ fn a_batch_is_certified_by_a_quorum_and_held_by_everybody() {
         cluster.submit(2, &account, nonce, 10);
     }
     cluster.run(49);
-    assert_eq!(cluster.dag(2).sizes().own_backlog, 0, "the interval is not over");
+    assert_eq!(cluster.dag(2).sizes().own_backlog, 1, "the interval after the first is not over");
     cluster.run(400);
     for node in 0..5 {
-        let refs = cluster.dag(node).candidates(&cluster.included(), 8, u64::MAX, &|_| 1);
-        assert_eq!(refs.len(), 1);
-        assert_eq!((refs[0].creator, refs[0].round), (ValidatorIndex(2), 0));
-        assert_eq!(cluster.dag(node).batch(&refs[0].id).expect("held").transactions.len(), 5);
+        let dag = cluster.dag(node);
+        let refs = dag.candidates(&cluster.included(), 8, u64::MAX, &|_| 1);
+        let found: Vec<_> = refs
+            .iter()
+            .map(|r| (r.creator.0, r.round, dag.batch(&r.id).expect("held").transactions.len()))
+            .collect();
+        assert_eq!(found, [(2, 0, 1), (2, 1, 4)], "who comes after a pause does not wait");
     }
     assert!(cluster.propose(0));
     assert_eq!(cluster.committed.len(), 5);
@@ -52,28 +55,48 @@ fn a_batch_is_certified_by_a_quorum_and_held_by_everybody() {
 }
 
 #[test]
-fn a_full_batch_leaves_at_once_and_the_next_only_after_its_certificate() {
+fn full_batches_leave_at_once_until_four_lack_a_certificate() {
     let mut cluster = Cluster::new(&[1, 1, 1, 1], 0, 1);
     let account = Account::new(1);
-    for nonce in 0..45 {
+    for nonce in 0..65 {
         cluster.submit(0, &account, nonce, 10);
     }
     let now = cluster.now;
-    assert_eq!(cluster.dag(0).sizes().own_backlog, 1, "the first twenty");
+    assert_eq!(cluster.dag(0).sizes().own_backlog, 4, "the first, and three times twenty");
     assert_eq!(cluster.now, now);
     cluster.crash(2);
     cluster.crash(3);
     cluster.run(5_000);
-    assert_eq!(cluster.dag(0).sizes().own_backlog, 1, "two of four are no quorum");
+    assert_eq!(cluster.dag(0).sizes().own_backlog, 4, "two of four are no quorum");
     cluster.restart(2);
     cluster.run(10_000);
-    assert_eq!(cluster.dag(0).sizes().own_backlog, 3);
+    assert_eq!(cluster.dag(0).sizes().own_backlog, 5);
     let refs = cluster.dag(1).candidates(&cluster.included(), 8, u64::MAX, &|_| 1);
     let sizes: Vec<usize> = refs
         .iter()
         .map(|r| cluster.dag(1).batch(&r.id).expect("held").transactions.len())
         .collect();
-    assert_eq!(sizes, [20, 20, 5]);
+    assert_eq!(sizes, [1, 20, 20, 20, 4]);
+    cluster.check_invariants();
+}
+
+#[test]
+fn own_batches_without_a_certificate_go_on_after_a_crash() {
+    let mut cluster = Cluster::new(&[1, 1, 1, 1], 0, 1);
+    let account = Account::new(1);
+    for nonce in 0..65 {
+        cluster.submit(0, &account, nonce, 10);
+    }
+    // Nobody has heard of them yet, and their creator dies.
+    cluster.crash(0);
+    cluster.run(1_000);
+    cluster.restart(0);
+    cluster.run(10_000);
+    let refs = cluster.dag(3).candidates(&cluster.included(), 8, u64::MAX, &|_| 1);
+    let rounds: Vec<u64> = refs.iter().map(|r| r.round).collect();
+    assert_eq!(rounds, [0, 1, 2, 3, 4]);
+    drain(&mut cluster, 4);
+    assert_eq!(cluster.committed.len(), 65);
     cluster.check_invariants();
 }
 
@@ -241,20 +264,20 @@ fn two_nodes_with_the_same_nonce_commit_it_once_and_forget_the_other() {
 }
 
 #[test]
-fn a_certificate_that_was_lost_is_announced_again_until_a_block_includes_it() {
+fn acks_that_were_lost_are_asked_for_again_and_their_certificate_announced() {
     let mut cluster = Cluster::new(&[1, 1, 1, 1], 0, 3);
     cluster.most_delay = 1;
     cluster.submit(0, &Account::new(1), 0, 10);
-    // Batch out at 50, acks back at 52: the certificate is lost to everybody.
-    cluster.run(51);
+    // The batch is on its way; every ack is lost.
     cluster.loss = 100;
     cluster.run(10);
-    assert_eq!(cluster.nodes[0].disk.certificates.len(), 1);
     cluster.loss = 0;
     let known = |cluster: &Cluster| {
         cluster.nodes.iter().filter(|n| !n.disk.certificates.is_empty()).count()
     };
-    assert_eq!(known(&cluster), 1);
+    assert_eq!(known(&cluster), 0);
+    cluster.run(1_500);
+    assert_eq!(known(&cluster), 1, "the creator asked again, and alone was answered");
     cluster.run(2_000);
     assert_eq!(known(&cluster), 4);
     assert!(cluster.propose(2));

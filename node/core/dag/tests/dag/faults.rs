@@ -67,17 +67,18 @@ fn a_validator_that_acks_twice_counts_once() {
     let keys = Keys::new(&[1, 1, 1, 1]);
     let mut dag = node(&keys, 0);
     let submission = Account::new(1).submission(&keys.verifier, 0, 1, 0, NOW);
-    dag.step(Event::Submit(submission));
-    let effects = dag.step(Event::Tick { now: NOW.plus(Millis(50)) });
+    let effects = dag.step(Event::Submit(submission));
     let reference = effects
         .iter()
         .find_map(|e| if let Effect::Sign(r) = e { Some(*r) } else { None })
         .expect("a batch");
-    assert!(matches!(effects[0], Effect::PersistOwn(_)), "durable before it is signed");
+    let persisted = effects.iter().position(|e| matches!(e, Effect::PersistOwn(_)));
+    let signed = effects.iter().position(|e| matches!(e, Effect::Sign(_)));
+    assert!(persisted < signed, "durable before it is signed");
     let signature = keys.sign_batch(&reference);
     dag.step(Event::Signed { reference, signature, now: NOW });
     let certified = |effects: &[Effect]| {
-        effects.iter().any(|e| matches!(e, Effect::Broadcast(DagMessage::Certificate(_))))
+        effects.iter().any(|e| matches!(e, Effect::StoreCertificate(_)))
     };
     for _ in 0..5 {
         let ack = keys.verifier.verify_ack(keys.ack(reference, 1)).expect("right");
