@@ -28,7 +28,7 @@ pub use cli::{Cli, Output};
 pub use configuration::{Configuration, ConfigurationError, Environment};
 pub use exit::{Exit, NodeError};
 pub use genesis::{GenesisFile, GenesisFileError};
-pub use runtime::run;
+pub use runtime::{Intercept, run, run_with};
 pub use shutdown::{Shutdown, ShutdownTrigger, shutdown_channel, stop_on_signals};
 pub use start::{Outcome, Prepared, prepare};
 pub use support::{Unsupported, unsupported};

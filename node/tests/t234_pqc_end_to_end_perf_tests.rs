@@ -1,17 +1,15 @@
 //! Covers: T234, with this build's own `qbind-node`.
 
-use qbind_steps::{StepResult, t234};
-use std::{
-    path::Path,
-    sync::{Mutex, PoisonError},
-};
+use qbind_steps::{Options, StepResult, t234};
+use std::sync::{Mutex, PoisonError};
 
 /// Both measure time, so that neither may run beside the other.
 static MACHINE: Mutex<()> = Mutex::new(());
 
 fn run(quick: bool) -> StepResult {
     let _alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
-    t234::run(0, quick, Some(Path::new(env!("CARGO_BIN_EXE_qbind-node"))))
+    let node_binary = Some(env!("CARGO_BIN_EXE_qbind-node").into());
+    t234::run(0, &Options { quick, node_binary, ..Options::default() })
 }
 
 fn assert_passes(result: &StepResult) {

@@ -234,9 +234,10 @@ fn run_step(
     out: &Path,
 ) -> Result<String, RehearsalError> {
     let options = StepOptions {
-        seed: 0,
+        seed: plan.seed,
         quick: plan.steps.form == StepForm::Short,
         node_binary: Some(request.node_binary.clone()),
+        offered_tps: Some(plan.load.rate_per_second),
         measured: measured.profile.clone(),
     };
     let result = qbind_steps::run(step, &options);

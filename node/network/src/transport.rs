@@ -37,7 +37,29 @@ const NOT_SENT_LOW_WATER_BYTES: u32 = 128 * 1024;
 
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
+/// Longest pause between two tries of the kernel to send again. Its default of two minutes, doubling
+/// from the round-trip time, leaves a link silent long after a cut has healed.
+#[cfg(target_os = "linux")]
+const RETRANSMISSION_MAX_MS: u32 = 1_000;
+
 const BACKLOG: i32 = 256;
+
+#[cfg(target_os = "linux")]
+mod options {
+    /// `TCP_RTO_MAX_MS` of linux/tcp.h.
+    const TCP_RTO_MAX_MS: libc::c_int = 44;
+    use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
+    sockopt_impl!(
+        /// Upper bound of the retransmission timer, in milliseconds; 1,000 to 120,000.
+        RtoMax,
+        Both,
+        libc::IPPROTO_TCP,
+        TCP_RTO_MAX_MS,
+        u32
+    );
+}
+#[cfg(target_os = "linux")]
+use options::RtoMax;
 
 /// Which end of a connection one is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +148,10 @@ pub(crate) fn tune(stream: &TcpStream, congestion_control: Option<&str>) -> io::
             && let Err(error) = socket.set_tcp_congestion(name.as_bytes())
         {
             tracing::debug!(name, %error, "congestion control not available, keeping the default");
+        }
+        // Linux 6.15 and later; elsewhere a healed link comes back when TCP next tries.
+        if let Err(error) = nix::sys::socket::setsockopt(stream, RtoMax, &RETRANSMISSION_MAX_MS) {
+            tracing::debug!(%error, "cannot bound TCP's retransmission timer, keeping the default");
         }
     }
     Ok(())

@@ -38,6 +38,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::mpsc;
+pub use world::Intercept;
 
 /// Named in `data_dir` when the node must not start again before a person has looked.
 const LATCH: &str = "SAFETY_STOP";
@@ -48,6 +49,14 @@ const LATCH: &str = "SAFETY_STOP";
 /// The operator's fault (keys, addresses, another chain's data), the world's (disk, network), or a
 /// safety stop.
 pub fn run(prepared: Prepared) -> Result<(), NodeError> {
+    run_with(prepared, None)
+}
+
+/// As [`run`], with something between the core and the world.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), NodeError> {
     let config = prepared.resolved.config.clone();
     let data_dir = data_dir(&config)?;
     check_latch(&data_dir)?;
@@ -99,16 +108,17 @@ pub fn run(prepared: Prepared) -> Result<(), NodeError> {
         runner: Box::new(Workers),
     };
     let shared = Arc::new(Shared::new(store.clone(), restored.ledger.height()));
-    let world = world::DaemonWorld::new(
-        store.clone(),
-        handle.clone(),
-        book.clone(),
-        genesis.network,
-        me.map(|index| (identity, index)),
-        ids,
-        metrics.clone(),
-        shared.clone(),
-    );
+    let means = world::Means {
+        store: store.clone(),
+        network: handle.clone(),
+        book: book.clone(),
+        chain: genesis.network,
+        signer: me.map(|index| (identity, index)),
+        validator_ids: ids,
+        metrics: metrics.clone(),
+        shared: shared.clone(),
+    };
+    let world = world::DaemonWorld::new(means, intercept);
     let parts = Parts {
         prepared,
         chain_id: genesis.chain_id.clone(),

@@ -32,43 +32,32 @@ impl From<StoreError> for Fault {
 /// What a client is told.
 pub(super) type SubmitReply = Result<TxId, Rejection>;
 
+/// What stands between the core and the world: takes each effect and says what is carried out in
+/// its place. Rehearsals of faults use it; a daemon of an operator has none.
+pub type Intercept = Box<dyn FnMut(Effect) -> Vec<Effect> + Send>;
+
+/// What effects are carried out with.
+pub(super) struct Means {
+    pub(super) store: Arc<Store>,
+    pub(super) network: NetworkHandle,
+    pub(super) book: Arc<PeerBook>,
+    pub(super) chain: Network,
+    pub(super) signer: Option<(SecretKey, ValidatorIndex)>,
+    pub(super) validator_ids: Vec<u64>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) shared: Arc<Shared>,
+}
+
 pub(super) struct DaemonWorld {
-    store: Arc<Store>,
-    network: NetworkHandle,
-    book: Arc<PeerBook>,
-    chain: Network,
-    signer: Option<(SecretKey, ValidatorIndex)>,
-    validator_ids: Vec<u64>,
-    metrics: Arc<Metrics>,
-    shared: Arc<Shared>,
+    means: Means,
+    intercept: Option<Intercept>,
     waiting: BTreeMap<TxId, oneshot::Sender<SubmitReply>>,
     entered: Option<(View, Instant)>,
 }
 
 impl DaemonWorld {
-    pub(super) fn new(
-        store: Arc<Store>,
-        network: NetworkHandle,
-        book: Arc<PeerBook>,
-        chain: Network,
-        signer: Option<(SecretKey, ValidatorIndex)>,
-        validator_ids: Vec<u64>,
-        metrics: Arc<Metrics>,
-        shared: Arc<Shared>,
-    ) -> Self {
-        let waiting = BTreeMap::new();
-        Self {
-            store,
-            network,
-            book,
-            chain,
-            signer,
-            validator_ids,
-            metrics,
-            shared,
-            waiting,
-            entered: None,
-        }
+    pub(super) fn new(means: Means, intercept: Option<Intercept>) -> Self {
+        Self { means, intercept, waiting: BTreeMap::new(), entered: None }
     }
 
     /// Somebody waits for the fate of this transaction.
@@ -93,14 +82,14 @@ impl DaemonWorld {
 
     fn sign(&self, unsigned: Unsigned) -> Option<Event> {
         // Only a validator's core asks for signatures.
-        let (key, _) = self.signer.as_ref()?;
-        self.metrics.signer.requests.inc(match unsigned {
+        let (key, _) = self.means.signer.as_ref()?;
+        self.means.metrics.signer.requests.inc(match unsigned {
             Unsigned::Proposal { .. } => SignKind::Proposal,
             Unsigned::Vote { .. } => SignKind::Vote,
             Unsigned::CommitVote { .. } => SignKind::CommitVote,
             Unsigned::Timeout { .. } => SignKind::Timeout,
         });
-        let signature = key.sign(&unsigned.preimage(self.chain));
+        let signature = key.sign(&unsigned.preimage(self.means.chain));
         Some(Event::Signed(Box::new(unsigned.complete(signature))))
     }
 
@@ -112,11 +101,11 @@ impl DaemonWorld {
         };
         match to {
             Target::All => {
-                self.network.broadcast(channel, bytes);
+                self.means.network.broadcast(channel, bytes);
             }
             Target::One(peer) => {
-                let Some(node) = self.book.node(peer) else { return };
-                if let Err(error) = self.network.send(node, channel, bytes) {
+                let Some(node) = self.means.book.node(peer) else { return };
+                if let Err(error) = self.means.network.send(node, channel, bytes) {
                     tracing::trace!(%error, ?peer, "not sent");
                 }
             }
@@ -126,7 +115,7 @@ impl DaemonWorld {
     fn serve_blocks(&self, to: Peer, from: Height, limit: u64) -> Result<(), StoreError> {
         let mut blocks = Vec::new();
         for height in from.0..from.0.saturating_add(limit) {
-            match self.store.committed(Height(height))? {
+            match self.means.store.committed(Height(height))? {
                 Some(block) => blocks.push(block),
                 None => break,
             }
@@ -136,7 +125,7 @@ impl DaemonWorld {
     }
 
     fn serve_batch(&self, to: Peer, reference: &BatchRef) -> Result<(), StoreError> {
-        if let Some(certified) = self.store.certified_batch(reference)? {
+        if let Some(certified) = self.means.store.certified_batch(reference)? {
             let message = DagMessage::Response(certified);
             self.send(Target::One(to), &Wire::Dag(Box::new(message)));
         }
@@ -146,11 +135,11 @@ impl DaemonWorld {
     fn commit(&mut self, record: &CommitRecord) -> Result<(), StoreError> {
         let now = unix_now();
         let begun = Instant::now();
-        self.store.commit(record, now)?;
+        self.means.store.commit(record, now)?;
         let block = &record.committed.block;
-        self.shared.set_height(block.height);
+        self.means.shared.set_height(block.height);
         let latency = seconds_since(block.timestamp_unix_ms, now);
-        meters::commit(&self.metrics, record, latency, begun.elapsed());
+        meters::commit(&self.means.metrics, record, latency, begun.elapsed());
         tracing::debug!(
             height = block.height.0,
             view = block.view.0,
@@ -166,7 +155,7 @@ impl DaemonWorld {
             Effect::Certified { view } => {
                 if let Some((_, at)) = self.entered.filter(|(v, _)| v == view) {
                     let ms = at.elapsed().as_secs_f64() * 1_000.0;
-                    self.metrics.consensus.qc_formation_latency_ms.observe(ms);
+                    self.means.metrics.consensus.qc_formation_latency_ms.observe(ms);
                 }
             }
             _ => {}
@@ -186,32 +175,47 @@ impl World for DaemonWorld {
     type Fault = Fault;
 
     fn carry_out(&mut self, effect: Effect) -> Result<Option<Event>, Fault> {
+        let Some(intercept) = &mut self.intercept else { return self.one(effect) };
+        let mut answer = None;
+        for effect in intercept(effect) {
+            answer = self.one(effect)?.or(answer);
+        }
+        Ok(answer)
+    }
+
+    fn sync(&mut self) -> Result<(), Fault> {
+        Ok(self.means.store.sync()?)
+    }
+}
+
+impl DaemonWorld {
+    fn one(&mut self, effect: Effect) -> Result<Option<Event>, Fault> {
         self.observe_view(&effect);
-        meters::effect(&self.metrics, &self.validator_ids, &effect);
+        meters::effect(&self.means.metrics, &self.means.validator_ids, &effect);
         match effect {
-            Effect::PersistSafety(record) => self.store.persist_safety(&record)?,
+            Effect::PersistSafety(record) => self.means.store.persist_safety(&record)?,
             Effect::StoreBlock { block, .. } => {
-                self.store.store_block(&qbind_crypto::block_id(&block), &block)?;
+                self.means.store.store_block(&qbind_crypto::block_id(&block), &block)?;
             }
             Effect::Sign(unsigned) => return Ok(self.sign(*unsigned)),
-            Effect::PersistOwnBatch(batch) => self.store.persist_own_batch(&batch)?,
-            Effect::PersistAck(reference) => self.store.persist_ack(&reference)?,
+            Effect::PersistOwnBatch(batch) => self.means.store.persist_own_batch(&batch)?,
+            Effect::PersistAck(reference) => self.means.store.persist_ack(&reference)?,
             Effect::StoreBatch { reference, batch } => {
-                self.store.store_batch(&reference, &batch)?;
+                self.means.store.store_batch(&reference, &batch)?;
             }
-            Effect::StoreCertificate(c) => self.store.store_certificate(&c)?,
-            Effect::StorePending(pending) => self.store.store_pending(&pending)?,
-            Effect::ForgetPending(ids) => self.store.forget_pending(&ids)?,
+            Effect::StoreCertificate(c) => self.means.store.store_certificate(&c)?,
+            Effect::StorePending(pending) => self.means.store.store_pending(&pending)?,
+            Effect::ForgetPending(ids) => self.means.store.forget_pending(&ids)?,
             Effect::SignBatch(reference) => {
-                let Some((key, _)) = &self.signer else { return Ok(None) };
-                self.metrics.signer.requests.inc(SignKind::Batch);
-                let signature = key.sign(&preimage::batch(self.chain, &reference));
+                let Some((key, _)) = &self.means.signer else { return Ok(None) };
+                self.means.metrics.signer.requests.inc(SignKind::Batch);
+                let signature = key.sign(&preimage::batch(self.means.chain, &reference));
                 return Ok(Some(Event::BatchSigned { reference, signature }));
             }
             Effect::SignAck(reference) => {
-                let Some((key, index)) = &self.signer else { return Ok(None) };
-                self.metrics.signer.requests.inc(SignKind::Ack);
-                let signature = key.sign(&preimage::ack(self.chain, &reference, *index));
+                let Some((key, index)) = &self.means.signer else { return Ok(None) };
+                self.means.metrics.signer.requests.inc(SignKind::Ack);
+                let signature = key.sign(&preimage::ack(self.means.chain, &reference, *index));
                 return Ok(Some(Event::AckSigned { reference, signature }));
             }
             Effect::Send { to, message } => self.send(to, &message),
@@ -238,9 +242,5 @@ impl World for DaemonWorld {
             Effect::Certified { .. } | Effect::Coupling(_) | Effect::Note(_) => {}
         }
         Ok(None)
-    }
-
-    fn sync(&mut self) -> Result<(), Fault> {
-        Ok(self.store.sync()?)
     }
 }

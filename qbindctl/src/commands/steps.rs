@@ -73,6 +73,7 @@ fn run_steps(args: &StepsRunArgs) -> u8 {
         seed: args.seed,
         quick: args.quick,
         node_binary: args.node.clone(),
+        offered_tps: None,
         measured: None,
     };
     let mut results = Vec::new();

@@ -130,6 +130,8 @@ pub struct Options {
     pub quick: bool,
     /// The `qbind-node` that T234 starts; see [`t234::find_node_binary`].
     pub node_binary: Option<PathBuf>,
+    /// What T234 offers per second, if not what its form says: a baseline counts at the same load only.
+    pub offered_tps: Option<u32>,
     /// A measured network that T238 runs beside its presets.
     pub measured: Option<t238::Measured>,
 }
@@ -142,7 +144,7 @@ pub fn run(step: StepId, options: &Options) -> StepResult {
         StepId::T222 => t222::run(seed, quick),
         StepId::T221 => t221::run(seed, quick),
         StepId::T223 => t223::run(seed, quick),
-        StepId::T234 => t234::run(seed, quick, options.node_binary.as_deref()),
+        StepId::T234 => t234::run(seed, options),
         StepId::T236 => t236::run(seed, quick),
         StepId::T238 => t238::run(seed, quick, options.measured.as_ref()),
     })

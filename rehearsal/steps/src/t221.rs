@@ -72,19 +72,19 @@ fn certified(mode: CouplingMode, name: &str, load: LoadSpec, seed: u64) -> Scena
     with_coupling(simulated::scenario(&name, checks, &outcome), &outcome)
 }
 
-fn lost_certificates() -> Vec<Timed> {
+fn lost_acks() -> Vec<Timed> {
     vec![
-        Timed { at_ms: 500, action: Action::Drop(MessageKind::DagCert, 7_000) },
+        Timed { at_ms: 500, action: Action::Drop(MessageKind::DagAck, 7_000) },
         Timed { at_ms: 3_500, action: Action::StopDrop },
     ]
 }
 
 /// I3: what is not here is not voted for, until it was fetched.
 fn missing_under_enforce(seed: u64) -> Scenario {
-    let outcome = Simulation::new(SimConfig { faults: lost_certificates(), ..base(seed) }).run();
+    let outcome = Simulation::new(SimConfig { faults: lost_acks(), ..base(seed) }).run();
     let mut checks = simulated::safety(&outcome);
     checks.extend(simulated::liveness(&outcome, 4_000));
-    checks.push(above_zero("certificates_dropped", outcome.messages[3]));
+    checks.push(above_zero("acks_dropped", outcome.messages[3]));
     checks.push(Check::equal("votes_for_missing_batches", 0, count(&outcome, "missing")));
     let name = format!("i3_enforce_waits_for_missing_certificates_seed{seed}");
     with_coupling(simulated::scenario(&name, checks, &outcome), &outcome)
@@ -92,8 +92,7 @@ fn missing_under_enforce(seed: u64) -> Scenario {
 
 /// Warn counts the same situation and votes.
 fn missing_under_warn(seed: u64) -> Scenario {
-    let config =
-        SimConfig { faults: lost_certificates(), coupling: CouplingMode::Warn, ..base(seed) };
+    let config = SimConfig { faults: lost_acks(), coupling: CouplingMode::Warn, ..base(seed) };
     let outcome = Simulation::new(config).run();
     let mut checks = simulated::safety(&outcome);
     checks.extend(simulated::liveness(&outcome, 4_000));

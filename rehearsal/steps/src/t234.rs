@@ -13,7 +13,10 @@
 mod client;
 mod cluster;
 
-use crate::result::{Check, Scenario, StepResult};
+use crate::{
+    result::{Check, Scenario, StepResult},
+    step::Options,
+};
 use qbind_lab::network::{NetworkError, NetworkProfile};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -211,15 +214,28 @@ pub fn baseline(spec: &Spec, node_binary: Option<&Path>) -> Result<Baseline, Err
     outcome
 }
 
-/// Runs the step. `seed` chooses the amounts; keys are new each time.
-pub fn run(seed: u64, quick: bool, node_binary: Option<&Path>) -> StepResult {
+/// Runs the step: the form's load, and a short one at `options.offered_tps` if that is another.
+/// `seed` chooses the amounts; keys are new each time.
+pub fn run(seed: u64, options: &Options) -> StepResult {
     let started = Instant::now();
-    let spec = if quick { Spec::quick() } else { Spec::full() };
+    let form = if options.quick { Spec::quick() } else { Spec::full() };
+    let as_offered = options.offered_tps.filter(|tps| *tps != form.tps);
+    let as_offered = as_offered.map(|tps| Spec { tps, ..Spec::quick() });
+    let node = options.node_binary.as_deref();
+    let scenarios = [Some(form), as_offered].into_iter().flatten().map(|s| scenario(&s, node));
+    let quick = if options.quick { " --quick" } else { "" };
+    let replay = format!("qbindctl steps run T234 --seed {seed}{quick}");
+    let mut result = StepResult::new("T234", TITLE, seed, scenarios.collect(), replay);
+    result.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    result
+}
+
+fn scenario(spec: &Spec, node: Option<&Path>) -> Scenario {
     let name = format!(
         "{} validators, {} tx/s for {} s from {} accounts",
         spec.validators, spec.tps, spec.seconds, spec.senders
     );
-    let scenario = match baseline(&spec, node_binary) {
+    match baseline(spec, node) {
         Ok(baseline) => {
             let facts = serde_json::to_value(&baseline).expect("plain data serialises");
             Scenario::new(name, checks(&baseline)).fact("baseline", facts)
@@ -227,12 +243,7 @@ pub fn run(seed: u64, quick: bool, node_binary: Option<&Path>) -> StepResult {
         Err(error) => {
             Scenario::new(name, vec![Check::that("runs", "a result", chain(&error), false)])
         }
-    };
-    let quick = if quick { " --quick" } else { "" };
-    let replay = format!("qbindctl steps run T234 --seed {seed}{quick}");
-    let mut result = StepResult::new("T234", TITLE, seed, vec![scenario], replay);
-    result.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    result
+    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -1,18 +1,22 @@
 //! Identifiers.
 
 use crate::preimage;
+use aws_lc_rs::digest::{Context, Digest, SHA3_256};
 use qbind_types::{
     Address, Batch, BatchId, Block, BlockId, GenesisHash, Network, PublicKey, Transaction, TxId,
 };
-use sha3::{Digest, Sha3_256};
 
 /// SHA3-256 of the concatenation of `parts`.
 pub fn sha3_256(parts: &[&[u8]]) -> [u8; 32] {
-    let mut hasher = Sha3_256::new();
+    let mut hasher = Context::new(&SHA3_256);
     for part in parts {
         hasher.update(part);
     }
-    hasher.finalize().into()
+    bytes(&hasher.finish())
+}
+
+fn bytes(digest: &Digest) -> [u8; 32] {
+    digest.as_ref().try_into().expect("SHA3-256 gives 32 bytes")
 }
 
 /// The account a public key controls.
@@ -27,16 +31,16 @@ pub fn block_id(block: &Block) -> BlockId {
 
 /// Identifies a batch by creator, round, parents and transaction ids, not by signatures.
 pub fn batch_id(network: Network, batch: &Batch) -> BatchId {
-    let mut hasher = Sha3_256::new();
-    hasher.update(preimage::tag(network, "BATCH_ID"));
-    hasher.update(batch.creator.0.to_le_bytes());
-    hasher.update(batch.round.to_le_bytes());
-    hasher.update(qbind_types::encode(&batch.parents));
-    hasher.update((batch.transactions.len() as u64).to_le_bytes());
+    let mut hasher = Context::new(&SHA3_256);
+    hasher.update(&preimage::tag(network, "BATCH_ID"));
+    hasher.update(&batch.creator.0.to_le_bytes());
+    hasher.update(&batch.round.to_le_bytes());
+    hasher.update(&qbind_types::encode(&batch.parents));
+    hasher.update(&(batch.transactions.len() as u64).to_le_bytes());
     for transaction in &batch.transactions {
-        hasher.update(tx_id(network, transaction).0);
+        hasher.update(&tx_id(network, transaction).0);
     }
-    BatchId(hasher.finalize().into())
+    BatchId(bytes(&hasher.finish()))
 }
 
 /// Identifies a transaction by its signed fields; the key is bound through the sender's address.

@@ -1,6 +1,6 @@
 use super::Topology;
 use serde::{Deserialize, Serialize};
-use std::{fmt, net::Ipv4Addr, str::FromStr};
+use std::{collections::BTreeMap, fmt, net::Ipv4Addr, str::FromStr};
 use thiserror::Error;
 
 /// First second octet of node addresses: node `i` (from 0) is `10.(11 + i).0.1`.
@@ -181,17 +181,26 @@ impl Topology {
         Ipv4Addr::new(10, REGION_SLASH_16, u8::try_from(at).expect("at most 32 regions"), 1)
     }
 
+    /// Ids by region and number in it, dealt out to the regions in turn: validators lead in the order
+    /// of their ids, so a region that is cut off costs single views and not several in a row.
+    fn validator_ids(&self) -> BTreeMap<(&str, u32), u64> {
+        let most = self.regions.iter().map(|r| r.validators).max().unwrap_or(0);
+        let in_turn = (1..=most).flat_map(|n| {
+            self.regions.iter().filter(move |r| n <= r.validators).map(move |r| (r.id.as_str(), n))
+        });
+        in_turn.zip(1u64..).collect()
+    }
+
     /// Placements without looking at the ASN table.
     pub(super) fn nodes_by_name(&self) -> Vec<NodePlacement> {
         let mut nodes: Vec<NodePlacement> = Vec::new();
-        let mut validators = 0;
+        let ids = self.validator_ids();
         for region in &self.regions {
             let roles = (1..=region.validators)
                 .map(|n| (NodeRole::Validator, n))
                 .chain((1..=region.rpc).map(|n| (NodeRole::Rpc, n)));
             for (role, n) in roles {
                 let is_validator = role == NodeRole::Validator;
-                validators += u64::from(is_validator);
                 let name = match role {
                     NodeRole::Validator => format!("{}-v{n}", region.id),
                     NodeRole::Rpc => format!("{}-rpc{n}", region.id),
@@ -204,7 +213,10 @@ impl Topology {
                     name,
                     region: region.id.clone(),
                     role,
-                    validator_id: is_validator.then_some(validators),
+                    validator_id: ids
+                        .get(&(region.id.as_str(), n))
+                        .copied()
+                        .filter(|_| is_validator),
                     address: own.and_then(|o| o.address).unwrap_or(derived),
                     asn: 0,
                     stake: is_validator.then(|| own.and_then(|o| o.stake).unwrap_or(DEFAULT_STAKE)),

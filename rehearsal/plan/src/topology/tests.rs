@@ -122,14 +122,14 @@ fn names_ids_and_addresses_follow_from_the_order_of_regions() {
         lines,
         [
             "eu-v1 Some(1) 10.11.0.1 64512",
-            "eu-v2 Some(2) 10.12.0.1 64513",
-            "eu-v3 Some(3) 10.13.0.1 64514",
+            "eu-v2 Some(4) 10.12.0.1 64513",
+            "eu-v3 Some(7) 10.13.0.1 64514",
             "eu-rpc1 None 10.14.0.1 64515",
-            "us-v1 Some(4) 10.15.0.1 64516",
+            "us-v1 Some(2) 10.15.0.1 64516",
             "us-v2 Some(5) 10.16.0.1 64512",
             "us-rpc1 None 10.17.0.1 64513",
-            "jp-v1 Some(6) 10.18.0.1 64514",
-            "jp-v2 Some(7) 10.19.0.1 64515",
+            "jp-v1 Some(3) 10.18.0.1 64514",
+            "jp-v2 Some(6) 10.19.0.1 64515",
             "jp-rpc1 None 10.20.0.1 64516",
         ]
     );

@@ -77,9 +77,8 @@ fn a_validator_that_acks_twice_counts_once() {
     assert!(persisted < signed, "durable before it is signed");
     let signature = keys.sign_batch(&reference);
     dag.step(Event::Signed { reference, signature, now: NOW });
-    let certified = |effects: &[Effect]| {
-        effects.iter().any(|e| matches!(e, Effect::StoreCertificate(_)))
-    };
+    let certified =
+        |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::StoreCertificate(_)));
     for _ in 0..5 {
         let ack = keys.verifier.verify_ack(keys.ack(reference, 1)).expect("right");
         assert!(!certified(&dag.step(Event::Ack { ack, now: NOW })));
