@@ -1,7 +1,6 @@
 //! The genesis file's bytes and their hash; what they mean is the ledger's business.
 
 use qbind_types::GenesisHash;
-use sha3::{Digest, Sha3_256};
 use std::{
     fs::File,
     io::Read,
@@ -69,7 +68,7 @@ impl GenesisFile {
         if bytes.len() as u64 > MAX_BYTES {
             return Err(GenesisFileError::TooLarge { path: path.into() });
         }
-        let hash = GenesisHash(Sha3_256::digest(&bytes).into());
+        let hash = qbind_crypto::genesis_hash(&bytes);
         Ok(Self { path: path.into(), bytes, hash })
     }
 

@@ -5,6 +5,10 @@ use qbind_node::{Cli, Environment, Exit, NodeError, Outcome, prepare};
 use std::{io::Write, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 
+/// Messages of a few kilobytes by the thousand, made on one thread and freed on another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -4,8 +4,8 @@ use crate::{
     Cli, Configuration, Environment, GenesisFile, NodeError, Output, configuration::to_json,
     metrics, unsupported,
 };
+use aws_lc_rs::digest::{Context, SHA3_256};
 use qbind_profile::Resolved;
-use sha3::{Digest, Sha3_256};
 use std::path::Path;
 
 /// What the loop starts from: everything here is checked.
@@ -119,12 +119,12 @@ fn own_hash() -> Result<String, NodeError> {
         |error| NodeError::transient("cannot read this node's own executable").because(error);
     let path = std::env::current_exe().map_err(fault)?;
     let mut file = std::fs::File::open(path).map_err(fault)?;
-    let mut hasher = Sha3_256::new();
+    let mut hasher = Context::new(&SHA3_256);
     let mut buffer = vec![0; 1 << 20];
     loop {
         let read = std::io::Read::read(&mut file, &mut buffer).map_err(fault)?;
         if read == 0 {
-            return Ok(format!("0x{}", hex::encode(hasher.finalize())));
+            return Ok(format!("0x{}", hex::encode(hasher.finish())));
         }
         hasher.update(&buffer[..read]);
     }

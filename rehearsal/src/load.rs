@@ -88,7 +88,7 @@ impl Options {
             drain: seconds(plan.load.drain_s),
             resubmit_after: seconds(plan.load.resubmit_after_s),
             timeout: Duration::from_secs(3),
-            follow_poll: Duration::from_millis(50),
+            follow_poll: Duration::from_millis(20),
             accounts: accounts.into_iter().take(wanted).collect(),
             targets,
             followed,

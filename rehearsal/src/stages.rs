@@ -54,14 +54,43 @@ pub struct Request {
     pub operator: String,
 }
 
-/// Runs all stages in the lab and seals what they found.
+/// Runs all stages in the lab, and seals what they found with `key`, or with one made for this run.
 ///
 /// `told` hears each stage as it begins; it is called from several threads.
 ///
 /// # Errors
-/// No verdict could be reached; the evidence so far stays in `out`.
+/// No verdict could be reached. What the operator can mend leaves nothing behind; else the evidence
+/// so far stays in `out`.
 pub fn rehearse(
     request: &Request,
+    key: Option<SecretKey>,
+    told: &(dyn Fn(&str) + Sync),
+) -> Result<Finished, RehearsalError> {
+    let out = request.out.as_path();
+    let existed = out.exists();
+    refuse_used(out)?;
+    let ended = all_stages(request, key, told);
+    if ended.as_ref().is_err_and(|e| e.is_usage) {
+        // Best effort: the error that matters is the operator's.
+        drop(fs::remove_dir_all(out));
+        if existed {
+            drop(fs::create_dir(out));
+        }
+    }
+    ended
+}
+
+fn refuse_used(out: &Path) -> Result<(), RehearsalError> {
+    if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(format!("{} is not empty; name another --out", out.display()))
+            .usage("use the output directory");
+    }
+    Ok(())
+}
+
+fn all_stages(
+    request: &Request,
+    key: Option<SecretKey>,
     told: &(dyn Fn(&str) + Sync),
 ) -> Result<Finished, RehearsalError> {
     let out = request.out.as_path();
@@ -117,16 +146,11 @@ pub fn rehearse(
     lab.down().doing("end the lab")?;
 
     told("gates: deriving every verdict from the evidence");
-    finish(request, &plan, &journal, started)
+    finish(request, key, &plan, &journal, started)
 }
 
 fn prepare_network(request: &Request) -> Result<NetworkDir, RehearsalError> {
     let out = &request.out;
-    let is_used = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
-    if is_used {
-        return Err(format!("{} is not empty; name another --out", out.display()))
-            .usage("use the output directory");
-    }
     fs::create_dir_all(out).usage("create the output directory")?;
     let options = CreateOptions {
         topology: request.topology.clone(),
@@ -287,6 +311,7 @@ fn live(
 
 fn finish(
     request: &Request,
+    key: Option<SecretKey>,
     plan: &Plan,
     journal: &Journal,
     started_unix_ms: u64,
@@ -332,12 +357,12 @@ fn finish(
     fs::write(out.join("report.json"), render_json(&input)).doing("write the report")?;
     let verdict = gates.verdict.to_string();
     journal.append("verdict", json!({ "verdict": verdict })).doing("write the journal")?;
-    // A key of this run alone: it ties the evidence together; who vouches for it adds a signature.
-    let key = SecretKey::generate();
+    let name = if key.is_some() { "operator" } else { "this run's own key" };
+    let key = key.unwrap_or_else(SecretKey::generate);
     let trusted = TrustedKey {
-        name: "rehearsal".to_owned(),
+        name: name.to_owned(),
         operator: request.operator.clone(),
-        organisation: "this rehearsal".to_owned(),
+        organisation: "unnamed".to_owned(),
         public_key: key.public_key(),
     };
     let bundle = out.join(facts.bundle_name());

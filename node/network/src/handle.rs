@@ -19,7 +19,6 @@ use tokio::sync::mpsc;
 /// Events the application has not taken; when full, reading stops.
 const EVENTS: usize = 8192;
 const REQUESTS: usize = 1024;
-const THREADS: usize = 2;
 /// Time to wait for a shutdown that takes two seconds at worst.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -60,9 +59,8 @@ pub fn start(
     let local = listener.local_addr().map_err(refused)?;
 
     let threads = |source| NetworkError::Threads { source };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(THREADS)
-        .thread_name("qbind-network")
+    // One thread: a message costs microseconds here, and waking another thread costs as much.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(threads)?;

@@ -26,7 +26,7 @@ pub(super) const QUEUE: usize = 4_096;
 const TOGETHER: usize = 64;
 /// How often numbers are published.
 const PUBLISH: Duration = Duration::from_millis(100);
-/// How often the database's size is asked for.
+/// How often the database's size and the way to the validators are looked at.
 const MEASURE: Duration = Duration::from_secs(10);
 
 /// What reaches the replica thread.
@@ -103,6 +103,7 @@ impl Driver {
                 Ok(input) => input,
                 Err(RecvTimeoutError::Timeout) => {
                     self.publish_if_due(replica);
+                    self.measure_if_due(replica)?;
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -126,6 +127,7 @@ impl Driver {
                 self.world.give_up(&id);
             }
             self.publish_if_due(replica);
+            self.measure_if_due(replica)?;
         }
     }
 
@@ -140,13 +142,19 @@ impl Driver {
         let gauges = replica.gauges();
         meters::gauges(&self.metrics, &gauges);
         self.shared.publish(gauges);
-        if self.measured.is_none_or(|at| at.elapsed() >= MEASURE) {
-            self.measured = Some(Instant::now());
-            match self.shared.store.size_bytes() {
-                Ok(bytes) => self.metrics.state_size_bytes.set(bytes),
-                Err(error) => tracing::warn!(%error, "cannot tell the database's size"),
-            }
+    }
+
+    fn measure_if_due(&mut self, replica: &mut Replica) -> Result<(), Fault> {
+        if self.measured.is_some_and(|at| at.elapsed() < MEASURE) {
+            return Ok(());
         }
+        self.measured = Some(Instant::now());
+        match self.shared.store.size_bytes() {
+            Ok(bytes) => self.metrics.state_size_bytes.set(bytes),
+            Err(error) => tracing::warn!(%error, "cannot tell the database's size"),
+        }
+        let near = Event::Near(self.world.near());
+        perform(replica, self.now(), [near], &mut self.world)
     }
 }
 

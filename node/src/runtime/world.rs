@@ -13,7 +13,11 @@ use qbind_replica::{CommitRecord, Effect, Event, Halt, Target, Wire, World};
 use qbind_storage::{Store, StoreError};
 use qbind_sync::SyncMessage;
 use qbind_types::{BatchRef, Height, Network, TxId, ValidatorIndex, View};
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::oneshot;
 
 /// Why the replica thread ends.
@@ -28,6 +32,9 @@ impl From<StoreError> for Fault {
         Self::Disk(error)
     }
 }
+
+/// A heartbeat on a busy machine is late by as much.
+const NEAR_SLACK: Duration = Duration::from_millis(5);
 
 /// What a client is told.
 pub(super) type SubmitReply = Result<TxId, Rejection>;
@@ -65,6 +72,24 @@ impl DaemonWorld {
         if let Some(earlier) = self.waiting.insert(id, reply) {
             drop(earlier.send(Err(duplicate())));
         }
+    }
+
+    /// The validators about as near as the nearest, by the round trips of the heartbeats.
+    pub(super) fn near(&self) -> Vec<ValidatorIndex> {
+        let peers = self.means.network.peers();
+        let measured: Vec<(Duration, ValidatorIndex)> = peers
+            .iter()
+            .filter_map(|p| match self.means.book.peer(p.node_id) {
+                Peer::Validator(index) => Some((p.round_trip?, index)),
+                Peer::Node(_) => None,
+            })
+            .collect();
+        let Some(nearest) = measured.iter().map(|(rtt, _)| *rtt).min() else { return Vec::new() };
+        let most = 2 * nearest + NEAR_SLACK;
+        let mut near: Vec<_> =
+            measured.into_iter().filter(|(rtt, _)| *rtt <= most).map(|(_, index)| index).collect();
+        near.sort_unstable();
+        near
     }
 
     /// The core said nothing about it: it is known already.

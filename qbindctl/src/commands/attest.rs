@@ -340,6 +340,17 @@ fn read(bundle: &Path, options: &VerifyOptions<'_>) -> Result<Verification, Fail
     Ok(verify(BufReader::with_capacity(128 * 1024, file), options))
 }
 
+/// Opens one encrypted signing key.
+///
+/// # Errors
+/// The operator's fault: no passphrase, a wrong one, or no key in the file.
+pub(crate) fn signing_key(file: &Path, passphrase: &PassphraseArgs) -> Result<SecretKey, String> {
+    let failed = |f: Failure| format!("{}; {}", f.message, f.hint);
+    let passphrases = passphrases(passphrase, 1).map_err(failed)?;
+    let hint = "nothing was started; check the key file and its passphrase";
+    open_key(file, &passphrases[0]).map_err(|e| failed(Failure::of(&e, hint)))
+}
+
 /// One passphrase for all keys, or one per key.
 fn passphrases(args: &PassphraseArgs, keys: usize) -> Result<Vec<String>, Failure> {
     let hint = "give --passphrase-file FILE or --passphrase-env NAME";

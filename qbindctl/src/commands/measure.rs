@@ -4,7 +4,7 @@ mod lab;
 mod store;
 
 use std::error::Error;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -118,7 +118,14 @@ impl Failure {
 /// Call it before other threads are started: a lab of an ordinary user lives in a user namespace,
 /// which a process with several threads cannot enter.
 pub(crate) fn run(args: MeasureArgs) -> u8 {
-    match measure(&args) {
+    let ended = measure(&args);
+    if ended.is_err()
+        && let Some(out) = &args.out
+    {
+        // Made for results that did not come; one with anything in it stays.
+        std::fs::remove_dir(out).unwrap_or_default();
+    }
+    match ended {
         Ok(measurement) => {
             match args.output {
                 MeasureOutput::Text => print_text(&measurement),
@@ -158,6 +165,7 @@ fn measure(args: &MeasureArgs) -> Result<Measurement, Failure> {
         measure_pairs(&pairs, &schedule, |progress| watch.see(progress)).map_err(|error| {
             let code = match error {
                 MeasureError::Thread { .. } => BUG,
+                MeasureError::Socket { ref source, .. } if has_no_way(source) => USAGE,
                 MeasureError::Socket { .. } | MeasureError::Stopped => UNKNOWN,
                 _ => USAGE,
             };
@@ -169,6 +177,12 @@ fn measure(args: &MeasureArgs) -> Result<Measurement, Failure> {
         store::write(out, &raw, &measurement)?;
     }
     Ok(measurement)
+}
+
+/// Whether the system knows no way from source to target: a wrong address, not an outage.
+fn has_no_way(error: &io::Error) -> bool {
+    use io::ErrorKind::{HostUnreachable, InvalidInput, NetworkUnreachable};
+    matches!(error.kind(), HostUnreachable | InvalidInput | NetworkUnreachable)
 }
 
 fn schedule(args: &MeasureArgs) -> Result<Schedule, Failure> {

@@ -1,5 +1,6 @@
 //! `qbindctl rehearse`: every stage in one command.
 
+use crate::commands::attest::{PassphraseArgs, signing_key};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use qbind_gates::Outcome;
@@ -58,14 +59,22 @@ pub(crate) struct RehearseArgs {
     /// Who runs it, for the report
     #[arg(long, value_name = "NAME", default_value = "unnamed operator")]
     operator: String,
+    /// Encrypted key to sign the bundle with (`attest keygen`); without it a key made for this run
+    /// ties the evidence together, and who vouches for it signs later with `attest sign`
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Where the key's passphrase comes from
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
     /// Text for people, JSON for programs
     #[arg(long, value_enum, default_value_t)]
     output: RehearseOutput,
 }
 
 pub(crate) fn run(args: RehearseArgs) -> u8 {
-    let request = match request(&args) {
-        Ok(request) => request,
+    let key = args.key.as_ref().map(|file| signing_key(file, &args.passphrase)).transpose();
+    let (request, key) = match key.and_then(|key| Ok((request(&args)?, key))) {
+        Ok(both) => both,
         Err(why) => {
             eprintln!("qbindctl: {why}");
             return USAGE;
@@ -77,7 +86,7 @@ pub(crate) fn run(args: RehearseArgs) -> u8 {
         return USAGE;
     }
     let progress = Progress::new();
-    let ended = rehearse(&request, &|stage| progress.tell(stage));
+    let ended = rehearse(&request, key, &|stage| progress.tell(stage));
     progress.bar.finish_and_clear();
     match ended {
         Ok(finished) => {
@@ -89,9 +98,12 @@ pub(crate) fn run(args: RehearseArgs) -> u8 {
         }
         Err(error) => {
             eprintln!("qbindctl: {}", chain(&error));
+            if error.is_usage {
+                return USAGE;
+            }
             let kept = request.out.display();
             eprintln!("no verdict was reached; what was found so far is in {kept}");
-            if error.is_usage { USAGE } else { INCONCLUSIVE }
+            INCONCLUSIVE
         }
     }
 }

@@ -31,7 +31,7 @@ fn three_regions() -> Vec<Pair> {
 /// Whether this process may send; says why not when it may not.
 fn may_send(outcome: &Result<qbind_measure::RawMeasurement, MeasureError>) -> bool {
     if let Err(error @ MeasureError::Permission { .. }) = outcome {
-        eprintln!("skipped: {error}");
+        println!("SKIPPED: {error}");
         return false;
     }
     true

@@ -103,7 +103,7 @@ fn cutting_the_region_with_three_of_seven_halts_and_the_plan_says_so() {
 
 #[test]
 fn faults_that_together_take_the_quorum_are_announced() {
-    let manifest = changed("at_s: 105", "at_s: 40").unwrap();
+    let manifest = changed("at_s: 125", "at_s: 45").unwrap();
     let plan = manifest.resolve(&tri()).unwrap();
     let note = plan.notes.iter().find(|n| n.contains("overlap")).expect("announced");
     assert!(note.contains("kill-leader and cut-third-region"), "{note}");
@@ -125,11 +125,11 @@ fn unreachable_requirements_are_refused_with_line_and_key() {
     for (from, to, expected) in [
         ("form: quick", "form: quick\nspeed: 3", "m.yaml:5"),
         ("accounts: 100", "accounts: 500", "load.accounts: is 500"),
-        ("at_s: 105", "at_s: 135", "faults[2].at_s"),
+        ("at_s: 125", "at_s: 185", "faults[2].at_s"),
         ("region: \"@3\"", "region: mars", "faults[2].region: \"mars\" is no region"),
         ("region: \"@3\"", "region: \"@4\"", "@1 to @3"),
         ("probes_per_pair: 1000", "probes_per_pair: 100", "measure.probes_per_pair: is 100"),
-        ("window_s: 150", "window_s: 10", "live.window_s"),
+        ("window_s: 200", "window_s: 10", "live.window_s"),
         ("loss_bps: 500", "loss_bps: 9000", "faults[1].loss_bps"),
         ("id: loss-burst", "id: kill-leader", "names another fault too"),
         ("id: loss-burst", "id: Loss Burst", "[a-z0-9-]"),

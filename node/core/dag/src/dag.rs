@@ -91,6 +91,10 @@ impl Dag {
             Event::Response { certified, .. } => {
                 self.on_response(certified.into_inner(), now, &mut out);
             }
+            Event::Near { validators, .. } => {
+                self.own.near = validators;
+                self.own.near.retain(|v| self.set.get(*v).is_some());
+            }
             Event::Committed { refs, account_nonces, .. } => {
                 self.on_committed(&refs, &account_nonces, now, &mut out);
             }

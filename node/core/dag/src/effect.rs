@@ -86,6 +86,13 @@ pub enum Event {
         /// Now.
         now: Millis,
     },
+    /// The validators with the shortest way to this node, as the shell has measured it.
+    Near {
+        /// Which.
+        validators: Vec<ValidatorIndex>,
+        /// Now.
+        now: Millis,
+    },
     /// The time of [`crate::Dag::next_deadline`] has come.
     Tick {
         /// Now.
@@ -106,6 +113,7 @@ impl Event {
             | Self::Request { now, .. }
             | Self::Response { now, .. }
             | Self::Committed { now, .. }
+            | Self::Near { now, .. }
             | Self::Tick { now } => *now,
         }
     }

@@ -44,6 +44,8 @@ pub(crate) struct Own {
     /// When own certificates that no block includes yet are announced again.
     pub(crate) announce_due: Option<Millis>,
     pub(crate) announcements: u32,
+    /// Validators a full node forwards to first; empty before any was measured.
+    pub(crate) near: Vec<ValidatorIndex>,
     /// When a full node takes back what it forwarded in vain.
     pub(crate) forward_due: Option<Millis>,
 }
@@ -216,23 +218,31 @@ impl Dag {
         self.own.announce_due = Some(now.plus(wait));
     }
 
-    /// Hands transactions to validators: each sender's to the same one, until that fails.
+    /// Hands transactions to validators: each sender's to the same near one, to others if that fails.
     fn forward(&mut self, now: Millis, out: &mut Vec<Effect>) {
         let limits = BatchLimits {
             transactions: bounds::FORWARDED,
             bytes: limits::MESSAGE_BYTES / 2,
             gas: u64::MAX,
         };
-        let mut groups: BTreeMap<u16, Vec<_>> = BTreeMap::new();
+        let mut groups: BTreeMap<ValidatorIndex, Vec<_>> = BTreeMap::new();
         for PendingTransaction { transaction, id, .. } in self.pool.take_batch(limits, now, |_| 0) {
             let home = transaction.sender.0.iter().fold(0u64, |sum, b| sum + u64::from(*b));
-            let at = home.wrapping_add(u64::from(self.pool.attempts(&id)));
-            let at = at % (self.set.count() as u64);
-            let at = u16::try_from(at).expect("a set has at most 256 members");
+            let attempts = u64::from(self.pool.attempts(&id));
+            let one_of = |count: usize| {
+                let at = home.wrapping_add(attempts) % (count as u64);
+                usize::try_from(at).expect("below a count")
+            };
+            let at = if attempts == 0 && !self.own.near.is_empty() {
+                self.own.near[one_of(self.own.near.len())]
+            } else {
+                let at = one_of(self.set.count());
+                ValidatorIndex(u16::try_from(at).expect("a set has at most 256 members"))
+            };
             groups.entry(at).or_default().push(transaction);
         }
         for (validator, transactions) in groups {
-            let to = Peer::Validator(ValidatorIndex(validator));
+            let to = Peer::Validator(validator);
             out.push(Effect::SendTo { to, message: DagMessage::Transactions(transactions) });
         }
         self.own.forward_due.get_or_insert(now.plus(self.config.forward_retry));

@@ -10,7 +10,7 @@ use qbind_types::{
 };
 
 /// Final blocks whose batches are fetched at once.
-const PREFETCH: usize = 16;
+const PREFETCH: usize = 48;
 
 impl Replica {
     /// A client's transaction: the ledger's rules first, then the pool's.

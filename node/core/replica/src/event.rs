@@ -8,7 +8,7 @@ use qbind_ledger::{Account, Mode, Receipt};
 use qbind_sync::SyncMessage;
 use qbind_types::{
     Address, Batch, BatchCertificate, BatchRef, Block, BlockId, CommittedBlock, Height, Millis, Qc,
-    Signature, StateRoot, Transaction, TxId, View,
+    Signature, StateRoot, Transaction, TxId, ValidatorIndex, View,
 };
 
 /// The two clocks of an event.
@@ -67,6 +67,8 @@ pub enum Event {
         /// Which.
         id: BlockId,
     },
+    /// The validators with the shortest way to this node.
+    Near(Vec<ValidatorIndex>),
     /// Several of the above.
     Many(Vec<Event>),
     /// Answer to [`Effect::Sign`].

@@ -196,6 +196,9 @@ impl Replica {
                     out.push(send(Target::One(from), Wire::Sync(Box::new(message))));
                 }
             }
+            Event::Near(validators) => {
+                self.dag(now, qbind_dag::Event::Near { validators, now: mono }, out);
+            }
             Event::Many(events) => {
                 for event in events {
                     self.dispatch(now, event, out);

@@ -15,7 +15,7 @@ pub(crate) fn needs_lab() -> bool {
     match qbind_lab::check() {
         Ok(()) => true,
         Err(error) => {
-            eprintln!("skipped: {error}");
+            println!("SKIPPED: {error}");
             false
         }
     }

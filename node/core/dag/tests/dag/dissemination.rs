@@ -226,6 +226,21 @@ fn a_full_node_holds_fetches_and_forwards_but_never_acks() {
 }
 
 #[test]
+fn a_full_node_forwards_to_a_near_validator_and_to_another_if_that_fails() {
+    let mut cluster = Cluster::new(&[1, 1, 1, 1], 1, 3);
+    let now = cluster.now;
+    cluster.feed(4, Event::Near { validators: vec![ValidatorIndex(2)], now });
+    cluster.submit(4, &Account::new(1), 0, 10);
+    cluster.run(100);
+    assert_eq!(cluster.nodes[2].accepted.len(), 1);
+    cluster.crash(2);
+    cluster.submit(4, &Account::new(2), 0, 10);
+    cluster.run(20_000);
+    let others: usize = [0, 1, 3].map(|node| cluster.nodes[node].accepted.len()).iter().sum();
+    assert!(others > 0, "a validator that is down keeps nothing");
+}
+
+#[test]
 fn a_node_that_was_down_fetches_what_was_committed_meanwhile_even_from_disks() {
     let mut cluster = Cluster::new(&[1, 1, 1, 1], 0, 3);
     let account = Account::new(1);
