@@ -4,7 +4,7 @@ OUT ?= out/$(shell date -u +%Y-%m-%dT%H%M%SZ)
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 REHEARSE = $(TARGET_DIR)/debug/qbindctl rehearse --target lab --topology standard-tri-region
 
-.PHONY: help setup test build rehearse rehearse-full lint docs
+.PHONY: help setup test build rehearse rehearse-full bench-latency lint docs
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ rehearse: build ## Short dress rehearsal on this machine; evidence goes to OUT (
 rehearse-full: build ## Whole dress rehearsal on this machine
 	@mkdir -p $(dir $(OUT))
 	$(REHEARSE) --out $(OUT)
+
+bench-latency: ## Commit latency of the protocol alone over three regions, in virtual time
+	@cargo run -q -p qbind-sim --example commit_latency
 
 lint: setup ## Formatting and clippy, warnings are errors
 	cargo fmt --all --check

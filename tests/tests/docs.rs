@@ -1,26 +1,9 @@
 //! The generated references in `docs/` are what the programs print.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+mod support;
 
-/// A program of the tree: beside this test's folder, where the same cargo call has built it, or
-/// built now.
-fn program(package: &str) -> PathBuf {
-    let own = std::env::current_exe().expect("a running test has a path");
-    let built = own.ancestors().nth(2).expect("a test is two folders down").join(package);
-    if !built.is_file() {
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "-q", "-p", package])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .expect("cargo runs this test");
-        assert!(status.success(), "cannot build {package}");
-    }
-    built
-}
+use std::{fs, path::Path, process::Command};
+use support::program;
 
 fn check(document: &str, package: &str, arguments: &[&str]) {
     let output = Command::new(program(package)).args(arguments).output().expect("it is built");

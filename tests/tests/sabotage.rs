@@ -1,6 +1,8 @@
 //! A rehearsal of a network in which one node is not as it should be must not pass, and the gate that
 //! says so is the right one. Needs the lab: network namespaces and TUN.
 
+mod support;
+
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -9,10 +11,11 @@ use serde_json::Value;
 use std::{
     fs,
     io::{BufRead, BufReader},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     sync::{Mutex, PoisonError},
 };
+use support::{lab_or_skip, program};
 
 /// As short as a manifest may be, without planned faults: whatever is wrong was planted.
 const MANIFEST: &str = "
@@ -29,22 +32,6 @@ live: { window_s: 30, warmup_s: 5, scrape_interval_ms: 5000, commit_poll_ms: 500
 
 /// The machine holds one lab at a time.
 static LAB: Mutex<()> = Mutex::new(());
-
-/// A program of the tree, built beside this test.
-fn program(name: &str) -> PathBuf {
-    let own = std::env::current_exe().expect("a running test has a path");
-    let built = own.ancestors().nth(2).expect("a test is two folders down").join(name);
-    if !built.is_file() {
-        let package = if name == "qbindctl" { "qbindctl" } else { "qbind-tests" };
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "-q", "-p", package])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .expect("cargo runs this test");
-        assert!(status.success(), "cannot build {name}");
-    }
-    built
-}
 
 /// What a rehearsal came to.
 struct Rehearsed {
@@ -68,8 +55,7 @@ impl Rehearsed {
 
 /// Rehearses with `fault` planted; `live` is called when the live window begins.
 fn rehearse(fault: &str, live: impl FnOnce(&Path)) -> Option<Rehearsed> {
-    if let Err(error) = qbind_lab::check() {
-        println!("SKIPPED: {error}");
+    if !lab_or_skip() {
         return None;
     }
     let _alone = LAB.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,7 +66,7 @@ fn rehearse(fault: &str, live: impl FnOnce(&Path)) -> Option<Rehearsed> {
         .args(["rehearse", "--target", "lab", "--topology", "standard-tri-region"])
         .args([Path::new("--manifest"), &manifest, Path::new("--out"), &out])
         .args([Path::new("--node-binary"), &program("qbind-node-sabotaged")])
-        .env("QBIND_SABOTAGE", fault)
+        .env("SABOTAGE", fault)
         .stderr(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()

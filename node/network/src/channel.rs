@@ -1,5 +1,7 @@
 //! The four lanes between two peers and what each may hold.
 
+use std::time::Duration;
+
 /// A lane. Each is its own yamux stream, so a long message on one does not delay another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Channel {
@@ -63,6 +65,15 @@ impl Channel {
             Self::Consensus => 16 * MIB,
             Self::Dag | Self::Sync => 64 * MIB,
             Self::Control => 2 * MIB,
+        }
+    }
+
+    /// How long a message is worth sending. After a cut heals, what was queued meanwhile would come
+    /// first, be useless (views are over, batches are fetched), and keep what is asked for waiting.
+    pub fn max_age(self) -> Option<Duration> {
+        match self {
+            Self::Consensus | Self::Dag => Some(Duration::from_secs(3)),
+            Self::Sync | Self::Control => None,
         }
     }
 

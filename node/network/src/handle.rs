@@ -60,10 +60,8 @@ pub fn start(
 
     let threads = |source| NetworkError::Threads { source };
     // One thread: a message costs microseconds here, and waking another thread costs as much.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(threads)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(threads)?;
     let (events, events_rx) = mpsc::channel(EVENTS);
     let (requests, requests_rx) = mpsc::channel(REQUESTS);
     let (commands, commands_rx) = mpsc::unbounded_channel();

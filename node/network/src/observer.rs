@@ -7,6 +7,8 @@ use crate::{Channel, DiversityReason, Health, RefuseReason};
 pub enum DropReason {
     /// The queue was full and an older message gave way.
     Evicted,
+    /// It waited longer than its channel's messages are worth sending.
+    Stale,
     /// The queue was full and the new message was refused.
     Full,
     /// The connection was closing.
@@ -18,6 +20,7 @@ impl DropReason {
     pub fn label(self) -> &'static str {
         match self {
             Self::Evicted => "evicted",
+            Self::Stale => "stale",
             Self::Full => "full",
             Self::Closed => "closed",
         }

@@ -4,6 +4,7 @@ use crate::Channel;
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 use tokio::sync::Notify;
 
@@ -29,7 +30,7 @@ pub(crate) struct SendQueue {
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<Arc<[u8]>>,
+    waiting: VecDeque<(Instant, Arc<[u8]>)>,
     bytes: usize,
     closed: bool,
 }
@@ -45,6 +46,10 @@ impl SendQueue {
     }
 
     pub(crate) fn push(&self, message: Arc<[u8]>) -> Push {
+        self.push_at(message, Instant::now())
+    }
+
+    fn push_at(&self, message: Arc<[u8]>, now: Instant) -> Push {
         let mut state = self.lock();
         if state.closed {
             return Push::Closed;
@@ -62,13 +67,13 @@ impl SendQueue {
                 return Push::Full;
             }
             match state.waiting.pop_front() {
-                Some(oldest) => state.bytes -= oldest.len(),
+                Some((_, oldest)) => state.bytes -= oldest.len(),
                 None => return Push::Full,
             }
             evicted += 1;
         }
         state.bytes += message.len();
-        state.waiting.push_back(message);
+        state.waiting.push_back((now, message));
         drop(state);
         self.changed.notify_one();
         if evicted > 0 { Push::QueuedEvicting(evicted) } else { Push::Queued }
@@ -77,9 +82,26 @@ impl SendQueue {
     /// The next message without waiting.
     pub(crate) fn try_pop(&self) -> Option<Arc<[u8]>> {
         let mut state = self.lock();
-        let message = state.waiting.pop_front()?;
+        let (_, message) = state.waiting.pop_front()?;
         state.bytes -= message.len();
         Some(message)
+    }
+
+    /// Drops what has waited too long, and says how much that was.
+    pub(crate) fn drop_stale(&self) -> usize {
+        self.drop_stale_at(Instant::now())
+    }
+
+    fn drop_stale_at(&self, now: Instant) -> usize {
+        let Some(most) = self.channel.max_age() else { return 0 };
+        let mut state = self.lock();
+        let is_stale = |(since, _): &(Instant, _)| now.saturating_duration_since(*since) > most;
+        let mut dropped = 0;
+        while let Some((_, message)) = state.waiting.pop_front_if(|m| is_stale(m)) {
+            state.bytes -= message.len();
+            dropped += 1;
+        }
+        dropped
     }
 
     /// The next message; `None` when closed and empty. One reader only.
@@ -106,6 +128,7 @@ impl SendQueue {
 mod tests {
     use super::*;
     use futures::executor::block_on;
+    use std::time::Duration;
 
     fn message(bytes: usize, mark: u8) -> Arc<[u8]> {
         vec![mark; bytes].into()
@@ -146,6 +169,20 @@ mod tests {
         }
         assert_eq!(queue.push(message(2 * third, 2)), Push::QueuedEvicting(2));
         assert_eq!(queue.push(message(4 * third, 3)), Push::Full);
+    }
+
+    #[test]
+    fn what_waited_too_long_is_dropped_where_something_newer_replaces_it() {
+        let start = Instant::now();
+        for channel in Channel::ALL {
+            let queue = SendQueue::new(channel);
+            queue.push_at(message(1, 1), start);
+            queue.push_at(message(1, 2), start + Duration::from_secs(2));
+            assert_eq!(queue.drop_stale_at(start + Duration::from_secs(3)), 0);
+            let dropped = queue.drop_stale_at(start + Duration::from_secs(4));
+            assert_eq!(dropped, usize::from(channel.max_age().is_some()), "{channel:?}");
+            assert_eq!(queue.lock().bytes, 2 - dropped);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What flows over a link: one task for each direction of each channel, and the heartbeats.
 
 use crate::{
-    Channel, HeartbeatStep, NodeId,
+    Channel, DropReason, HeartbeatStep, NodeId,
     context::{Context, ToManager},
     control::{Control, Farewell, MAX_ENTRIES},
     event::{NetworkEvent, Received},
@@ -47,6 +47,10 @@ pub(crate) async fn write_all(
             while let Some(message) = next {
                 write_frame(&mut writer, &message).await?;
                 context.observer.sent(channel, message.len());
+                let stale = lanes.queue(channel).drop_stale();
+                if stale > 0 {
+                    context.observer.dropped(channel, DropReason::Stale, stale);
+                }
                 next = lanes.queue(channel).try_pop();
             }
             writer.flush().await?;

@@ -64,7 +64,9 @@ pub(super) fn start(
     };
     // Consensus has a thread of its own: a vote never waits behind a batch's transactions.
     let consensus = lane(CoreChannel::Consensus, 1);
-    let dag = lane(CoreChannel::Dag, 2);
+    // Half the machine: the rest is for the replica, the network and clients.
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let dag = lane(CoreChannel::Dag, (cores / 2).max(1));
     let sync = lane(CoreChannel::Sync, 1);
     thread::spawn(move || {
         while let Some(event) = events.blocking_recv() {

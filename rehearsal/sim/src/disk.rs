@@ -100,6 +100,11 @@ impl Disk {
         }
     }
 
+    /// Whether a crash would lose nothing now.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     pub(crate) fn persist_safety(&mut self, record: SafetyRecord) {
         self.write(Write::Safety(Box::new(record)));
     }

@@ -71,6 +71,9 @@ impl World for NodeWorld<'_> {
     type Fault = std::convert::Infallible;
 
     fn carry_out(&mut self, effect: Effect) -> Result<Option<Event>, Self::Fault> {
+        if matches!(effect, Effect::Sign(_) | Effect::SignBatch(_) | Effect::SignAck(_)) {
+            assert!(self.disk.is_synced(), "a signature before what allows it is durable");
+        }
         match effect {
             Effect::PersistSafety(record) => self.disk.persist_safety(*record),
             Effect::StoreBlock { block, .. } => self.disk.store_block(*block),

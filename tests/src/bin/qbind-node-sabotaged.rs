@@ -1,7 +1,7 @@
 //! The daemon with a planted fault, to show that a rehearsal notices. For tests only: never installed,
 //! and no feature of the real daemon.
 //!
-//! `QBIND_SABOTAGE=<fault>:<validator id>` chooses; every other validator is honest.
+//! `SABOTAGE=<fault>:<validator id>` chooses; every other validator is honest.
 //!
 //! - `votes-twice`: signs, beside its vote, one for a block that nobody proposed.
 //! - `wrong-root`: stores, and so reports, another state root than it computed.
@@ -43,8 +43,8 @@ fn fail(why: &str, code: u8) -> ExitCode {
 
 /// The fault, if this node is the one.
 fn intercept(prepared: &Prepared) -> Result<Option<Intercept>, String> {
-    let text = std::env::var("QBIND_SABOTAGE").map_err(|_| "QBIND_SABOTAGE is unset")?;
-    let (fault, id) = text.split_once(':').ok_or("QBIND_SABOTAGE is not FAULT:VALIDATOR")?;
+    let text = std::env::var("SABOTAGE").map_err(|_| "SABOTAGE is unset")?;
+    let (fault, id) = text.split_once(':').ok_or("SABOTAGE is not FAULT:VALIDATOR")?;
     let id: u64 = id.parse().map_err(|_| format!("{id} is no validator id"))?;
     let config = &prepared.resolved.config;
     if config.validator_id != Some(id) {

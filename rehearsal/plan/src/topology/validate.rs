@@ -55,7 +55,10 @@ impl Topology {
             }
         }
         if self.validator_count() < MIN_VALIDATORS {
-            return Err((line(&lines.regions, 0), Fault::TooFewValidators { got: self.validator_count() }));
+            return Err((
+                line(&lines.regions, 0),
+                Fault::TooFewValidators { got: self.validator_count() },
+            ));
         }
         if self.node_count() > MAX_NODES {
             return Err((line(&lines.regions, 0), Fault::TooManyNodes { got: self.node_count() }));
