@@ -3,7 +3,7 @@
 use crate::commands::attest::{PassphraseArgs, signing_key};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use qbind_gates::Outcome;
+use qbind_gates::{Gate, Outcome};
 use qbind_plan::{Manifest, topology::Topology};
 use qbind_rehearsal::{Finished, Request, rehearse};
 use std::{
@@ -144,8 +144,10 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 
 fn print_text(finished: &Finished) {
     for gate in &finished.gates.gates {
-        println!("{:<4} {:<8} {}", gate.id, gate.verdict.to_string(), gate.title);
+        let verdict = gate.verdict.to_string();
+        println!("{:<4} {verdict:<8} {:<46} {}", gate.id, gate.title, gate.value);
         if gate.verdict != Outcome::Pass {
+            println!("              required: {}", gate.bound);
             println!("              {}", gate.note);
         }
     }
@@ -163,6 +165,13 @@ fn json(finished: &Finished) -> String {
     let mut answer = serde_json::Map::new();
     answer.insert("schema".into(), "qbindctl.rehearse/v1".into());
     answer.insert("verdict".into(), finished.gates.verdict.to_string().into());
+    let gate = |g: &Gate| {
+        serde_json::json!({
+            "id": g.id, "title": g.title, "verdict": g.verdict, "severity": g.severity,
+            "value": g.value, "bound": g.bound, "note": g.note,
+        })
+    };
+    answer.insert("gates".into(), finished.gates.gates.iter().map(gate).collect());
     answer.insert("report".into(), finished.report.display().to_string().into());
     answer.insert("bundle".into(), finished.bundle.display().to_string().into());
     answer.insert("trust".into(), finished.trust.display().to_string().into());

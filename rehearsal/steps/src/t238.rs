@@ -212,4 +212,11 @@ mod tests {
         let checks = network_was_as_asked(&outcome, &asked, FOUR);
         assert!(!checks[1].ok, "{checks:?}");
     }
+
+    /// A node that lost an answer twice in a row stood still for seconds.
+    #[test]
+    fn seeds_that_once_failed() {
+        let result = run(7, true, None);
+        assert!(result.verdict.is_pass(), "{:?}", result.failures().collect::<Vec<_>>());
+    }
 }

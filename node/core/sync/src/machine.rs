@@ -14,6 +14,8 @@ const PATIENCE: Millis = Millis(1_000);
 const LARGE_GAP: u64 = 16;
 /// How often a standing chain looks for someone to ask.
 const LOOK: Millis = Millis(250);
+/// How long an answer is waited for before another peer is asked as well.
+const HEDGE: Millis = Millis(750);
 /// How long an answer may take.
 const ANSWER: Millis = Millis(3_000);
 /// How long a peer that failed is left alone.
@@ -90,6 +92,8 @@ struct PeerState {
 struct Range {
     from: Height,
     due: Millis,
+    /// Until then nobody else is asked; unset afterwards.
+    hedge: Option<Millis>,
 }
 
 /// One node's view of how far the others are.
@@ -141,7 +145,7 @@ impl Sync {
     /// When `Event::Tick` is due.
     pub fn deadline(&self) -> Millis {
         let by_id = self.by_id.values().map(|w| w.due);
-        let ranges = self.ranges.values().map(|r| r.due);
+        let ranges = self.ranges.values().map(|r| r.hedge.unwrap_or(r.due));
         let look = self.moved.plus(PATIENCE).max(self.looked.plus(LOOK));
         let behind = (self.highest_peer() > self.height).then_some(look);
         by_id.chain(ranges).chain(behind).chain([self.status_due]).min().unwrap_or(self.status_due)
@@ -245,6 +249,9 @@ impl Sync {
         for peer in late {
             self.shun(now, peer);
         }
+        for range in self.ranges.values_mut() {
+            range.hedge = range.hedge.filter(|hedge| now < *hedge);
+        }
         self.ask_ranges(now, out);
         self.ask_by_id(now, out);
     }
@@ -274,7 +281,8 @@ impl Sync {
                 .max_by_key(|(p, s)| (s.height, **p))
                 .map(|(p, _)| *p);
             let Some(to) = free else { return };
-            self.ranges.insert(to, Range { from, due: now.plus(ANSWER) });
+            let (due, hedge) = (now.plus(ANSWER), Some(now.plus(HEDGE)));
+            self.ranges.insert(to, Range { from, due, hedge });
             let limit = bounds::BLOCKS_PER_ANSWER;
             out.push(Effect::Send { to, message: SyncMessage::BlocksRequest { from, limit } });
         }
@@ -282,7 +290,9 @@ impl Sync {
 
     fn is_asked(&self, height: Height) -> bool {
         self.ranges.values().any(|r| {
-            height >= r.from && height.0 < r.from.0.saturating_add(bounds::BLOCKS_PER_ANSWER)
+            r.hedge.is_some()
+                && height >= r.from
+                && height.0 < r.from.0.saturating_add(bounds::BLOCKS_PER_ANSWER)
         })
     }
 

@@ -49,6 +49,19 @@ fn a_large_gap_is_shared_among_peers_and_a_silent_one_is_replaced() {
 }
 
 #[test]
+fn a_range_that_is_not_answered_soon_is_asked_of_another_peer_as_well() {
+    let mut sync = Sync::new(Height(10), Millis(0));
+    for n in 1..=3 {
+        sync.step(Millis(10), Event::Status { from: peer(n), height: Height(12) });
+    }
+    assert_eq!(requests(&sync.step(Millis(1_000), Event::Tick)), vec![(peer(3), 11)]);
+    assert_eq!(requests(&sync.step(Millis(1_749), Event::Tick)), vec![]);
+    assert_eq!(sync.deadline(), Millis(1_750));
+    assert_eq!(requests(&sync.step(Millis(1_750), Event::Tick)), vec![(peer(2), 11)]);
+    assert_eq!(requests(&sync.step(Millis(1_751), Event::Tick)), vec![], "one at a time");
+}
+
+#[test]
 fn empty_answers_and_lies_are_shunned() {
     let mut sync = Sync::new(Height(0), Millis(0));
     sync.step(Millis(1), Event::Status { from: peer(1), height: Height(500) });
