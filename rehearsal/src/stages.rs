@@ -36,6 +36,8 @@ use std::{
 
 /// Days for which the attestation may be relied on.
 const VALID_DAYS: u32 = 14;
+/// Keys, configurations and data of the nodes, below the output directory.
+const NETWORK: &str = "network";
 /// How long nodes may take to find each other.
 const READY: Duration = Duration::from_secs(90);
 
@@ -71,10 +73,11 @@ pub fn rehearse(
     refuse_used(out)?;
     let ended = all_stages(request, key, told);
     if ended.as_ref().is_err_and(|e| e.is_usage) {
-        // Best effort: the error that matters is the operator's.
-        drop(fs::remove_dir_all(out));
-        if existed {
-            drop(fs::create_dir(out));
+        // Best effort: the error that matters is the operator's. Only what was made here goes.
+        drop(fs::remove_dir_all(out.join(NETWORK)));
+        drop(fs::remove_file(out.join(paths::GENESIS)));
+        if !existed {
+            drop(fs::remove_dir(out));
         }
     }
     ended
@@ -154,7 +157,7 @@ fn prepare_network(request: &Request) -> Result<NetworkDir, RehearsalError> {
     fs::create_dir_all(out).usage("create the output directory")?;
     let options = CreateOptions {
         topology: request.topology.clone(),
-        out: out.join("network"),
+        out: out.join(NETWORK),
         profile: NetworkProfile::Mainnet,
         load_accounts: request.manifest.load.value.accounts,
         reach: Reach::Lab,
@@ -244,7 +247,10 @@ fn map(
     answer["preset"] = json!(mapping.coverage.as_ref().map(|c| c.preset));
     store_json(&out.join("map.json"), &answer)?;
     let stressed = matches!(mapping.class, Class::Lossy | Class::Mixed);
-    let validators = plan.validators().map(|v| v.region.clone()).collect();
+    // In the order they lead.
+    let mut validators: Vec<_> = plan.validators().collect();
+    validators.sort_by_key(|v| v.validator_id);
+    let validators = validators.into_iter().map(|v| v.region.clone()).collect();
     let height_bound = if stressed { 10 } else { 5 };
     let measured = |profile| Measured { profile, validators, height_bound };
     Ok(MeasuredNetwork { class: mapping.class, profile: mapping.custom_profile.map(measured) })

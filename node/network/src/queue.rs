@@ -4,7 +4,7 @@ use crate::Channel;
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tokio::sync::Notify;
 
@@ -35,6 +35,18 @@ struct State {
     closed: bool,
 }
 
+impl State {
+    fn drop_older(&mut self, now: Instant, most: Duration) -> usize {
+        let is_stale = |(since, _): &(Instant, _)| now.saturating_duration_since(*since) > most;
+        let mut dropped = 0;
+        while let Some((_, message)) = self.waiting.pop_front_if(|m| is_stale(m)) {
+            self.bytes -= message.len();
+            dropped += 1;
+        }
+        dropped
+    }
+}
+
 impl SendQueue {
     pub(crate) fn new(channel: Channel) -> Self {
         Self { channel, state: Mutex::default(), changed: Notify::new() }
@@ -61,7 +73,7 @@ impl SendQueue {
             state.waiting.len() < self.channel.max_queued_messages()
                 && state.bytes + message.len() <= self.channel.max_queued_bytes()
         };
-        let mut evicted = 0;
+        let mut evicted = self.channel.max_age().map_or(0, |most| state.drop_older(now, most));
         while !fits(&state) {
             if !self.channel.evicts_oldest() {
                 return Push::Full;
@@ -94,14 +106,7 @@ impl SendQueue {
 
     fn drop_stale_at(&self, now: Instant) -> usize {
         let Some(most) = self.channel.max_age() else { return 0 };
-        let mut state = self.lock();
-        let is_stale = |(since, _): &(Instant, _)| now.saturating_duration_since(*since) > most;
-        let mut dropped = 0;
-        while let Some((_, message)) = state.waiting.pop_front_if(|m| is_stale(m)) {
-            state.bytes -= message.len();
-            dropped += 1;
-        }
-        dropped
+        self.lock().drop_older(now, most)
     }
 
     /// The next message; `None` when closed and empty. One reader only.
@@ -128,7 +133,6 @@ impl SendQueue {
 mod tests {
     use super::*;
     use futures::executor::block_on;
-    use std::time::Duration;
 
     fn message(bytes: usize, mark: u8) -> Arc<[u8]> {
         vec![mark; bytes].into()

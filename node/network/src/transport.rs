@@ -42,6 +42,10 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 #[cfg(target_os = "linux")]
 const RETRANSMISSION_MAX_MS: u32 = 1_000;
 
+/// When the kernel gives a connection up on which nothing is acknowledged.
+#[cfg(target_os = "linux")]
+const GIVE_UP: Duration = Duration::from_secs(120);
+
 const BACKLOG: i32 = 256;
 
 #[cfg(target_os = "linux")]
@@ -149,6 +153,8 @@ pub(crate) fn tune(stream: &TcpStream, congestion_control: Option<&str>) -> io::
         {
             tracing::debug!(name, %error, "congestion control not available, keeping the default");
         }
+        // Heartbeats decide when a silent peer is given up, not the number of tries.
+        socket.set_tcp_user_timeout(Some(GIVE_UP))?;
         // Linux 6.15 and later; elsewhere a healed link comes back when TCP next tries.
         if let Err(error) = nix::sys::socket::setsockopt(stream, RtoMax, &RETRANSMISSION_MAX_MS) {
             tracing::debug!(%error, "cannot bound TCP's retransmission timer, keeping the default");

@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 /// Events waiting for the replica; when full, whoever has one more waits.
 pub(super) const QUEUE: usize = 4_096;
 /// Events that share one sync of the disk.
-const TOGETHER: usize = 64;
+const TOGETHER: usize = 32;
 /// How often numbers are published.
 const PUBLISH: Duration = Duration::from_millis(100);
 /// How often the database's size and the way to the validators are looked at.

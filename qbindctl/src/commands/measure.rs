@@ -118,11 +118,13 @@ impl Failure {
 /// Call it before other threads are started: a lab of an ordinary user lives in a user namespace,
 /// which a process with several threads cannot enter.
 pub(crate) fn run(args: MeasureArgs) -> u8 {
+    let existed = args.out.as_ref().is_some_and(|out| out.exists());
     let ended = measure(&args);
     if ended.is_err()
+        && !existed
         && let Some(out) = &args.out
     {
-        // Made for results that did not come; one with anything in it stays.
+        // Made for results that did not come.
         std::fs::remove_dir(out).unwrap_or_default();
     }
     match ended {

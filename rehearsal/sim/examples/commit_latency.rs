@@ -8,7 +8,7 @@ use qbind_sim::{Link, LoadSpec, SimConfig, Simulation};
 /// One-way delays between Ireland, Virginia and Tokyo (topologies/standard-tri-region.yaml).
 const DELAYS_US: [[u64; 3]; 3] =
     [[300, 34_840, 101_190], [34_840, 300, 74_810], [101_190, 74_810, 300]];
-const LAYOUT: [usize; 7] = [0, 0, 0, 1, 1, 2, 2];
+const LAYOUT: [usize; 7] = [0, 1, 2, 0, 1, 2, 0];
 
 fn main() {
     let mut matrix = DelayMatrix::new(DELAYS_US[0][0]);

@@ -20,7 +20,7 @@ use qbind_types::{
     Address, BlockId, Epoch, Millis, Network, TxId, ValidatorIndex, ValidatorInfo, ValidatorSet,
     VotingPower,
 };
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::{
     cmp::Reverse,
@@ -357,7 +357,8 @@ impl Simulation {
 
     fn crash(&mut self, node: usize) {
         if self.nodes[node].replica.take().is_some() {
-            self.nodes[node].disk.crash();
+            let kept = self.rng.random_range(0..=self.nodes[node].disk.unsynced());
+            self.nodes[node].disk.crash(kept);
             self.nodes[node].wake = u64::MAX;
         }
     }

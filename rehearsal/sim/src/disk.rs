@@ -100,9 +100,9 @@ impl Disk {
         }
     }
 
-    /// Whether a crash would lose nothing now.
-    pub(crate) fn is_synced(&self) -> bool {
-        self.pending.is_empty()
+    /// Writes that a crash may take.
+    pub(crate) fn unsynced(&self) -> usize {
+        self.pending.len()
     }
 
     pub(crate) fn persist_safety(&mut self, record: SafetyRecord) {
@@ -141,9 +141,11 @@ impl Disk {
         self.write(Write::Commit(Box::new(record)));
     }
 
-    /// The machine lost power.
-    pub(crate) fn crash(&mut self) {
-        self.pending.clear();
+    /// The machine lost power: of what was not synced, only the first `kept` writes are there.
+    pub(crate) fn crash(&mut self, kept: usize) {
+        for write in self.pending.drain(..).take(kept).collect::<Vec<_>>() {
+            self.durable.apply(write);
+        }
         if self.forgets_safety {
             self.durable.safety = None;
             self.durable.acks.clear();

@@ -72,7 +72,7 @@ impl World for NodeWorld<'_> {
 
     fn carry_out(&mut self, effect: Effect) -> Result<Option<Event>, Self::Fault> {
         if matches!(effect, Effect::Sign(_) | Effect::SignBatch(_) | Effect::SignAck(_)) {
-            assert!(self.disk.is_synced(), "a signature before what allows it is durable");
+            assert!(self.disk.unsynced() == 0, "a signature before what allows it is durable");
         }
         match effect {
             Effect::PersistSafety(record) => self.disk.persist_safety(*record),

@@ -80,6 +80,12 @@ impl Chain {
         round >= self.included.saturating_add(bounds::ROUNDS_AHEAD)
     }
 
+    /// Acks come for the uncertified end of a chain; further ones come again when it gets there.
+    pub(crate) fn is_too_far_to_ack(&self, round: u64) -> bool {
+        let certified = self.latest_certified.map_or(0, |r| r.round.saturating_add(1));
+        round >= self.included.max(certified).saturating_add(bounds::ACKS_AHEAD)
+    }
+
     /// Whether the predecessor of `round`, which must be `parent`, is held, certified or committed.
     pub(crate) fn follows(&self, round: u64, parent: Option<&BatchRef>) -> Sequence {
         let (Some(before), Some(parent)) = (round.checked_sub(1), parent) else {

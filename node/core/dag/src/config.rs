@@ -12,6 +12,9 @@ pub mod bounds {
     /// Own batches without a certificate at one time: enough to fill a round trip of 200 ms at one
     /// batch per 50 ms.
     pub const UNCERTIFIED: usize = 4;
+    /// Rounds after the last certified one of a creator for which acks are kept: what an honest
+    /// creator has open, twice.
+    pub const ACKS_AHEAD: u64 = 8;
     /// Committed batches of one creator kept in memory to be served; older ones come from the store.
     pub const ROUNDS_KEPT: u64 = 8;
     /// Batches of one creator that wait for their predecessor; further ones are refused, their

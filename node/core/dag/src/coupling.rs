@@ -199,13 +199,24 @@ impl Dag {
     /// Looks for batches a proposal or a committed block needs. Those at hand, committed already,
     /// or looked for, cost nothing: ask again as often as needed.
     pub fn want(&mut self, refs: &[BatchRef], now: Millis) -> Vec<Effect> {
+        self.look_for(refs, false, now)
+    }
+
+    /// As [`Dag::want`], for a final block: a quorum vouches for what it names.
+    pub fn need(&mut self, refs: &[BatchRef], now: Millis) -> Vec<Effect> {
+        self.look_for(refs, true, now)
+    }
+
+    fn look_for(&mut self, refs: &[BatchRef], is_final: bool, now: Millis) -> Vec<Effect> {
         let mut out = Vec::new();
         let wanted: BTreeSet<&BatchRef> = refs.iter().collect();
         for reference in wanted {
             let is_open =
                 self.chain(reference.creator).is_some_and(|c| reference.round >= c.included);
-            if is_open && self.availability(reference) != Availability::CertifiedAndHeld {
-                self.wish(*reference, now, &mut out);
+            let availability = self.availability(reference);
+            if is_open && availability != Availability::CertifiedAndHeld {
+                let is_proven = is_final || availability == Availability::CertifiedMissing;
+                self.wish(*reference, now, is_proven, &mut out);
             }
         }
         self.progress(now, &mut out);

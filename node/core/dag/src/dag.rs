@@ -200,9 +200,15 @@ impl Dag {
         Some(certificate.acks.iter().map(|(validator, _)| *validator).collect())
     }
 
-    /// Looks for `reference` from `due` on.
-    pub(crate) fn wish(&mut self, reference: BatchRef, due: Millis, out: &mut Vec<Effect>) {
-        match self.fetches.wish(reference, due) {
+    /// Looks for `reference` from `due` on; `is_proven` if a quorum vouches that it exists.
+    pub(crate) fn wish(
+        &mut self,
+        reference: BatchRef,
+        due: Millis,
+        is_proven: bool,
+        out: &mut Vec<Effect>,
+    ) {
+        match self.fetches.wish(reference, due, is_proven) {
             Wish::New => out.push(Effect::Note(Note::FetchStarted)),
             Wish::Known => {}
             Wish::Refused => out.push(Effect::Note(Note::FetchRefused)),

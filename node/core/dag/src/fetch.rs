@@ -12,6 +12,7 @@ struct Fetch {
     due: Millis,
     attempts: u32,
     is_asked: bool,
+    is_proven: bool,
 }
 
 /// Batches looked for; at most [`bounds::WANTED`], at most [`bounds::FETCHES`] asked for at once.
@@ -45,18 +46,24 @@ impl Fetches {
         self.wanted.contains_key(reference)
     }
 
-    /// Looks for a batch from `due` on, or sooner than it would have.
-    pub(crate) fn wish(&mut self, reference: BatchRef, due: Millis) -> Wish {
+    /// Looks for a batch from `due` on, or sooner than it would have. One that is proven to exist
+    /// displaces one that may be made up.
+    pub(crate) fn wish(&mut self, reference: BatchRef, due: Millis, is_proven: bool) -> Wish {
         if let Some(fetch) = self.wanted.get_mut(&reference) {
+            fetch.is_proven |= is_proven;
             if !fetch.is_asked {
                 fetch.due = fetch.due.min(due);
             }
             return Wish::Known;
         }
         if self.wanted.len() >= bounds::WANTED {
-            return Wish::Refused;
+            let unproven = self.wanted.iter().find(|(_, f)| !f.is_proven).map(|(r, _)| *r);
+            match unproven.filter(|_| is_proven) {
+                Some(displaced) => self.wanted.remove(&displaced),
+                None => return Wish::Refused,
+            };
         }
-        self.wanted.insert(reference, Fetch { due, attempts: 0, is_asked: false });
+        self.wanted.insert(reference, Fetch { due, attempts: 0, is_asked: false, is_proven });
         Wish::New
     }
 

@@ -130,14 +130,21 @@ impl Dag {
     ) -> Result<(), BatchRefusal> {
         let parent = batch.parents.first().copied();
         let chain = self.chain_mut(reference.creator).ok_or(BatchRefusal::Parents)?;
-        if !chain.waiting.contains_key(&reference.round) {
-            if chain.waiting.len() >= bounds::WAITING_PER_CREATOR {
+        match chain.waiting.get(&reference.round) {
+            // A second batch of a round does not get to name what is looked for.
+            Some((waiting, _)) if *waiting != reference.id => {
                 return Err(BatchRefusal::WaitingRoomFull);
             }
-            chain.waiting.insert(reference.round, (reference.id, batch));
+            Some(_) => {}
+            None if chain.waiting.len() >= bounds::WAITING_PER_CREATOR => {
+                return Err(BatchRefusal::WaitingRoomFull);
+            }
+            None => {
+                chain.waiting.insert(reference.round, (reference.id, batch));
+            }
         }
         if let Some(parent) = parent {
-            self.wish(parent, self.unhurried(now), out);
+            self.wish(parent, self.unhurried(now), false, out);
         }
         Ok(())
     }
@@ -156,13 +163,18 @@ impl Dag {
         let state = chain.rounds.entry(round).or_default();
         let batch = Arc::new(batch);
         state.batch = Some((id, batch.clone()));
-        out.push(Effect::Store { reference, batch });
+        // The decision first: of a log that is cut off between them, the batch comes again and is
+        // acked; the batch without its decision would be held and never acked.
         if may_ack
             && state.certificate.is_none()
             && state.ack.decision().is_none_or(|decided| decided == id)
         {
             state.ack = Ack::Decided(id);
-            out.extend([Effect::PersistAck(reference), Effect::SignAck(reference)]);
+            out.push(Effect::PersistAck(reference));
+            out.push(Effect::Store { reference, batch });
+            out.push(Effect::SignAck(reference));
+        } else {
+            out.push(Effect::Store { reference, batch });
         }
         self.index.insert(id, (creator, round));
         self.settle(reference, now, out);
@@ -192,7 +204,8 @@ impl Dag {
     pub(crate) fn count_ack(&mut self, ack: BatchAck, now: Millis, out: &mut Vec<Effect>) {
         let BatchAck { batch: reference, validator, signature } = ack;
         let Some(chain) = self.chain_mut(reference.creator) else { return };
-        let is_outside = reference.round < chain.included || chain.is_too_far(reference.round);
+        let is_outside =
+            reference.round < chain.included || chain.is_too_far_to_ack(reference.round);
         let is_settled =
             chain.rounds.get(&reference.round).is_some_and(|round| round.certificate.is_some());
         if is_outside || is_settled {
@@ -310,7 +323,7 @@ impl Dag {
         }
         if let Some(certified) = certified {
             if !is_held {
-                self.wish(certified, self.unhurried(now), out);
+                self.wish(certified, self.unhurried(now), true, out);
             } else {
                 if self.fetches.remove(&certified) {
                     out.push(Effect::Note(Note::Fetched));
@@ -320,7 +333,7 @@ impl Dag {
                 if let (Some(_), Some(parent)) = (before, parent)
                     && !self.is_certified(&parent)
                 {
-                    self.wish(parent, self.unhurried(now), out);
+                    self.wish(parent, self.unhurried(now), true, out);
                 }
             }
         }

@@ -160,7 +160,7 @@ impl Dag {
             .filter_map(|(_, round)| round.certificate.as_ref().map(|c| c.batch))
             .collect();
         for reference in missing {
-            self.wish(reference, now, out);
+            self.wish(reference, now, true, out);
         }
     }
 }

@@ -78,7 +78,7 @@ impl Replica {
                     .take(PREFETCH)
                     .flat_map(|c| c.block.batches.iter().copied())
                     .collect();
-                let effects = self.dag.want(&wanted, now.monotonic);
+                let effects = self.dag.need(&wanted, now.monotonic);
                 self.route_dag(now, effects, out);
                 return;
             }

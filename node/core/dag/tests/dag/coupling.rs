@@ -3,7 +3,7 @@
 use crate::keys::{Account, Keys, NETWORK};
 use qbind_dag::{
     Availability, CouplingMode, CouplingVerdict, Dag, DagConfig, DagMessage, Effect, Event,
-    Mismatch, Note, Peer,
+    Mismatch, Note, Peer, bounds,
 };
 use qbind_types::{BatchId, BatchRef, CertifiedBatch, Millis, Transaction, ValidatorIndex, limits};
 use std::collections::BTreeMap;
@@ -209,7 +209,8 @@ fn requests_are_answered_from_memory_then_from_disk_and_not_without_end() {
     let forged = BatchRef { round: 99, ..refs[0] };
     assert_eq!(ask(&mut room, forged, NOW), [Effect::Note(Note::RequestRefused)]);
     let served = (0..1_000).filter(|_| is_response(&ask(&mut room, refs[11], NOW))).count();
-    assert_eq!(served, 61, "64 a second");
+    let most = usize::try_from(bounds::SERVED_PER_SECOND).expect("small");
+    assert_eq!(served, most - 3, "three were served before");
     assert!(is_response(&ask(&mut room, refs[11], NOW.plus(Millis(1_000)))));
 }
 
@@ -233,19 +234,19 @@ fn a_certified_batch_makes_its_node_look_for_the_one_before() {
 #[test]
 fn requests_without_an_answer_are_few_at_a_time_and_each_has_its_turn() {
     let mut room = Room::new();
-    let missing: Vec<BatchRef> = (0..100)
+    let missing: Vec<BatchRef> = (0..300)
         .map(|i| BatchRef { creator: ValidatorIndex(0), round: i, id: BatchId([7; 32]) })
         .collect();
     let mut effects = room.dag.want(&missing, NOW);
     let mut seen = std::collections::BTreeSet::new();
     let mut now = NOW;
-    while seen.len() < 100 {
+    while seen.len() < 300 {
         let requests = effects.iter().filter_map(|e| match e {
             Effect::SendTo { message: DagMessage::Request(reference), .. } => Some(*reference),
             _ => None,
         });
         let requests: Vec<BatchRef> = requests.collect();
-        assert!(requests.len() <= 32);
+        assert!(requests.len() <= bounds::FETCHES);
         seen.extend(requests);
         let next = room.dag.next_deadline().expect("it will ask again");
         assert!(next > now, "a tick that leaves work undone");
@@ -253,4 +254,18 @@ fn requests_without_an_answer_are_few_at_a_time_and_each_has_its_turn() {
         effects = room.dag.step(Event::Tick { now });
     }
     assert!(now <= NOW.plus(Millis(2_000)), "four turns of half a second");
+}
+
+#[test]
+fn what_is_proven_to_exist_displaces_what_may_be_made_up() {
+    let mut room = Room::new();
+    let made_up = |i: u64| BatchRef { creator: ValidatorIndex(1), round: i, id: BatchId([9; 32]) };
+    let wanted = u64::try_from(bounds::WANTED).expect("small");
+    let lies: Vec<BatchRef> = (0..wanted + 1).map(made_up).collect();
+    let refused = |effects: &[Effect]| effects.contains(&Effect::Note(Note::FetchRefused));
+    assert!(refused(&room.dag.want(&lies, NOW)), "there is no more room");
+    let named = BatchRef { creator: ValidatorIndex(0), round: 0, id: BatchId([7; 32]) };
+    assert!(refused(&room.dag.want(&[named], NOW)), "a proposal proves nothing");
+    assert!(!refused(&room.dag.need(&[named], NOW)), "a final block does");
+    assert_eq!(room.dag.sizes().wanted, bounds::WANTED);
 }
