@@ -341,7 +341,8 @@ mod tests {
 
     #[test]
     fn without_a_binary_the_step_fails_and_says_where_it_looked() {
-        let result = run(3, true, Some(Path::new("/nowhere/qbind-node")));
+        let node_binary = Some("/nowhere/qbind-node".into());
+        let result = run(3, &Options { quick: true, node_binary, ..Options::default() });
         assert!(!result.verdict.is_pass());
         let (_, check) = result.failures().next().expect("one check failed");
         assert!(check.got.contains("/nowhere/qbind-node"), "{}", check.got);
