@@ -133,12 +133,32 @@ fn genesis() -> Vec<u8> {
     .unwrap()
 }
 
+/// The run that the evidence below tells of.
+const MANIFEST: &str = "
+schema: qbind.manifest/v1
+name: test
+form: quick
+gate_type: mainnet_launch
+seed: 42
+measure: { probes_per_pair: 1000, rate_per_second: 50, warmup_probes: 50, payload_bytes: 64 }
+steps: { form: short }
+load: { rate_per_second: 10, accounts: 20, drain_s: 15, resubmit_after_s: 8 }
+live: { window_s: 100, warmup_s: 10, scrape_interval_ms: 5000, commit_poll_ms: 500 }
+gates: { bootstrap_resamples: 60 }
+faults:
+  - { id: kill-leader, kind: kill_leader, at_s: 20, duration_s: 5, recovery_s: 30 }
+  - id: loss-burst
+    kind: loss_burst
+    from: '@2'
+    to: '@3'
+    loss_bps: 500
+    at_s: 42
+    duration_s: 8
+    recovery_s: 10
+  - { id: cut-third-region, kind: cut_region, region: '@3', at_s: 65, duration_s: 10, recovery_s: 10 }
+";
+
 fn plan(genesis: &[u8]) -> Plan {
-    let quick = include_str!("../../../plan/presets/quick.yaml");
-    let text = quick
-        .replace("rate_per_second: 150", "rate_per_second: 10")
-        .replace("accounts: 100", "accounts: 20")
-        + "\ngates: { bootstrap_resamples: 60 }\n";
     let mut nodes = Vec::new();
     let (mut id, mut host) = (0, 0);
     for (region, _, validators, rpc) in REGIONS {
@@ -188,7 +208,7 @@ fn plan(genesis: &[u8]) -> Plan {
         links,
         load_accounts: 20,
     };
-    Manifest::parse("test.yaml", &text).unwrap().resolve(&cluster).unwrap()
+    Manifest::parse("test.yaml", MANIFEST).unwrap().resolve(&cluster).unwrap()
 }
 
 fn live(plan: &Plan) -> LiveRecord {
