@@ -307,9 +307,12 @@ mod tests {
         }
     }
 
+    /// What is wrong, and how it comes to be.
+    type Fault = (&'static str, fn(&mut Baseline));
+
     #[test]
     fn each_fault_fails_exactly_its_own_check() {
-        let faults: [(&str, fn(&mut Baseline)); 10] = [
+        let faults: [Fault; 10] = [
             ("forged_signature", |b| b.forged_answer = "accepted".into()),
             ("sound_signature", |b| b.sound_answer = "E_SIGNATURE".into()),
             ("unanswered", |b| b.failed = 1),
