@@ -269,6 +269,7 @@ fn run_step(
         node_binary: Some(request.node_binary.clone()),
         offered_tps: Some(plan.load.rate_per_second),
         measured: measured.profile.clone(),
+        ..StepOptions::default()
     };
     let result = qbind_steps::run(step, &options);
     let path = out.join(paths::step(&step.as_str().to_lowercase()));

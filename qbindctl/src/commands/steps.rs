@@ -2,7 +2,7 @@
 
 use crate::exit::{DONE, FAIL, USAGE};
 use clap::{Args, Subcommand, ValueEnum};
-use qbind_steps::{Options, StepId, StepResult, StepsResult};
+use qbind_steps::{Options, Selection, StepId, StepResult, StepsResult};
 use serde_json::json;
 use std::{
     fs, io,
@@ -40,6 +40,15 @@ pub struct StepsRunArgs {
     /// Fewer repetitions and a shorter load
     #[arg(long)]
     pub quick: bool,
+    /// Of T221, T222 and T238: so many seeds of every case, from --seed on
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: Option<u64>,
+    /// Of T222 and T238: only clusters of this size
+    #[arg(long, value_name = "N", value_parser = parse_size)]
+    pub validators: Option<usize>,
+    /// Of T221, T222 and T238: only the case of this name
+    #[arg(long, value_name = "NAME")]
+    pub case: Option<String>,
     /// The qbind-node that T234 starts [default: QBIND_NODE_BIN, or the one beside qbindctl]
     #[arg(long, value_name = "FILE")]
     pub node: Option<PathBuf>,
@@ -49,6 +58,13 @@ pub struct StepsRunArgs {
     /// Text for people, JSON for programs
     #[arg(long, value_enum, default_value_t)]
     pub output: StepsOutput,
+}
+
+fn parse_size(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if (4..=100).contains(&n) => Ok(n),
+        _ => Err("a cluster has 4 to 100 validators".to_owned()),
+    }
 }
 
 /// Arguments of `steps list`.
@@ -75,6 +91,11 @@ fn run_steps(args: &StepsRunArgs) -> u8 {
         node_binary: args.node.clone(),
         offered_tps: None,
         measured: None,
+        selection: Selection {
+            seeds: args.seeds,
+            validators: args.validators,
+            case: args.case.clone(),
+        },
     };
     let mut results = Vec::new();
     for (at, step) in steps.iter().enumerate() {

@@ -34,7 +34,10 @@ fn main() {
             faults: Vec::new(),
             duration_ms: 20_000,
             cooldown_ms: 5_000,
-            canary: None,
+            clocks: Vec::new(),
+            byzantine: std::collections::BTreeMap::new(),
+            power_cut: None,
+            signatures: qbind_sim::Signatures::Real,
         };
         let outcome = Simulation::new(config).run();
         let [p50, p90, p99] = outcome.latency_us.map(|us| us / 1_000);

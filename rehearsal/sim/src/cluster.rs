@@ -1,13 +1,15 @@
 //! The loop: the next event in virtual time, to its node, and what it sends onto the links.
 
 use crate::{
-    config::{Action, Canary, SimConfig},
+    byzantine::Liar,
+    config::{Action, Byzantine, Clock, Signatures, SimConfig},
     disk::Disk,
     load::{self, Planned},
-    network::Network as Links,
+    network::{Network as Links, Parcel},
     oracle::Oracle,
     outcome::Outcome,
-    world::{NodeWorld, Observed},
+    promises::Promises,
+    world::{Fuse, NodeWorld, Observed, PowerLoss},
 };
 use qbind_consensus::Timing;
 use qbind_crypto::{SecretKey, Verifier, address_of, sha3_256};
@@ -42,6 +44,7 @@ enum Due {
     Wake { node: usize },
     Submit { transfer: usize, attempt: usize },
     Fault(usize),
+    Restart(usize),
     Calm,
     Sample,
 }
@@ -52,7 +55,9 @@ struct SimNode {
     disk: Disk,
     wake: u64,
     views: u64,
-    is_honest: bool,
+    byzantine: Option<Byzantine>,
+    clock: Clock,
+    fuse: Fuse,
 }
 
 /// A cluster in virtual time.
@@ -72,6 +77,7 @@ pub struct Simulation {
     genesis_accounts: BTreeMap<Address, Account>,
     proposers: Vec<Address>,
     oracle: Oracle,
+    promises: Promises,
     trace: [u8; 32],
     crashed_leader: Vec<usize>,
     submitted: BTreeSet<TxId>,
@@ -107,15 +113,17 @@ impl Simulation {
         let duration_us = config.duration_ms * 1_000;
         let load = load::plan(NETWORK, &config.load, n, duration_us, &mut rng);
         let proposers = keys.iter().map(|k| address_of(&k.public_key())).collect();
-        let twins = match config.canary {
-            Some(Canary::Twins(k)) => k,
-            _ => 0,
-        };
+        let twin = |i: &usize| config.byzantine.get(i) == Some(&Byzantine::Twin);
+        let twins: Vec<usize> = (0..n).filter(twin).collect();
         let mut regions = config.validators.clone();
-        regions.extend_from_within(..twins);
+        regions.extend(twins.iter().map(|i| config.validators[*i]));
         let mut this = Self {
             links: Links::new(config.links.clone(), regions),
-            verifier: Verifier::new(NETWORK, set.clone()),
+            // Whatever was vouched for stays valid to the end of the run.
+            verifier: match config.signatures {
+                Signatures::Real => Verifier::new(NETWORK, set.clone()),
+                Signatures::Ideal => Verifier::with_memory(NETWORK, set.clone(), usize::MAX),
+            },
             rng,
             set,
             keys,
@@ -128,6 +136,7 @@ impl Simulation {
             genesis_accounts: load.accounts,
             proposers,
             oracle: Oracle::default(),
+            promises: Promises::default(),
             trace: [0; 32],
             crashed_leader: Vec::new(),
             submitted: BTreeSet::new(),
@@ -140,29 +149,23 @@ impl Simulation {
             calm_at: None,
             config,
         };
-        this.build(n, twins);
+        this.build(n, &twins);
         this
     }
 
-    fn build(&mut self, n: usize, twins: usize) {
-        let amnesia = self.config.canary == Some(Canary::Amnesia);
-        for physical in 0..n + twins {
-            let index = if physical < n { physical } else { physical - n };
+    fn build(&mut self, n: usize, twins: &[usize]) {
+        for (node, index) in (0..n).chain(twins.iter().copied()).enumerate() {
+            let cut = self.config.power_cut.filter(|cut| cut.node == node);
             self.nodes.push(SimNode {
                 index: ValidatorIndex(u16::try_from(index).expect("few validators")),
                 replica: None,
-                disk: Disk::new(self.genesis_accounts.clone(), amnesia),
+                disk: Disk::new(self.genesis_accounts.clone()),
                 wake: u64::MAX,
                 views: 0,
-                is_honest: index >= twins,
+                byzantine: self.config.byzantine.get(&index).copied(),
+                clock: self.config.clocks.get(node).copied().unwrap_or_default(),
+                fuse: Fuse { effect: cut.map(|cut| cut.effect), ..Fuse::default() },
             });
-        }
-        if twins > 0 {
-            let honest: Vec<usize> = (twins..n).collect();
-            let (left, right) = honest.split_at(honest.len().div_ceil(2));
-            let left = left.iter().copied().chain(0..twins).collect();
-            let right = right.iter().copied().chain(n..n + twins).collect();
-            self.links.cut_between(&[left, right]);
         }
         for i in 0..self.planned.len() {
             self.at(self.planned[i].at_us, Due::Submit { transfer: i, attempt: 0 });
@@ -213,6 +216,7 @@ impl Simulation {
                 self.outcome.faults_injected += 1;
                 self.fault(self.config.faults[i].action.clone());
             }
+            Due::Restart(node) => self.restart(node),
             Due::Calm => self.calm(),
             Due::Sample => {
                 let heights = self.running_heights();
@@ -224,18 +228,23 @@ impl Simulation {
         }
     }
 
+    /// Of honest nodes.
     fn running_heights(&self) -> Vec<u64> {
-        self.nodes.iter().filter_map(|n| n.replica.as_ref()).map(|r| r.gauges().height.0).collect()
+        let honest = self.nodes.iter().filter(|n| n.byzantine.is_none());
+        honest.filter_map(|n| n.replica.as_ref()).map(|r| r.gauges().height.0).collect()
     }
 
-    fn now(&self) -> Now {
-        let monotonic = Millis(self.now_us / 1_000);
-        Now { monotonic, unix: Millis(EPOCH_UNIX_MS + monotonic.0) }
+    /// What a node's clocks show.
+    fn now(&self, node: usize) -> Now {
+        let clock = self.nodes[node].clock;
+        let monotonic = Millis(clock.shown_us(self.now_us) / 1_000);
+        let unix = (EPOCH_UNIX_MS + monotonic.0).saturating_add_signed(clock.skew_ms);
+        Now { monotonic, unix: Millis(unix) }
     }
 
     fn params(&self, node: usize) -> Params {
         let mut params = Params { stage_b: self.config.stage_b, ..Params::mainnet() };
-        if self.config.canary == Some(Canary::WrongState(node)) {
+        if self.nodes[node].byzantine == Some(Byzantine::WrongState) {
             params.fee_split = FeeSplit::BURN;
         }
         params
@@ -259,58 +268,106 @@ impl Simulation {
             proposers: self.proposers.clone(),
             runner: Box::new(SerialRunner),
         };
-        let now = self.now();
-        let (mut replica, effects) = Replica::new(config, restored, now);
-        self.drive(node, |world| {
-            let Ok(()) = begin(&mut replica, now, effects, world);
-            Some(replica)
-        });
+        let now = self.now(node);
+        let (replica, effects) = Replica::new(config, restored, now);
+        self.drive(node, replica, |replica, world| begin(replica, now, effects, world));
     }
 
     fn feed(&mut self, node: usize, event: Event) {
-        let Some(mut replica) = self.nodes[node].replica.take() else { return };
-        let now = self.now();
-        self.drive(node, |world| {
-            let Ok(()) = perform(&mut replica, now, [event], world);
-            Some(replica)
-        });
+        let Some(replica) = self.nodes[node].replica.take() else { return };
+        let now = self.now(node);
+        self.drive(node, replica, |replica, world| perform(replica, now, [event], world));
     }
 
     /// Lets a node act, then puts what it sent onto the links.
-    fn drive(&mut self, node: usize, act: impl FnOnce(&mut NodeWorld<'_>) -> Option<Replica>) {
+    fn drive(
+        &mut self,
+        node: usize,
+        mut replica: Replica,
+        act: impl FnOnce(&mut Replica, &mut NodeWorld<'_>) -> Result<(), PowerLoss>,
+    ) {
         let sim_node = &mut self.nodes[node];
+        let is_honest = sim_node.byzantine.is_none();
         let mut world = NodeWorld {
-            node,
             network: NETWORK,
             index: sim_node.index,
+            set: &self.set,
             key: &self.keys[usize::from(sim_node.index.0)],
+            signatures: self.config.signatures,
+            verifier: &self.verifier,
             disk: &mut sim_node.disk,
-            canary: self.config.canary,
+            byzantine: sim_node.byzantine,
+            promises: is_honest.then_some(&mut self.promises),
+            fuse: &mut sim_node.fuse,
             outbox: Vec::new(),
             observed: Vec::new(),
         };
-        let replica = act(&mut world);
+        let result = act(&mut replica, &mut world);
         let (outbox, observed) = (world.outbox, world.observed);
-        self.nodes[node].replica = replica;
+        self.nodes[node].replica = Some(replica);
         for observed in observed {
             self.observe(node, observed);
         }
         for (target, wire) in outbox {
-            self.transmit(node, target, &wire);
+            self.transmit(node, target, wire);
         }
-        self.schedule_wake(node);
+        match result {
+            Ok(()) => self.schedule_wake(node),
+            Err(PowerLoss) => self.lose_power(node),
+        }
     }
 
     fn schedule_wake(&mut self, node: usize) {
         let Some(replica) = &self.nodes[node].replica else { return };
-        let at = (replica.deadline().0 * 1_000).max(self.now_us + 1_000);
+        let due_us = self.nodes[node].clock.true_us(replica.deadline().0 * 1_000);
+        let at = due_us.max(self.now_us + 1_000);
         if at < self.nodes[node].wake {
             self.nodes[node].wake = at;
             self.at(at, Due::Wake { node });
         }
     }
 
-    fn transmit(&mut self, from: usize, target: Target, wire: &Wire) {
+    /// Nothing of what was not synced is left.
+    fn lose_power(&mut self, node: usize) {
+        self.record(b"power", &(node as u64).to_le_bytes());
+        self.outcome.power_losses += 1;
+        self.nodes[node].replica = None;
+        self.nodes[node].disk.crash(0);
+        self.nodes[node].wake = u64::MAX;
+        self.disarm();
+        match self.config.power_cut.filter(|cut| cut.node == node) {
+            Some(cut) => self.at(self.now_us + cut.down_ms * 1_000, Due::Restart(node)),
+            None => self.crashed_leader.push(node),
+        }
+    }
+
+    fn disarm(&mut self) {
+        for node in &mut self.nodes {
+            node.fuse.phase = None;
+        }
+    }
+
+    fn transmit(&mut self, from: usize, target: Target, wire: Wire) {
+        let is_addressed = |to: &usize| match target {
+            Target::All => true,
+            Target::One(Peer::Validator(index)) => self.nodes[*to].index == index,
+            Target::One(Peer::Node(_)) => false,
+        };
+        let to = (0..self.nodes.len()).filter(|to| *to != from).filter(is_addressed).collect();
+        let SimNode { index, byzantine, .. } = self.nodes[from];
+        let parts = match byzantine {
+            None => vec![(to, wire)],
+            Some(kind) => {
+                let (keys, set) = (&self.keys, &self.set);
+                Liar { kind, index, keys, set, network: NETWORK }.distort(to, wire)
+            }
+        };
+        for (to, wire) in parts {
+            self.carry(from, &to, &wire);
+        }
+    }
+
+    fn carry(&mut self, from: usize, recipients: &[usize], wire: &Wire) {
         let (channel, bytes) = match wire {
             Wire::Consensus(m) => (Channel::Consensus, qbind_types::encode(&**m)),
             Wire::Dag(m) => (Channel::Dag, m.encode()),
@@ -318,18 +375,18 @@ impl Simulation {
         };
         let peer = Peer::Validator(self.nodes[from].index);
         // Opening depends on the bytes alone, so it is done once for all who receive them.
-        let Ok(event) = open(channel, peer, &bytes, &self.verifier) else { return };
-        let event = Rc::new(event);
-        for to in 0..self.nodes.len() {
-            let addressed = match target {
-                Target::All => true,
-                Target::One(Peer::Validator(index)) => self.nodes[to].index == index,
-                Target::One(Peer::Node(_)) => false,
-            };
-            if to == from || !addressed {
-                continue;
+        let event = match open(channel, peer, &bytes, &self.verifier) {
+            Ok(event) => Rc::new(event),
+            Err(_) => {
+                self.outcome.refused += 1;
+                return;
             }
-            if let Some(delay) = self.links.send(from, to, wire, &mut self.rng) {
+        };
+        let bytes = bytes.len() as u64;
+        for to in recipients.iter().copied() {
+            let parcel = Parcel { from, to, bytes };
+            let arrivals = self.links.send(self.now_us, parcel, wire, &mut self.rng);
+            for delay in arrivals.into_iter().flatten() {
                 self.at(self.now_us + delay, Due::Deliver { to, event: event.clone() });
             }
         }
@@ -343,15 +400,30 @@ impl Simulation {
         let Ok(transaction) = self.verifier.verify_transaction(planned.transaction) else { return };
         let again = Due::Submit { transfer: i, attempt: attempt + 1 };
         self.at(self.now_us + RESUBMIT_US, again);
-        // A client whose node is down goes to the next one.
+        // A client whose node is down or lies to it goes to the next one.
         let n = self.keys.len();
         let first = planned.node + attempt;
-        let up = (0..n).map(|k| (first + k) % n).find(|k| self.nodes[*k].replica.is_some());
+        let serves = |node: &usize| {
+            self.nodes[*node].replica.is_some() && self.nodes[*node].byzantine.is_none()
+        };
+        let up = (0..n).map(|k| (first + k) % n).find(serves);
         if let Some(node) = up {
             self.submitted.insert(planned.id);
             self.submitted_at.entry(planned.id).or_insert((self.now_us, node));
-            let transaction = Box::new(transaction);
-            self.feed(node, Event::Submit { transaction, id: planned.id });
+            let event = Event::Submit { transaction: Box::new(transaction), id: planned.id };
+            self.feed(node, event.clone());
+            self.feed_twins(i, &event);
+        }
+    }
+
+    /// Twins hear every other transfer each, so that they make different batches of one round.
+    fn feed_twins(&mut self, transfer: usize, event: &Event) {
+        for node in 0..self.nodes.len() {
+            let is_twin = self.nodes[node].byzantine == Some(Byzantine::Twin);
+            let is_copy = node >= self.keys.len();
+            if is_twin && (transfer % 2 == 0) == is_copy {
+                self.feed(node, event.clone());
+            }
         }
     }
 
@@ -386,6 +458,11 @@ impl Simulation {
                 self.crashed_leader.push(leader);
                 self.crash(leader);
             }
+            Action::CrashLeaderAt(phase) => {
+                for node in &mut self.nodes {
+                    node.fuse.phase = Some(phase);
+                }
+            }
             Action::RestartCrashed => {
                 for node in std::mem::take(&mut self.crashed_leader) {
                     self.restart(node);
@@ -394,17 +471,18 @@ impl Simulation {
             Action::Partition(groups) => self.links.cut_between(&groups),
             Action::CutOneWay(from, to) => self.links.cut_one_way(from, to),
             Action::Heal => self.links.heal(),
+            Action::Replace(from, to, link) => self.links.replace(from, to, link),
+            Action::RestoreLinks => self.links.restore_links(),
             Action::Drop(kind, bps) => self.links.drop_share(kind, bps),
             Action::StopDrop => self.links.stop_drops(),
         }
     }
 
     fn calm(&mut self) {
-        let has_twins = matches!(self.config.canary, Some(Canary::Twins(_)));
-        if !has_twins {
-            self.links.heal();
-        }
+        self.links.heal();
+        self.links.restore_links();
         self.links.stop_drops();
+        self.disarm();
         for node in 0..self.nodes.len() {
             self.restart(node);
         }
@@ -413,7 +491,7 @@ impl Simulation {
     }
 
     fn observe(&mut self, node: usize, observed: Observed) {
-        let is_honest = self.nodes[node].is_honest;
+        let is_honest = self.nodes[node].byzantine.is_none();
         match observed {
             Observed::Committed(record) => {
                 self.record(&(node as u64).to_le_bytes(), &record.id.0);
@@ -485,22 +563,25 @@ impl Simulation {
         let (once, more) = self.oracle.effects();
         let genesis: u128 = self.genesis_accounts.values().map(|a| a.balance).sum();
         let is_conserved = |r: &Replica| r.ledger().supply() + r.ledger().burned() == genesis;
+        let honest = || self.nodes.iter().filter(|n| n.byzantine.is_none());
         let counts = self.links.counts;
         let mut outcome = self.outcome;
         outcome.submitted = self.submitted.len() as u64;
         outcome.accepted = self.accepted.len() as u64;
-        outcome.supply_conserved =
-            self.nodes.iter().filter_map(|n| n.replica.as_ref()).all(is_conserved);
+        outcome.supply_conserved = honest().filter_map(|n| n.replica.as_ref()).all(is_conserved);
         outcome.final_height_divergence = highest - heights.iter().min().copied().unwrap_or(0);
         outcome.heights = heights;
         outcome.divergences = self.oracle.divergences;
         outcome.block_mismatches = self.oracle.mismatches;
         outcome.state_divergences = self.oracle.states;
-        outcome.view_changes = self.nodes.iter().map(|n| n.views).max().unwrap_or(0);
+        outcome.view_changes = honest().map(|n| n.views).max().unwrap_or(0);
+        outcome.effects = self.nodes.iter().map(|n| n.fuse.carried_out).collect();
+        outcome.broken_promises = self.promises.broken;
         (outcome.committed_once, outcome.double_spends) = (once, more);
         outcome.latency_us = [50, 90, 99].map(|p| percentile(&mut self.latencies, p));
         outcome.block_latency_us = percentile(&mut self.block_latencies, 50);
         outcome.messages = [counts.delivered, counts.lost, counts.cut, counts.dropped];
+        outcome.duplicated = counts.duplicated;
         outcome.mean_delay_us = counts.delay_us.checked_div(counts.delivered).unwrap_or(0);
         let hex: String = self.trace.iter().map(|b| format!("{b:02x}")).collect();
         outcome.trace = hex;
@@ -522,6 +603,11 @@ fn empty_outcome() -> Outcome {
         state_divergences: Vec::new(),
         halts: Vec::new(),
         equivocations: 0,
+        broken_promises: Vec::new(),
+        power_losses: 0,
+        effects: Vec::new(),
+        refused: 0,
+        duplicated: 0,
         heights: Vec::new(),
         height_at_calm: 0,
         recovery_ms: None,

@@ -43,7 +43,6 @@ struct Content {
 pub(crate) struct Disk {
     durable: Content,
     pending: Vec<Write>,
-    forgets_safety: bool,
 }
 
 impl Content {
@@ -84,9 +83,24 @@ impl Content {
 }
 
 impl Disk {
-    pub(crate) fn new(accounts: BTreeMap<Address, Account>, forgets_safety: bool) -> Self {
+    pub(crate) fn new(accounts: BTreeMap<Address, Account>) -> Self {
         let durable = Content { accounts, ..Content::default() };
-        Self { durable, pending: Vec::new(), forgets_safety }
+        Self { durable, pending: Vec::new() }
+    }
+
+    /// The safety record a loss of power would leave.
+    pub(crate) fn durable_safety(&self) -> Option<&SafetyRecord> {
+        self.durable.safety.as_ref()
+    }
+
+    /// Whether a loss of power would leave this own batch.
+    pub(crate) fn has_durable_batch(&self, reference: &BatchRef) -> bool {
+        self.durable.own.as_ref().map(|b| b.round) >= Some(reference.round)
+    }
+
+    /// Whether a loss of power would leave this ack decision.
+    pub(crate) fn has_durable_ack(&self, reference: &BatchRef) -> bool {
+        self.durable.acks.get(&(reference.creator, reference.round)) == Some(reference)
     }
 
     fn write(&mut self, write: Write) {
@@ -145,10 +159,6 @@ impl Disk {
     pub(crate) fn crash(&mut self, kept: usize) {
         for write in self.pending.drain(..).take(kept).collect::<Vec<_>>() {
             self.durable.apply(write);
-        }
-        if self.forgets_safety {
-            self.durable.safety = None;
-            self.durable.acks.clear();
         }
     }
 

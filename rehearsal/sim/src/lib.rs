@@ -2,12 +2,14 @@
 //!
 //! One [`Simulation`] is a cluster of [`qbind_replica::Replica`]s driven through
 //! [`qbind_replica::perform`], exactly as the daemon drives one. Virtual time is in microseconds.
-//! Messages are really encoded, decoded and verified; each is delayed, lost or cut on its directed
-//! link. A disk forgets at a crash what was not fsynced. Everything random comes from the seed, and
-//! no outcome depends on signature bytes, so the same seed gives the same trace digest.
+//! Messages are really encoded, decoded and verified; each is delayed, lost, doubled, queued or cut on
+//! its directed link. A disk forgets at a crash what was not fsynced. Validators may be Byzantine, and
+//! clocks wrong. Everything random comes from the seed, and no outcome depends on signature bytes, so
+//! the same seed gives the same trace digest.
 //!
 //! Never here: a decision of the protocol, a real clock, a thread, a socket.
 
+mod byzantine;
 mod cluster;
 mod config;
 mod disk;
@@ -15,12 +17,16 @@ mod load;
 mod network;
 mod oracle;
 mod outcome;
+mod promises;
 mod world;
 
 #[cfg(test)]
 mod tests;
 
 pub use cluster::Simulation;
-pub use config::{Action, Canary, Faults, LoadSpec, Region, SimConfig, Timed};
+pub use config::{
+    Action, Byzantine, Clock, Faults, Forgery, LoadSpec, Phase, PowerCut, Region, Signatures,
+    SimConfig, Timed,
+};
 pub use network::{Link, MessageKind};
 pub use outcome::Outcome;

@@ -5,7 +5,10 @@ use qbind_crypto::{SecretKey, address_of, preimage, tx_id};
 use qbind_ledger::Account;
 use qbind_types::{Address, Network, Payload, Signature, Transaction, TransferV1, TxId};
 use rand::{Rng, RngExt};
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{LazyLock, Mutex},
+};
 
 /// What every sender owns at the start.
 pub(crate) const BALANCE: u128 = 1_000_000_000;
@@ -62,10 +65,30 @@ pub(crate) fn plan(
             public_key,
             signature: Signature::from_slice(&[0; 2420]).expect("right length"),
         };
-        transaction.signature = keys[sender].sign(&preimage::transaction(network, &transaction));
+        transaction.signature =
+            signature(&keys[sender], preimage::transaction(network, &transaction));
         let at_us = duration_us / 2 * i as u64 / spec.transfers as u64;
         let id = tx_id(network, &transaction);
         planned.push(Planned { at_us, node: sender % nodes, transaction, id });
     }
     Load { accounts, planned }
+}
+
+/// Most signatures kept for later runs.
+const KEPT: usize = 10_000;
+
+/// The runs of a sweep make much the same transfers, so the signatures of one serve the next.
+fn signature(key: &SecretKey, message: Vec<u8>) -> Signature {
+    static MADE: LazyLock<Mutex<HashMap<Vec<u8>, Signature>>> = LazyLock::new(Mutex::default);
+    let made = || MADE.lock().expect("no panic while held");
+    // The message names its sender, and a sender has one key.
+    if let Some(signature) = made().get(&message) {
+        return signature.clone();
+    }
+    let signature = key.sign(&message);
+    let mut made = made();
+    if made.len() < KEPT {
+        made.insert(message, signature.clone());
+    }
+    signature
 }

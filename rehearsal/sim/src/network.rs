@@ -5,9 +5,10 @@ use qbind_dag::DagMessage;
 use qbind_links::LinkProfile;
 use qbind_replica::Wire;
 use rand::{Rng, RngExt};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// One direction between two regions.
+/// One direction between two regions. Each message is drawn for itself, so one overtakes another
+/// wherever jitter exceeds the time between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
     /// One-way delay in microseconds.
@@ -16,22 +17,26 @@ pub struct Link {
     pub jitter_us: u64,
     /// Loss of single messages, of 10,000.
     pub loss_bps: u32,
+    /// Messages that arrive twice, of 10,000.
+    pub duplicate_bps: u32,
+    /// What each pair of nodes may send over it; 0 is without limit. Messages queue.
+    pub bytes_per_s: u64,
 }
 
 impl From<LinkProfile> for Link {
     fn from(profile: LinkProfile) -> Self {
         Self {
-            delay_us: profile.base_latency_ms * 1_000,
             jitter_us: profile.jitter_ms * 1_000,
             loss_bps: profile.loss_bps,
+            ..Self::exact(profile.base_latency_ms * 1_000)
         }
     }
 }
 
 impl Link {
-    /// A link without jitter and loss.
+    /// A link that only delays.
     pub fn exact(delay_us: u64) -> Self {
-        Self { delay_us, jitter_us: 0, loss_bps: 0 }
+        Self { delay_us, jitter_us: 0, loss_bps: 0, duplicate_bps: 0, bytes_per_s: 0 }
     }
 
     fn draw(&self, rng: &mut impl Rng) -> Option<u64> {
@@ -87,6 +92,7 @@ pub(crate) struct Counts {
     pub(crate) lost: u64,
     pub(crate) cut: u64,
     pub(crate) dropped: u64,
+    pub(crate) duplicated: u64,
     pub(crate) delay_us: u64,
 }
 
@@ -94,15 +100,34 @@ pub(crate) struct Counts {
 #[derive(Debug)]
 pub(crate) struct Network {
     links: Vec<Vec<Link>>,
+    replaced: BTreeMap<(usize, usize), Link>,
     regions: Vec<usize>,
     cut: BTreeSet<(usize, usize)>,
     drops: Vec<(MessageKind, u32)>,
+    /// When the last byte of what a pair has queued is sent.
+    busy_until_us: BTreeMap<(usize, usize), u64>,
     pub(crate) counts: Counts,
+}
+
+/// A message on its way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parcel {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) bytes: u64,
 }
 
 impl Network {
     pub(crate) fn new(links: Vec<Vec<Link>>, regions: Vec<usize>) -> Self {
-        Self { links, regions, cut: BTreeSet::new(), drops: Vec::new(), counts: Counts::default() }
+        Self {
+            links,
+            replaced: BTreeMap::new(),
+            regions,
+            cut: BTreeSet::new(),
+            drops: Vec::new(),
+            busy_until_us: BTreeMap::new(),
+            counts: Counts::default(),
+        }
     }
 
     pub(crate) fn cut_between(&mut self, groups: &[Vec<usize>]) {
@@ -124,6 +149,14 @@ impl Network {
         self.cut.clear();
     }
 
+    pub(crate) fn replace(&mut self, from: usize, to: usize, link: Link) {
+        self.replaced.insert((from, to), link);
+    }
+
+    pub(crate) fn restore_links(&mut self) {
+        self.replaced.clear();
+    }
+
     pub(crate) fn drop_share(&mut self, kind: MessageKind, bps: u32) {
         self.drops.push((kind, bps));
     }
@@ -132,34 +165,51 @@ impl Network {
         self.drops.clear();
     }
 
-    /// Microseconds until the message arrives; `None` when it never does.
+    /// Microseconds until the message arrives, and until it arrives again; none when it never does.
     pub(crate) fn send(
         &mut self,
-        from: usize,
-        to: usize,
+        now_us: u64,
+        parcel: Parcel,
         wire: &Wire,
         rng: &mut impl Rng,
-    ) -> Option<u64> {
-        let link = self.links[self.regions[from]][self.regions[to]];
+    ) -> [Option<u64>; 2] {
+        let Parcel { from, to, bytes } = parcel;
+        let between = (self.regions[from], self.regions[to]);
+        let link = self.replaced.get(&between).unwrap_or(&self.links[between.0][between.1]);
+        let link = *link;
         // Drawn in every case, so that a cut changes nothing but what it cuts.
         let delay = link.draw(rng);
         let bps = self.drops.iter().filter(|(k, _)| k.covers(wire)).map(|(_, b)| *b).max();
         let dropped = bps.is_some_and(|bps| rng.random_range(0..10_000) < bps);
+        let twice = link.duplicate_bps > 0 && rng.random_range(0..10_000) < link.duplicate_bps;
+        let again = if twice { link.draw(rng) } else { None };
         if self.cut.contains(&(from, to)) {
             self.counts.cut += 1;
-            return None;
+            return [None, None];
         }
         if dropped {
             self.counts.dropped += 1;
-            return None;
+            return [None, None];
         }
+        let queued = self.queue(now_us, (from, to), bytes, link.bytes_per_s);
         match delay {
             Some(delay) => {
                 self.counts.delivered += 1;
-                self.counts.delay_us += delay;
+                self.counts.delay_us += queued + delay;
             }
             None => self.counts.lost += 1,
         }
-        delay
+        self.counts.duplicated += u64::from(again.is_some());
+        [delay, again].map(|delay| delay.map(|delay| queued + delay))
+    }
+
+    /// Microseconds until the message has left, after all that waits before it.
+    fn queue(&mut self, now_us: u64, pair: (usize, usize), bytes: u64, bytes_per_s: u64) -> u64 {
+        if bytes_per_s == 0 {
+            return 0;
+        }
+        let busy = self.busy_until_us.entry(pair).or_insert(0);
+        *busy = (*busy).max(now_us) + bytes * 1_000_000 / bytes_per_s;
+        *busy - now_us
     }
 }

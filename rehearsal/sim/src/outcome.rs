@@ -15,13 +15,23 @@ pub struct Outcome {
     pub halts: Vec<String>,
     /// Two statements of one validator that exclude each other.
     pub equivocations: u64,
-    /// Executed height of each node at the end.
+    /// Signatures of honest validators that exclude an earlier one or that a crash could forget.
+    pub broken_promises: Vec<String>,
+    /// Nodes that lost power at a chosen place.
+    pub power_losses: u64,
+    /// Effects each node carried out; an index for [`crate::PowerCut`].
+    pub effects: Vec<u64>,
+    /// Messages that no honest node accepts: wrong signatures, certificates, form.
+    pub refused: u64,
+    /// Messages that arrived twice.
+    pub duplicated: u64,
+    /// Executed height of each honest node at the end.
     pub heights: Vec<u64>,
     /// Highest height when the last fault ended.
     pub height_at_calm: u64,
     /// Milliseconds from the end of the last fault to the next new commit; `None` if none came.
     pub recovery_ms: Option<u64>,
-    /// Largest difference between executed heights of running nodes, sampled every 100 ms.
+    /// Largest difference between executed heights of running honest nodes, sampled every 100 ms.
     pub max_height_divergence: u64,
     /// The same at the end.
     pub final_height_divergence: u64,
@@ -54,12 +64,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// No conflicting commits, no mismatch, no state divergence, no double spend, nobody halted.
+    /// No conflicting commits, no mismatch, no state divergence, no broken promise, no double spend,
+    /// nobody halted.
     pub fn is_safe(&self) -> bool {
         self.divergences.is_empty()
             && self.block_mismatches.is_empty()
             && self.state_divergences.is_empty()
             && self.halts.is_empty()
+            && self.broken_promises.is_empty()
             && self.double_spends == 0
             && self.supply_conserved
     }

@@ -2,10 +2,11 @@
 
 use crate::*;
 use qbind_dag::CouplingMode;
+use std::collections::BTreeMap;
 
 fn config(seed: u64) -> SimConfig {
     let near = Link::exact(1_000);
-    let far = Link { delay_us: 40_000, jitter_us: 5_000, loss_bps: 0 };
+    let far = Link { jitter_us: 5_000, ..Link::exact(40_000) };
     SimConfig {
         seed,
         validators: vec![0, 0, 1, 1],
@@ -18,7 +19,10 @@ fn config(seed: u64) -> SimConfig {
         faults: vec![],
         duration_ms: 6_000,
         cooldown_ms: 3_000,
-        canary: None,
+        clocks: vec![],
+        byzantine: BTreeMap::new(),
+        power_cut: None,
+        signatures: Signatures::Real,
     }
 }
 
@@ -56,31 +60,90 @@ fn crashes_partitions_and_loss_are_survived() {
     }
 }
 
+fn lying(node: usize, kind: Byzantine) -> BTreeMap<usize, Byzantine> {
+    BTreeMap::from([(node, kind)])
+}
+
 #[test]
 fn twins_beyond_the_bound_are_seen_and_within_it_harmless() {
-    let twins = |k| {
-        let canary = Some(Canary::Twins(k));
-        Simulation::new(SimConfig { canary, ..config(2) }).run()
+    let run = |twins: &[usize], groups: [Vec<usize>; 2]| {
+        let byzantine = twins.iter().map(|i| (*i, Byzantine::Twin)).collect();
+        let faults = vec![Timed { at_ms: 0, action: Action::Partition(groups.to_vec()) }];
+        Simulation::new(SimConfig { byzantine, faults, ..config(2) }).run()
     };
-    assert!(!twins(2).divergences.is_empty(), "two of four can break safety, and it must show");
-    let one = twins(1);
-    assert!(one.divergences.is_empty(), "{one:?}");
+    let two = run(&[0, 1], [vec![0, 1, 2], vec![4, 5, 3]]);
+    assert!(!two.divergences.is_empty(), "two of four can break safety, and it must show");
+    let one = run(&[0], [vec![0, 1, 2], vec![4, 3]]);
+    assert!(one.is_safe() && one.recovery_ms.is_some(), "{one:?}");
+    assert!(one.equivocations > 0, "both instances lead and vote: {one:?}");
 }
 
 #[test]
 fn another_execution_is_seen() {
-    let canary = Some(Canary::WrongState(2));
-    let outcome = Simulation::new(SimConfig { canary, ..config(3) }).run();
+    let byzantine = lying(2, Byzantine::WrongState);
+    let outcome = Simulation::new(SimConfig { byzantine, ..config(3) }).run();
     let seen = !outcome.state_divergences.is_empty() || !outcome.halts.is_empty();
     assert!(seen && !outcome.is_safe(), "{outcome:?}");
 }
 
 #[test]
 fn enforce_never_commits_a_forged_or_mismatched_reference() {
-    for canary in [Canary::ForgedBatch(1), Canary::MismatchedBatch(1)] {
-        let outcome = Simulation::new(SimConfig { canary: Some(canary), ..config(4) }).run();
-        assert!(outcome.is_safe(), "{canary:?}: {outcome:?}");
-        assert!(outcome.heights.iter().all(|h| *h > 5), "{canary:?}: {outcome:?}");
-        assert!(outcome.view_changes > 0, "{canary:?}: the liar's views are lost: {outcome:?}");
+    for kind in [Byzantine::ForgedBatch, Byzantine::MismatchedBatch] {
+        let outcome = Simulation::new(SimConfig { byzantine: lying(1, kind), ..config(4) }).run();
+        assert!(outcome.is_safe(), "{kind:?}: {outcome:?}");
+        assert!(outcome.heights.iter().all(|h| *h > 5), "{kind:?}: {outcome:?}");
+        assert!(outcome.view_changes > 0, "{kind:?}: the liar's views are lost: {outcome:?}");
+    }
+}
+
+#[test]
+fn forged_certificates_are_refused_and_cost_the_forger_its_views() {
+    for forgery in [Forgery::BelowQuorum, Forgery::OneSigner, Forgery::ForeignNetwork] {
+        let byzantine = lying(1, Byzantine::Forger(forgery));
+        let outcome = Simulation::new(SimConfig { byzantine, ..config(5) }).run();
+        assert!(outcome.is_safe() && outcome.refused > 0, "{forgery:?}: {outcome:?}");
+        assert!(outcome.heights.iter().all(|h| *h > 5), "{forgery:?}: {outcome:?}");
+    }
+}
+
+#[test]
+fn who_is_silent_or_keeps_things_to_itself_does_not_stop_the_others() {
+    use Byzantine::{Mute, Selective, SilentLeader, WithholdBatches};
+    for kind in [SilentLeader, Mute, WithholdBatches, Selective(2), Selective(0)] {
+        let outcome = Simulation::new(SimConfig { byzantine: lying(1, kind), ..config(6) }).run();
+        assert!(outcome.is_safe() && outcome.recovery_ms.is_some(), "{kind:?}: {outcome:?}");
+        assert_eq!(outcome.committed_once, outcome.accepted, "{kind:?}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_link_doubles_and_queues_what_it_carries() {
+    let link = Link { duplicate_bps: 5_000, bytes_per_s: 500_000, ..Link::exact(1_000) };
+    let links = vec![vec![link; 2]; 2];
+    let slow = Simulation::new(SimConfig { links, ..config(7) }).run();
+    assert!(slow.is_safe() && slow.duplicated > slow.messages[0] / 3, "{slow:?}");
+    assert!(slow.mean_delay_us > 5_000, "2.4 kB take 5 ms at 500 kB/s: {slow:?}");
+}
+
+#[test]
+fn wrong_clocks_move_timers_and_timestamps_and_nothing_else() {
+    let fast = Clock { skew_ms: 60_000, drift_ppm: 50_000 };
+    let slow = Clock { skew_ms: -60_000, drift_ppm: -50_000 };
+    let outcome = Simulation::new(SimConfig { clocks: vec![fast, slow], ..config(8) }).run();
+    assert!(outcome.is_safe() && outcome.committed_once == 40, "{outcome:?}");
+    let right = Simulation::new(config(8)).run();
+    assert_ne!(outcome.trace, right.trace);
+}
+
+#[test]
+fn a_leader_loses_power_in_each_phase_of_its_view() {
+    for phase in Phase::ALL {
+        let faults = vec![
+            Timed { at_ms: 1_000, action: Action::CrashLeaderAt(phase) },
+            Timed { at_ms: 2_500, action: Action::RestartCrashed },
+        ];
+        let outcome = Simulation::new(SimConfig { faults, ..config(9) }).run();
+        assert_eq!(outcome.power_losses, 1, "{phase:?}: {outcome:?}");
+        assert!(outcome.is_safe() && outcome.recovery_ms.is_some(), "{phase:?}: {outcome:?}");
     }
 }

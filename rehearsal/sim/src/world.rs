@@ -1,12 +1,18 @@
 //! What one simulated node can do to the outside.
 
-use crate::{config::Canary, disk::Disk};
-use qbind_consensus::Unsigned;
-use qbind_crypto::{SecretKey, preimage};
+use crate::{
+    config::{Byzantine, Phase, Signatures},
+    disk::Disk,
+    promises::Promises,
+};
+use qbind_consensus::{Message, Unsigned};
+use qbind_crypto::{SecretKey, Verifier, preimage, sha3_256};
 use qbind_dag::{DagMessage, Peer};
 use qbind_replica::{CommitRecord, CouplingResult, Effect, Event, Halt, Target, Wire, World};
 use qbind_sync::SyncMessage;
-use qbind_types::{BatchId, Network, TxId, ValidatorIndex, View};
+use qbind_types::{
+    BatchId, Network, SIGNATURE_BYTES, Signature, TxId, ValidatorIndex, ValidatorSet, View,
+};
 
 /// Something the simulation wants to know.
 #[derive(Debug)]
@@ -20,13 +26,33 @@ pub(crate) enum Observed {
     Proposed { id: qbind_types::BlockId },
 }
 
+/// The power went away: nothing that follows is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PowerLoss;
+
+/// Where the power of one node goes away.
+#[derive(Debug, Default)]
+pub(crate) struct Fuse {
+    /// In this phase of a view the node leads.
+    pub(crate) phase: Option<Phase>,
+    /// At this effect, counted from the node's first.
+    pub(crate) effect: Option<u64>,
+    /// Effects so far.
+    pub(crate) carried_out: u64,
+}
+
 pub(crate) struct NodeWorld<'a> {
-    pub(crate) node: usize,
     pub(crate) network: Network,
     pub(crate) index: ValidatorIndex,
+    pub(crate) set: &'a ValidatorSet,
     pub(crate) key: &'a SecretKey,
+    pub(crate) signatures: Signatures,
+    pub(crate) verifier: &'a Verifier,
     pub(crate) disk: &'a mut Disk,
-    pub(crate) canary: Option<Canary>,
+    pub(crate) byzantine: Option<Byzantine>,
+    /// Of honest validators.
+    pub(crate) promises: Option<&'a mut Promises>,
+    pub(crate) fuse: &'a mut Fuse,
     pub(crate) outbox: Vec<(Target, Wire)>,
     pub(crate) observed: Vec<Observed>,
 }
@@ -35,15 +61,15 @@ impl NodeWorld<'_> {
     /// A leader that lies about what is certified.
     fn corrupt(&self, unsigned: &mut Unsigned) {
         let Unsigned::Proposal { block, .. } = unsigned else { return };
-        match self.canary {
-            Some(Canary::ForgedBatch(node)) if node == self.node => {
+        match self.byzantine {
+            Some(Byzantine::ForgedBatch) => {
                 let creator = self.index;
                 let last = block.batches.iter().rev().find(|r| r.creator == creator);
                 let round = last.map_or_else(|| self.disk.next_round(creator), |r| r.round + 1);
                 let id = BatchId([0xEE; 32]);
                 block.batches.push(qbind_types::BatchRef { creator, round, id });
             }
-            Some(Canary::MismatchedBatch(node)) if node == self.node => {
+            Some(Byzantine::MismatchedBatch) => {
                 if let Some(reference) = block.batches.last_mut() {
                     reference.id.0[0] ^= 1;
                 }
@@ -52,28 +78,74 @@ impl NodeWorld<'_> {
         }
     }
 
+    fn sign_bytes(&self, message: Vec<u8>) -> Signature {
+        match self.signatures {
+            Signatures::Real => self.key.sign(&message),
+            Signatures::Ideal => {
+                let digest = sha3_256(&[&self.index.0.to_le_bytes(), &message]);
+                let bytes: Vec<u8> = digest.iter().copied().cycle().take(SIGNATURE_BYTES).collect();
+                let signature = Signature::from_slice(&bytes).expect("the right length");
+                self.verifier.vouch(self.index, message, signature.clone());
+                signature
+            }
+        }
+    }
+
     fn sign(&mut self, mut unsigned: Unsigned) -> Event {
         self.corrupt(&mut unsigned);
+        if let Some(promises) = &mut self.promises {
+            promises.signed(self.index, &unsigned, self.disk.durable_safety());
+        }
         if let Unsigned::Proposal { block, .. } = &unsigned {
             let id = qbind_crypto::block_id(block);
             self.observed.push(Observed::Proposed { id });
         }
-        let signature = self.key.sign(&unsigned.preimage(self.network));
+        let signature = self.sign_bytes(unsigned.preimage(self.network));
         Event::Signed(Box::new(unsigned.complete(signature)))
     }
 
     fn send(&mut self, to: Peer, wire: Wire) {
         self.outbox.push((Target::One(to), wire));
     }
+
+    fn count_effect(&mut self) -> Result<(), PowerLoss> {
+        let at = self.fuse.carried_out;
+        self.fuse.carried_out += 1;
+        if self.fuse.effect == Some(at) { Err(PowerLoss) } else { Ok(()) }
+    }
+
+    /// Whether the power goes away now because this node is the leader it was meant for.
+    fn blows(&mut self, phase: Phase, view: View) -> Result<(), PowerLoss> {
+        if self.fuse.phase == Some(phase) && self.set.leader(view) == self.index {
+            self.fuse.phase = None;
+            return Err(PowerLoss);
+        }
+        Ok(())
+    }
+
+    fn check_fuse(&mut self, effect: &Effect) -> Result<(), PowerLoss> {
+        match effect {
+            Effect::Sign(unsigned) => {
+                let phase = match **unsigned {
+                    Unsigned::Proposal { .. } => Phase::BeforeProposal,
+                    Unsigned::Vote { .. } => Phase::BeforeVote,
+                    Unsigned::CommitVote { .. } => Phase::BeforeCommitVote,
+                    Unsigned::Timeout { .. } => return Ok(()),
+                };
+                self.blows(phase, unsigned.view())
+            }
+            Effect::Commit(record) => self.blows(Phase::BeforeCommit, record.committed.block.view),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl World for NodeWorld<'_> {
-    type Fault = std::convert::Infallible;
+    type Fault = PowerLoss;
 
-    fn carry_out(&mut self, effect: Effect) -> Result<Option<Event>, Self::Fault> {
-        if matches!(effect, Effect::Sign(_) | Effect::SignBatch(_) | Effect::SignAck(_)) {
-            assert!(self.disk.unsynced() == 0, "a signature before what allows it is durable");
-        }
+    fn carry_out(&mut self, effect: Effect) -> Result<Option<Event>, PowerLoss> {
+        self.count_effect()?;
+        self.check_fuse(&effect)?;
         match effect {
             Effect::PersistSafety(record) => self.disk.persist_safety(*record),
             Effect::StoreBlock { block, .. } => self.disk.store_block(*block),
@@ -87,15 +159,38 @@ impl World for NodeWorld<'_> {
             Effect::StorePending(p) => self.disk.store_pending(*p),
             Effect::ForgetPending(ids) => self.disk.forget_pending(ids),
             Effect::SignBatch(reference) => {
-                let signature = self.key.sign(&preimage::batch(self.network, &reference));
+                if let Some(promises) = &mut self.promises {
+                    promises.signed_batch(reference, self.disk.has_durable_batch(&reference));
+                }
+                let signature = self.sign_bytes(preimage::batch(self.network, &reference));
                 return Ok(Some(Event::BatchSigned { reference, signature }));
             }
             Effect::SignAck(reference) => {
+                if let Some(promises) = &mut self.promises {
+                    // An own batch that is kept is its own ack decision.
+                    let durable = match reference.creator == self.index {
+                        true => self.disk.has_durable_batch(&reference),
+                        false => self.disk.has_durable_ack(&reference),
+                    };
+                    promises.signed_ack(self.index, reference, durable);
+                }
                 let message = preimage::ack(self.network, &reference, self.index);
-                let signature = self.key.sign(&message);
+                let signature = self.sign_bytes(message);
                 return Ok(Some(Event::AckSigned { reference, signature }));
             }
-            Effect::Send { to, message } => self.outbox.push((to, message)),
+            Effect::Send { to, message } => {
+                let proposed = match &message {
+                    Wire::Consensus(m) => match &**m {
+                        Message::Proposal(p) => Some(p.block.view),
+                        _ => None,
+                    },
+                    _ => None,
+                };
+                self.outbox.push((to, message));
+                if let Some(view) = proposed {
+                    self.blows(Phase::AfterProposal, view)?;
+                }
+            }
             Effect::ServeBatch { to, reference } => {
                 if let Some(certified) = self.disk.certified(&reference) {
                     self.send(to, Wire::Dag(Box::new(DagMessage::Response(certified))));
@@ -126,7 +221,8 @@ impl World for NodeWorld<'_> {
         Ok(None)
     }
 
-    fn sync(&mut self) -> Result<(), Self::Fault> {
+    fn sync(&mut self) -> Result<(), PowerLoss> {
+        self.count_effect()?;
         self.disk.sync();
         Ok(())
     }

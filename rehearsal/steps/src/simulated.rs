@@ -3,6 +3,7 @@
 use crate::{Check, Scenario};
 use qbind_dag::CouplingMode;
 use qbind_sim::{Link, LoadSpec, Outcome, Region, SimConfig};
+use std::collections::BTreeMap;
 
 /// Transfers of a run: 4 senders, 50 in all, 100 units each.
 pub(crate) const LOAD: LoadSpec = LoadSpec { senders: 4, transfers: 50, amount: 100 };
@@ -26,16 +27,20 @@ pub(crate) fn cluster(
         faults: Vec::new(),
         duration_ms,
         cooldown_ms: 5_000,
-        canary: None,
+        clocks: Vec::new(),
+        byzantine: BTreeMap::new(),
+        power_cut: None,
+        signatures: qbind_sim::Signatures::Real,
     }
 }
 
 /// Nodes of one data centre: 2 ms one way, 1 ms of jitter, nothing lost.
 pub(crate) fn data_centre() -> Vec<Vec<Link>> {
-    vec![vec![Link { delay_us: 2_000, jitter_us: 1_000, loss_bps: 0 }]]
+    vec![vec![Link { jitter_us: 1_000, ..Link::exact(2_000) }]]
 }
 
-/// The hard facts: one chain, certified content, one state, nothing spent twice, nothing created.
+/// The hard facts: one chain, certified content, one state, no signature that excludes another,
+/// nothing spent twice, nothing created.
 pub(crate) fn safety(outcome: &Outcome) -> Vec<Check> {
     let count = |name: &str, found: &[String]| {
         let got = found.first().map_or("none".to_owned(), |f| format!("{} ({f})", found.len()));
@@ -45,6 +50,7 @@ pub(crate) fn safety(outcome: &Outcome) -> Vec<Check> {
         count("commit_divergence", &outcome.divergences),
         count("block_mismatch", &outcome.block_mismatches),
         count("state_root_divergence", &outcome.state_divergences),
+        count("broken_promises", &outcome.broken_promises),
         count("halted_nodes", &outcome.halts),
         Check::equal("double_spends", 0, outcome.double_spends),
         Check::equal("supply_conserved", true, outcome.supply_conserved),
@@ -77,6 +83,9 @@ pub(crate) fn scenario(name: &str, checks: Vec<Check>, outcome: &Outcome) -> Sce
         .fact("messages_lost", lost)
         .fact("messages_cut", cut)
         .fact("messages_dropped", dropped)
+        .fact("messages_duplicated", outcome.duplicated)
+        .fact("messages_refused", outcome.refused)
+        .fact("power_losses", outcome.power_losses)
         .fact("mean_delay_us", outcome.mean_delay_us)
         .fact("submit_to_commit_p50_us", p50)
         .fact("submit_to_commit_p90_us", p90)

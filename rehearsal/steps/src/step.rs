@@ -2,6 +2,7 @@
 
 use crate::{
     result::{Check, Scenario, StepResult, Verdict},
+    sweep::Selection,
     t185, t221, t222, t223, t234, t236, t238,
 };
 use serde::{Deserialize, Serialize};
@@ -134,6 +135,8 @@ pub struct Options {
     pub offered_tps: Option<u32>,
     /// A measured network that T238 runs beside its presets.
     pub measured: Option<t238::Measured>,
+    /// What of T221, T222 and T238 is run instead of the usual form.
+    pub selection: Selection,
 }
 
 /// Runs one step. A panic inside it is a failure of the step, with the panic's message.
@@ -141,12 +144,12 @@ pub fn run(step: StepId, options: &Options) -> StepResult {
     let Options { seed, quick, .. } = *options;
     guarded(step, seed, || match step {
         StepId::T185 => t185::run(seed),
-        StepId::T222 => t222::run(seed, quick),
-        StepId::T221 => t221::run(seed, quick),
+        StepId::T222 => t222::run(options),
+        StepId::T221 => t221::run(options),
         StepId::T223 => t223::run(seed, quick),
         StepId::T234 => t234::run(seed, options),
         StepId::T236 => t236::run(seed, quick),
-        StepId::T238 => t238::run(seed, quick, options.measured.as_ref()),
+        StepId::T238 => t238::run(options),
     })
 }
 

@@ -1,38 +1,70 @@
 //! Covers: T221. Votes depend on certified batches: modes, missing and forged references, I1 to I5.
 
-use crate::{Check, Scenario, StepResult, simulated};
+use crate::{
+    Check, Options, Scenario, StepResult, simulated,
+    sweep::{Selection, selected, sweep},
+};
 use qbind_crypto::{Reject, SecretKey, Verifier, preimage};
 use qbind_dag::CouplingMode;
-use qbind_sim::{Action, Canary, LoadSpec, MessageKind, Outcome, SimConfig, Simulation, Timed};
+use qbind_sim::{Action, Byzantine, LoadSpec, MessageKind, Outcome, SimConfig, Simulation, Timed};
 use qbind_types::{
     BatchCertificate, BatchId, BatchRef, Epoch, Network, ValidatorIndex, ValidatorInfo,
     ValidatorSet, VotingPower,
 };
-use std::{sync::Arc, time::Instant};
+use rayon::prelude::*;
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-/// Runs all modes against certified, missing and forged references.
-pub fn run(seed: u64, quick: bool) -> StepResult {
+type Case = (&'static str, fn(u64) -> Scenario);
+
+const CASES: [Case; 9] = [
+    ("i1_i4_warn_commits_certified_batches", |seed| certified(CouplingMode::Warn, 4, 40, seed)),
+    ("i1_i4_enforce_commits_certified_batches", |seed| {
+        certified(CouplingMode::Enforce, 2, 10, seed)
+    }),
+    ("i1_i4_off_commits_certified_batches", |seed| certified(CouplingMode::Off, 3, 24, seed)),
+    ("i3_enforce_waits_for_missing_certificates", missing_under_enforce),
+    ("i3_warn_counts_missing_certificates", missing_under_warn),
+    ("i1_i3_enforce_refuses_forged_references", |seed| {
+        forged_under_enforce(seed, Byzantine::ForgedBatch)
+    }),
+    ("i1_i3_enforce_refuses_mismatched_references", |seed| {
+        forged_under_enforce(seed, Byzantine::MismatchedBatch)
+    }),
+    ("canary_warn_lets_a_forged_reference_through", forged_under_warn),
+    ("i5_one_double_voter_of_four_is_harmless", safety_is_untouched),
+];
+
+/// Runs all modes against certified, missing and forged references, or what is selected.
+pub fn run(options: &Options) -> StepResult {
     let started = Instant::now();
-    let repeats = if quick { 1 } else { 10 };
-    let mut scenarios = vec![certificates_cannot_be_forged()];
-    for seed in seed..seed + repeats {
-        for (mode, name, load) in [
-            (CouplingMode::Warn, "warn", LoadSpec { senders: 4, transfers: 40, amount: 100 }),
-            (CouplingMode::Enforce, "enforce", LoadSpec { senders: 2, transfers: 10, amount: 100 }),
-            (CouplingMode::Off, "off", LoadSpec { senders: 3, transfers: 24, amount: 100 }),
-        ] {
-            scenarios.push(certified(mode, name, load, seed));
+    let Options { seed, quick, selection, .. } = options;
+    let cases = CASES.iter().filter(|(name, _)| selection.is_case(name));
+    let mut scenarios: Vec<Scenario> = match selection.seeds {
+        Some(seeds) => cases
+            .map(|(name, judge)| {
+                let replay = format!("qbindctl steps run T221 --case {name}");
+                sweep(name, *seed..seed + seeds, &replay, judge)
+            })
+            .collect(),
+        None => {
+            let repeats = if *quick || selection.case.is_some() { 1 } else { 10 };
+            let jobs: Vec<_> =
+                cases.flat_map(|case| (*seed..seed + repeats).map(move |s| (case, s))).collect();
+            let run = |((name, judge), seed): (&Case, u64)| {
+                let mut scenario = judge(seed);
+                scenario.name = format!("{name}_seed{seed}");
+                scenario
+            };
+            jobs.into_par_iter().map(run).collect()
         }
-        scenarios.push(missing_under_enforce(seed));
-        scenarios.push(missing_under_warn(seed));
-        scenarios.push(forged_under_enforce(seed, Canary::ForgedBatch(1), "forged"));
-        scenarios.push(forged_under_enforce(seed, Canary::MismatchedBatch(1), "mismatched"));
-        scenarios.push(forged_under_warn(seed));
-        scenarios.push(safety_is_untouched(seed));
+    };
+    if *selection == Selection::default() {
+        scenarios.insert(0, certificates_cannot_be_forged());
     }
-    let quick = if quick { " --quick" } else { "" };
-    let replay = format!("qbindctl steps run T221 --seed {seed}{quick}");
-    let mut result = StepResult::new("T221", "DAG-consensus coupling", seed, scenarios, replay);
+    let form = if *quick { " --quick" } else { "" };
+    let replay = format!("qbindctl steps run T221 --seed {seed}{form}{}", selection.arguments());
+    let scenarios = selected(selection, scenarios);
+    let mut result = StepResult::new("T221", "DAG-consensus coupling", *seed, scenarios, replay);
     result.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     result
 }
@@ -57,8 +89,18 @@ fn with_coupling(scenario: Scenario, outcome: &Outcome) -> Scenario {
     outcome.coupling.iter().fold(scenario, |s, (k, v)| s.fact(format!("coupling_{k}"), *v))
 }
 
+/// A scenario whose name the table gives.
+fn scenario(checks: Vec<Check>, outcome: &Outcome) -> Scenario {
+    with_coupling(simulated::scenario("", checks, outcome), outcome)
+}
+
+fn lying(kind: Byzantine) -> BTreeMap<usize, Byzantine> {
+    BTreeMap::from([(1, kind)])
+}
+
 /// I1, I4: with certified references every mode commits everything, and only certified content.
-fn certified(mode: CouplingMode, name: &str, load: LoadSpec, seed: u64) -> Scenario {
+fn certified(mode: CouplingMode, senders: usize, transfers: usize, seed: u64) -> Scenario {
+    let load = LoadSpec { senders, transfers, amount: 100 };
     let outcome = Simulation::new(SimConfig { coupling: mode, load, ..base(seed) }).run();
     let mut checks = simulated::safety(&outcome);
     checks.extend(simulated::liveness(&outcome, 2_000));
@@ -68,8 +110,7 @@ fn certified(mode: CouplingMode, name: &str, load: LoadSpec, seed: u64) -> Scena
         CouplingMode::Warn | CouplingMode::Enforce => (count(&outcome, "ok"), "validation_ok"),
     };
     checks.push(above_zero(result, checked));
-    let name = format!("i1_i4_{name}_commits_certified_batches_seed{seed}");
-    with_coupling(simulated::scenario(&name, checks, &outcome), &outcome)
+    scenario(checks, &outcome)
 }
 
 fn lost_acks() -> Vec<Timed> {
@@ -86,8 +127,7 @@ fn missing_under_enforce(seed: u64) -> Scenario {
     checks.extend(simulated::liveness(&outcome, 4_000));
     checks.push(above_zero("acks_dropped", outcome.messages[3]));
     checks.push(Check::equal("votes_for_missing_batches", 0, count(&outcome, "missing")));
-    let name = format!("i3_enforce_waits_for_missing_certificates_seed{seed}");
-    with_coupling(simulated::scenario(&name, checks, &outcome), &outcome)
+    scenario(checks, &outcome)
 }
 
 /// Warn counts the same situation and votes.
@@ -97,26 +137,23 @@ fn missing_under_warn(seed: u64) -> Scenario {
     let mut checks = simulated::safety(&outcome);
     checks.extend(simulated::liveness(&outcome, 4_000));
     checks.push(above_zero("votes_for_missing_batches", count(&outcome, "missing")));
-    let name = format!("i3_warn_counts_missing_certificates_seed{seed}");
-    with_coupling(simulated::scenario(&name, checks, &outcome), &outcome)
+    scenario(checks, &outcome)
 }
 
 /// I1, I3: a leader's forged reference costs it its view and nothing else.
-fn forged_under_enforce(seed: u64, canary: Canary, kind: &str) -> Scenario {
-    let outcome = Simulation::new(SimConfig { canary: Some(canary), ..base(seed) }).run();
+fn forged_under_enforce(seed: u64, kind: Byzantine) -> Scenario {
+    let outcome = Simulation::new(SimConfig { byzantine: lying(kind), ..base(seed) }).run();
     let mut checks = simulated::safety(&outcome);
+    checks.extend(simulated::liveness(&outcome, 4_000));
     checks.push(above_zero("views_lost_by_the_liar", outcome.view_changes));
-    let least = outcome.heights.iter().min().copied().unwrap_or(0);
-    checks.push(Check::that("height", "> 5", least, least > 5));
-    let name = format!("i1_i3_enforce_refuses_{kind}_references_seed{seed}");
-    with_coupling(simulated::scenario(&name, checks, &outcome), &outcome)
+    scenario(checks, &outcome)
 }
 
 /// Negative control: without Enforce the same lie is certified, which is why MainNet enforces. The
 /// harness must see it: it counts the vote, and execution stops at content nobody has.
 fn forged_under_warn(seed: u64) -> Scenario {
     let config = SimConfig {
-        canary: Some(Canary::ForgedBatch(1)),
+        byzantine: lying(Byzantine::ForgedBatch),
         coupling: CouplingMode::Warn,
         ..base(seed)
     };
@@ -126,19 +163,23 @@ fn forged_under_warn(seed: u64) -> Scenario {
         above_zero("votes_for_missing_batches", count(&outcome, "missing")),
         Check::equal("chain_goes_on", false, live),
     ];
-    let name = format!("canary_warn_lets_a_forged_reference_through_seed{seed}");
-    with_coupling(simulated::scenario(&name, checks, &outcome), &outcome)
+    scenario(checks, &outcome)
 }
 
 /// I5: coupling only adds conditions to votes; a double voter within the bound stays harmless.
 fn safety_is_untouched(seed: u64) -> Scenario {
-    let outcome = Simulation::new(SimConfig { canary: Some(Canary::Twins(1)), ..base(seed) }).run();
-    let checks = simulated::safety(&outcome)
-        .into_iter()
-        .filter(|c| ["commit_divergence", "block_mismatch"].contains(&&*c.name))
-        .collect();
-    let name = format!("i5_one_double_voter_of_four_is_harmless_seed{seed}");
-    with_coupling(simulated::scenario(&name, checks, &outcome), &outcome)
+    let byzantine = lying(Byzantine::Twin);
+    let faults = vec![
+        Timed { at_ms: 500, action: Action::Partition(vec![vec![0, 1, 2], vec![3, 4]]) },
+        Timed { at_ms: 2_500, action: Action::Heal },
+        Timed { at_ms: 2_500, action: Action::Partition(vec![vec![0, 4], vec![1, 2, 3]]) },
+        Timed { at_ms: 4_500, action: Action::Heal },
+    ];
+    let outcome = Simulation::new(SimConfig { byzantine, faults, ..base(seed) }).run();
+    let mut checks = simulated::safety(&outcome);
+    checks.extend(simulated::liveness(&outcome, 4_000));
+    checks.push(above_zero("equivocations_seen", outcome.equivocations));
+    scenario(checks, &outcome)
 }
 
 /// I2: a certificate is a quorum of distinct members over exactly one batch of this network.

@@ -1,8 +1,12 @@
 //! Covers: T238. Consensus across regions: every message delayed, and lost, on its directed link.
 
-use crate::{Check, Scenario, StepResult, simulated};
+use crate::{
+    Check, Options, Scenario, StepResult, simulated,
+    sweep::{Selection, selected, sweep},
+};
 use qbind_links::{CustomProfile, LinkProfile, Preset};
 use qbind_sim::{Link, Outcome, SimConfig, Simulation};
+use rayon::prelude::*;
 use std::time::Instant;
 
 const NORMAL_BOUND: u64 = 5;
@@ -51,23 +55,38 @@ pub struct Measured {
     pub height_bound: u64,
 }
 
-/// Runs the presets, and the measured network if there is one. `seed` is added to each run's own.
-pub fn run(seed: u64, quick: bool, measured: Option<&Measured>) -> StepResult {
+/// Runs the presets, and the measured network if there is one, or what is selected. The seed is
+/// added to each run's own.
+pub fn run(options: &Options) -> StepResult {
     let started = Instant::now();
-    let repeats = if quick { 1 } else { 5 };
-    let mut scenarios = Vec::new();
-    for case in &CASES {
-        for offset in 0..repeats {
-            scenarios.push(judge_preset(case, case.seed + seed + offset));
+    let Options { seed, quick, selection, .. } = options;
+    let cases = CASES
+        .iter()
+        .filter(|case| selection.is_case(case.name) && selection.is_size(case.validators.len()));
+    let mut scenarios: Vec<Scenario> = match selection.seeds {
+        Some(seeds) => cases
+            .map(|case| {
+                let replay = format!("qbindctl steps run T238 --case {}", case.name);
+                sweep(case.name, *seed..seed + seeds, &replay, |seed| judge(case, seed))
+            })
+            .collect(),
+        None => {
+            let repeats = if *quick || selection.case.is_some() { 1 } else { 5 };
+            let jobs: Vec<_> =
+                cases.flat_map(|case| (*seed..seed + repeats).map(move |s| (case, s))).collect();
+            jobs.into_par_iter().map(|(case, seed)| judge(case, seed)).collect()
+        }
+    };
+    if *selection == Selection::default() {
+        scenarios.push(reproducibility(12_345 + seed));
+        if let Some(measured) = &options.measured {
+            scenarios.push(judge_measured(measured, seed + 1));
         }
     }
-    scenarios.push(reproducibility(12_345 + seed));
-    if let Some(measured) = measured {
-        scenarios.push(judge_measured(measured, seed + 1));
-    }
-    let quick = if quick { " --quick" } else { "" };
-    let replay = format!("qbindctl steps run T238 --seed {seed}{quick}");
-    let mut result = StepResult::new("T238", "Multi-region invariants", seed, scenarios, replay);
+    let form = if *quick { " --quick" } else { "" };
+    let replay = format!("qbindctl steps run T238 --seed {seed}{form}{}", selection.arguments());
+    let scenarios = selected(selection, scenarios);
+    let mut result = StepResult::new("T238", "Multi-region invariants", *seed, scenarios, replay);
     result.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     result
 }
@@ -77,7 +96,9 @@ fn preset_links(preset: Preset) -> Vec<Vec<Link>> {
     Preset::REGIONS.map(row).to_vec()
 }
 
-fn judge_preset(case: &Case, seed: u64) -> Scenario {
+/// `seed` is added to the case's own.
+fn judge(case: &Case, seed: u64) -> Scenario {
+    let seed = case.seed + seed;
     let links = preset_links(case.preset);
     let bound = match case.preset {
         Preset::UniformLatency | Preset::AsymmetricLatency | Preset::HighJitter => NORMAL_BOUND,
@@ -216,7 +237,7 @@ mod tests {
     /// A node that lost an answer twice in a row stood still for seconds.
     #[test]
     fn seeds_that_once_failed() {
-        let result = run(7, true, None);
+        let result = run(&Options { seed: 7, quick: true, ..Options::default() });
         assert!(result.verdict.is_pass(), "{:?}", result.failures().collect::<Vec<_>>());
     }
 }

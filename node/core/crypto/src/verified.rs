@@ -6,6 +6,7 @@ use qbind_types::{
 };
 use std::{
     collections::{HashSet, VecDeque},
+    hash::{Hash, Hasher},
     ops::Deref,
     sync::{Arc, Mutex},
 };
@@ -97,12 +98,40 @@ pub enum Reject {
 /// Most signatures remembered as right, so that a certificate made of votes already seen is cheap.
 const MEMORY: usize = 4096;
 
-type Seen = (ValidatorIndex, Vec<u8>, Signature);
+#[derive(PartialEq, Eq)]
+struct Seen {
+    index: ValidatorIndex,
+    message: Vec<u8>,
+    signature: Signature,
+}
 
-#[derive(Default)]
+impl Hash for Seen {
+    /// Of a signature only the challenge, which is a hash itself (FIPS 204, algorithm 7, line 15).
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.index.hash(state);
+        self.message.hash(state);
+        self.signature.as_bytes()[..32].hash(state);
+    }
+}
+
 struct Memory {
     known: HashSet<Arc<Seen>>,
     order: VecDeque<Arc<Seen>>,
+    most: usize,
+}
+
+impl Memory {
+    fn keep(&mut self, seen: Seen) {
+        let seen = Arc::new(seen);
+        if self.known.insert(seen.clone()) {
+            self.order.push_back(seen);
+            if self.order.len() > self.most
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.known.remove(&oldest);
+            }
+        }
+    }
 }
 
 /// Checks messages against the validator set of one epoch.
@@ -117,7 +146,20 @@ pub struct Verifier {
 impl Verifier {
     /// For one network and one epoch's validators.
     pub fn new(network: Network, set: Arc<ValidatorSet>) -> Self {
-        Self { network, set, memory: Mutex::default() }
+        Self::with_memory(network, set, MEMORY)
+    }
+
+    /// One that remembers so many signatures.
+    pub fn with_memory(network: Network, set: Arc<ValidatorSet>, most: usize) -> Self {
+        let memory = Memory { known: HashSet::new(), order: VecDeque::new(), most };
+        Self { network, set, memory: Mutex::new(memory) }
+    }
+
+    /// Remembers a signature that this process made itself, so that it is not checked when it comes
+    /// back in a certificate.
+    pub fn vouch(&self, index: ValidatorIndex, message: Vec<u8>, signature: Signature) {
+        let seen = Seen { index, message, signature };
+        self.memory.lock().expect("no panic while held").keep(seen);
     }
 
     /// The network.
@@ -146,23 +188,14 @@ impl Verifier {
         signature: &Signature,
     ) -> Result<(), Reject> {
         let key = self.key(index)?;
-        let seen = (index, message, signature.clone());
+        let seen = Seen { index, message, signature: signature.clone() };
         if self.memory.lock().expect("no panic while held").known.contains(&seen) {
             return Ok(());
         }
-        if !verify(key, &seen.1, signature) {
+        if !verify(key, &seen.message, signature) {
             return Err(Reject::BadSignature { what, index });
         }
-        let mut memory = self.memory.lock().expect("no panic while held");
-        let seen = Arc::new(seen);
-        if memory.known.insert(seen.clone()) {
-            memory.order.push_back(seen);
-            if memory.order.len() > MEMORY
-                && let Some(oldest) = memory.order.pop_front()
-            {
-                memory.known.remove(&oldest);
-            }
-        }
+        self.memory.lock().expect("no panic while held").keep(seen);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Fixed-length byte strings: hashes, keys, signatures.
 
-use alloc::{boxed::Box, format, string::String};
+use alloc::{format, string::String, sync::Arc};
 use borsh::{BorshDeserialize, BorshSerialize, io};
 use core::{fmt, str::FromStr};
 
@@ -100,13 +100,13 @@ macro_rules! long_bytes {
     ($(#[$doc:meta])* $name:ident, $len:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Box<[u8; $len]>);
+        pub struct $name(Arc<[u8; $len]>);
 
         impl $name {
             /// Takes exactly the right number of bytes, else `None`.
             pub fn from_slice(bytes: &[u8]) -> Option<Self> {
                 let bytes: [u8; $len] = bytes.try_into().ok()?;
-                Some(Self(Box::new(bytes)))
+                Some(Self(Arc::new(bytes)))
             }
 
             /// The bytes.
@@ -123,9 +123,9 @@ macro_rules! long_bytes {
 
         impl BorshDeserialize for $name {
             fn deserialize_reader<R: io::Read>(reader: &mut R) -> io::Result<Self> {
-                let mut bytes = Box::new([0u8; $len]);
-                reader.read_exact(&mut bytes[..])?;
-                Ok(Self(bytes))
+                let mut bytes = [0u8; $len];
+                reader.read_exact(&mut bytes)?;
+                Ok(Self(Arc::new(bytes)))
             }
         }
 
@@ -145,10 +145,10 @@ macro_rules! long_bytes {
             type Err = ParseHexError;
             fn from_str(text: &str) -> Result<Self, ParseHexError> {
                 let digits = text.strip_prefix("0x").unwrap_or(text);
-                let mut bytes = Box::new([0u8; $len]);
-                hex::decode_to_slice(digits, &mut bytes[..])
+                let mut bytes = [0u8; $len];
+                hex::decode_to_slice(digits, &mut bytes)
                     .map_err(|_| ParseHexError { expected_digits: 2 * $len })?;
-                Ok(Self(bytes))
+                Ok(Self(Arc::new(bytes)))
             }
         }
 
