@@ -40,7 +40,7 @@ const CANARIES: &[Canary] = &[
                 file: MACHINE,
                 sound: "            if first.block != proposal.block {\n",
                 broken: "            if first.block != proposal.block && broken(\"votes-twice\") {\n\
-                         self.keep_block(id, proposal.get(), out);\n\
+                         self.keep_block(id, &proposal.block, &proposal.justify, out);\n\
                          self.proposals.insert(view, proposal);\n\
                          self.retry(now, out);\n\
                          return;\n\
@@ -202,7 +202,8 @@ use qbind_steps::{Options, Selection, t222};
 fn main() {
     let seeds: u64 = std::env::args().nth(1).and_then(|n| n.parse().ok()).expect("seeds");
     for seed in 0..seeds {
-        let selection = Selection { validators: Some(4), seeds: Some(1), case: None };
+        let selection =
+            Selection { validators: Some(4), seeds: Some(1), ..Selection::default() };
         let result = t222::run(&Options { seed, selection, ..Options::default() });
         if let Some((_, check)) = result.failures().next() {
             let failing = result.failures().count();

@@ -49,6 +49,9 @@ pub struct StepsRunArgs {
     /// Of T221, T222 and T238: only the case of this name
     #[arg(long, value_name = "NAME")]
     pub case: Option<String>,
+    /// Of T238: commit latency without processing beside the least the network allows
+    #[arg(long)]
+    pub floor: bool,
     /// The qbind-node that T234 starts [default: QBIND_NODE_BIN, or the one beside qbindctl]
     #[arg(long, value_name = "FILE")]
     pub node: Option<PathBuf>,
@@ -95,6 +98,7 @@ fn run_steps(args: &StepsRunArgs) -> u8 {
             seeds: args.seeds,
             validators: args.validators,
             case: args.case.clone(),
+            floor: args.floor,
         },
     };
     let mut results = Vec::new();
@@ -132,7 +136,11 @@ fn text_of(result: &StepResult) -> String {
     let seconds = result.duration_ms as f64 / 1_000.0;
     let mut text = format!("{} {} in {seconds:.1} s\n", result.id, result.verdict);
     for scenario in &result.scenarios {
-        text += &format!("  {} {}\n", scenario.verdict, scenario.name);
+        let summary = match scenario.summary.as_str() {
+            "" => String::new(),
+            summary => format!(": {summary}"),
+        };
+        text += &format!("  {} {}{summary}\n", scenario.verdict, scenario.name);
         for check in scenario.checks.iter().filter(|c| !c.ok) {
             text +=
                 &format!("    {}: expected {}, got {}\n", check.name, check.expected, check.got);

@@ -38,6 +38,7 @@ fn main() {
             byzantine: std::collections::BTreeMap::new(),
             power_cut: None,
             signatures: qbind_sim::Signatures::Real,
+            counts_work: false,
         };
         let outcome = Simulation::new(config).run();
         let [p50, p90, p99] = outcome.latency_us.map(|us| us / 1_000);

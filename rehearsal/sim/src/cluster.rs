@@ -9,6 +9,7 @@ use crate::{
     oracle::Oracle,
     outcome::Outcome,
     promises::Promises,
+    work::Meter,
     world::{Fuse, NodeWorld, Observed, PowerLoss},
 };
 use qbind_consensus::Timing;
@@ -86,6 +87,9 @@ pub struct Simulation {
     proposed_at: BTreeMap<BlockId, u64>,
     latencies: Vec<u64>,
     block_latencies: Vec<u64>,
+    /// Sum and number over all honest nodes.
+    commit_latency: (u64, u64),
+    meter: Option<Meter>,
     outcome: Outcome,
     calm_at: Option<u64>,
 }
@@ -145,6 +149,8 @@ impl Simulation {
             proposed_at: BTreeMap::new(),
             latencies: Vec::new(),
             block_latencies: Vec::new(),
+            commit_latency: (0, 0),
+            meter: None,
             outcome: empty_outcome(),
             calm_at: None,
             config,
@@ -167,6 +173,7 @@ impl Simulation {
                 fuse: Fuse { effect: cut.map(|cut| cut.effect), ..Fuse::default() },
             });
         }
+        self.meter = self.config.counts_work.then(|| Meter::new(self.nodes.len()));
         for i in 0..self.planned.len() {
             self.at(self.planned[i].at_us, Due::Submit { transfer: i, attempt: 0 });
         }
@@ -383,6 +390,9 @@ impl Simulation {
             }
         };
         let bytes = bytes.len() as u64;
+        if let Some(meter) = &mut self.meter {
+            meter.count(recipients, wire, bytes);
+        }
         for to in recipients.iter().copied() {
             let parcel = Parcel { from, to, bytes };
             let arrivals = self.links.send(self.now_us, parcel, wire, &mut self.rng);
@@ -421,7 +431,7 @@ impl Simulation {
         for node in 0..self.nodes.len() {
             let is_twin = self.nodes[node].byzantine == Some(Byzantine::Twin);
             let is_copy = node >= self.keys.len();
-            if is_twin && (transfer % 2 == 0) == is_copy {
+            if is_twin && transfer.is_multiple_of(2) == is_copy {
                 self.feed(node, event.clone());
             }
         }
@@ -508,10 +518,15 @@ impl Simulation {
                         self.latencies.push(self.now_us - at);
                     }
                 }
-                if record.committed.block.proposer == self.nodes[node].index
-                    && let Some(at) = self.proposed_at.remove(&record.id)
-                {
-                    self.block_latencies.push(self.now_us - at);
+                let block = &record.committed.block;
+                self.outcome.views = self.outcome.views.max(block.view.0);
+                if let Some(at) = self.proposed_at.get(&record.id).filter(|_| is_honest) {
+                    let took = self.now_us - at;
+                    self.commit_latency.0 += took;
+                    self.commit_latency.1 += 1;
+                    if block.proposer == self.nodes[node].index {
+                        self.block_latencies.push(took);
+                    }
                 }
             }
             Observed::Accepted(id) => {
@@ -580,6 +595,9 @@ impl Simulation {
         (outcome.committed_once, outcome.double_spends) = (once, more);
         outcome.latency_us = [50, 90, 99].map(|p| percentile(&mut self.latencies, p));
         outcome.block_latency_us = percentile(&mut self.block_latencies, 50);
+        let (sum, number) = self.commit_latency;
+        outcome.commit_latency_mean_us = sum.checked_div(number).unwrap_or(0);
+        outcome.work = self.meter.map(|meter| meter.work);
         outcome.messages = [counts.delivered, counts.lost, counts.cut, counts.dropped];
         outcome.duplicated = counts.duplicated;
         outcome.mean_delay_us = counts.delay_us.checked_div(counts.delivered).unwrap_or(0);
@@ -620,6 +638,9 @@ fn empty_outcome() -> Outcome {
         double_spends: 0,
         latency_us: [0; 3],
         block_latency_us: 0,
+        commit_latency_mean_us: 0,
+        work: None,
+        views: 0,
         coupling: BTreeMap::new(),
         messages: [0; 4],
         mean_delay_us: 0,

@@ -40,6 +40,8 @@ pub struct SimConfig {
     pub power_cut: Option<PowerCut>,
     /// How validators sign.
     pub signatures: Signatures,
+    /// Whether bytes and signature checks are counted.
+    pub counts_work: bool,
 }
 
 /// How validators sign.

@@ -18,6 +18,7 @@ mod network;
 mod oracle;
 mod outcome;
 mod promises;
+mod work;
 mod world;
 
 #[cfg(test)]
@@ -30,3 +31,4 @@ pub use config::{
 };
 pub use network::{Link, MessageKind};
 pub use outcome::Outcome;
+pub use work::{Traffic, Work};

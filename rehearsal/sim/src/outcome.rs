@@ -1,5 +1,6 @@
 //! What a run showed.
 
+use crate::work::Work;
 use std::collections::BTreeMap;
 
 /// Facts of one run; verdicts are made of them elsewhere.
@@ -49,6 +50,12 @@ pub struct Outcome {
     pub latency_us: [u64; 3],
     /// Proposal to commit on the proposing node, microseconds: p50.
     pub block_latency_us: u64,
+    /// Proposal to commit on every honest node, microseconds: mean.
+    pub commit_latency_mean_us: u64,
+    /// Messages and signature checks, if they were counted.
+    pub work: Option<Work>,
+    /// Highest view of a committed block.
+    pub views: u64,
     /// Proposals a validator refused or had to wait for, by reason.
     pub coupling: BTreeMap<String, u64>,
     /// Messages delivered, lost on links, cut, dropped on purpose.

@@ -23,6 +23,7 @@ fn config(seed: u64) -> SimConfig {
         byzantine: BTreeMap::new(),
         power_cut: None,
         signatures: Signatures::Real,
+        counts_work: false,
     }
 }
 

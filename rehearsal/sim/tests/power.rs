@@ -27,6 +27,7 @@ fn config(faults: Vec<Timed>) -> SimConfig {
         byzantine: BTreeMap::new(),
         power_cut: None,
         signatures: qbind_sim::Signatures::Ideal,
+        counts_work: false,
     }
 }
 

@@ -78,13 +78,23 @@ pub struct Scenario {
     pub checks: Vec<Check>,
     /// Figures that decide nothing.
     pub facts: BTreeMap<String, serde_json::Value>,
+    /// The figures worth a look, in one line for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub summary: String,
 }
 
 impl Scenario {
     /// Without any check nothing was shown, which is a failure.
     pub fn new(name: impl Into<String>, checks: Vec<Check>) -> Self {
         let verdict = Verdict::of(!checks.is_empty() && checks.iter().all(|c| c.ok));
-        Self { name: name.into(), verdict, checks, facts: BTreeMap::new() }
+        Self { name: name.into(), verdict, checks, facts: BTreeMap::new(), summary: String::new() }
+    }
+
+    /// Says in one line what is worth a look.
+    #[must_use]
+    pub fn summed_up(mut self, summary: impl Into<String>) -> Self {
+        self.summary = summary.into();
+        self
     }
 
     /// Adds a figure.

@@ -31,6 +31,7 @@ pub(crate) fn cluster(
         byzantine: BTreeMap::new(),
         power_cut: None,
         signatures: qbind_sim::Signatures::Real,
+        counts_work: false,
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Selection {
     pub validators: Option<usize>,
     /// Only the case of this name.
     pub case: Option<String>,
+    /// T238's comparison with the floor instead of its cases.
+    pub floor: bool,
 }
 
 impl Selection {
@@ -27,6 +29,9 @@ impl Selection {
         }
         if let Some(seeds) = self.seeds {
             text += &format!(" --seeds {seeds}");
+        }
+        if self.floor {
+            text += " --floor";
         }
         text
     }
@@ -101,7 +106,28 @@ fn summarise(name: &str, runs: &[(u64, Scenario)], replay: &str) -> Scenario {
             scenario = scenario.fact(format!("{fact}_max"), *most);
         }
     }
-    scenario
+    let summary = sum_up(&scenario);
+    scenario.summed_up(summary)
+}
+
+fn sum_up(scenario: &Scenario) -> String {
+    let fact = |name: &str| scenario.facts.get(name).and_then(Value::as_u64);
+    let ms = |us: u64| us as f64 / 1_000.0;
+    let mut text = format!("{} runs", fact("runs").unwrap_or(0));
+    if let Some(recovery) = fact("recovery_ms_max") {
+        text += &format!(", first commit after calm <= {recovery} ms");
+    }
+    if let (Some(p50), Some(p99)) =
+        (fact("submit_to_commit_p50_us_median"), fact("submit_to_commit_p99_us_median"))
+    {
+        text += &format!(", commit p50 {:.0} p99 {:.0} ms", ms(p50), ms(p99));
+    }
+    if let (Some(spread), Some(changes)) =
+        (fact("max_height_divergence_max"), fact("view_changes_total_max"))
+    {
+        text += &format!(", spread <= {spread}, view changes <= {changes}");
+    }
+    text
 }
 
 #[cfg(test)]

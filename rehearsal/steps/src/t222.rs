@@ -152,3 +152,22 @@ fn another_execution_is_seen(seed: u64) -> Scenario {
     let checks = vec![Check::that("wrong_execution_on_one_node", "seen", found, found > 0)];
     simulated::scenario("canary_another_execution_is_caught", checks, &outcome)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A leader that had lost power could not propose; batches and blocks were fetched too late.
+    #[test]
+    fn seeds_that_once_failed() {
+        for (case, seed) in [("random_faults", 869), ("loss_of_30_percent", 56)] {
+            let selection = Selection {
+                validators: Some(7),
+                case: Some(case.to_owned()),
+                ..Selection::default()
+            };
+            let result = run(&Options { seed, selection, ..Options::default() });
+            assert!(result.verdict.is_pass(), "{:?}", result.failures().collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Covers: T238. Consensus across regions: every message delayed, and lost, on its directed link.
 
+mod floor;
+
 use crate::{
     Check, Options, Scenario, StepResult, simulated,
     sweep::{Selection, selected, sweep},
@@ -64,6 +66,7 @@ pub fn run(options: &Options) -> StepResult {
         .iter()
         .filter(|case| selection.is_case(case.name) && selection.is_size(case.validators.len()));
     let mut scenarios: Vec<Scenario> = match selection.seeds {
+        _ if selection.floor => floor::compare(*seed),
         Some(seeds) => cases
             .map(|case| {
                 let replay = format!("qbindctl steps run T238 --case {}", case.name);

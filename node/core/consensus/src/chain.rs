@@ -1,10 +1,17 @@
 //! Uncommitted blocks, as a tree above the last committed one.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
+use qbind_crypto::block_id;
 use qbind_types::{Block, BlockId, CommitCertificate, CommitProof, CommittedBlock, Height, View};
 
 /// Most uncommitted blocks kept; beyond it the lowest views give way (they can be fetched again).
 pub(crate) const MAX_BLOCKS: usize = 1_024;
+
+/// Final blocks kept for who missed their proposal and asks for them by id; the oldest give way.
+const RECENT: usize = 64;
 
 /// The last final block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,11 +21,11 @@ pub(crate) struct Tip {
     pub(crate) view: View,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Chain {
     tip: Tip,
-    /// The tip itself as a block, when it is not genesis.
-    tip_block: Option<Block>,
+    /// The last final blocks, up to the tip; none when that is genesis.
+    recent: VecDeque<(BlockId, Block)>,
     blocks: BTreeMap<BlockId, Block>,
 }
 
@@ -34,7 +41,8 @@ pub(crate) enum Branch {
 
 impl Chain {
     pub(crate) fn new(tip: Tip, tip_block: Option<Block>) -> Self {
-        Self { tip, tip_block, blocks: BTreeMap::new() }
+        let recent = tip_block.map(|block| (tip.id, block)).into_iter().collect();
+        Self { tip, recent, blocks: BTreeMap::new() }
     }
 
     pub(crate) fn tip(&self) -> Tip {
@@ -42,7 +50,22 @@ impl Chain {
     }
 
     pub(crate) fn get(&self, id: &BlockId) -> Option<&Block> {
-        self.blocks.get(id).or(self.tip_block.as_ref().filter(|_| *id == self.tip.id))
+        let tip = || self.recent.back().filter(|(tip, _)| tip == id).map(|(_, block)| block);
+        self.blocks.get(id).or_else(tip)
+    }
+
+    /// A known block, be it final.
+    pub(crate) fn find(&self, id: &BlockId) -> Option<&Block> {
+        let recent = || self.recent.iter().find(|(recent, _)| recent == id).map(|(_, block)| block);
+        self.blocks.get(id).or_else(recent)
+    }
+
+    fn advance(&mut self, id: BlockId, block: Block) {
+        self.tip = Tip { id, height: block.height, view: block.view };
+        self.recent.push_back((id, block));
+        if self.recent.len() > RECENT {
+            self.recent.pop_front();
+        }
     }
 
     pub(crate) fn contains(&self, id: &BlockId) -> bool {
@@ -91,7 +114,6 @@ impl Chain {
         blocks: Vec<Block>,
         certificate: &CommitCertificate,
     ) -> Vec<CommittedBlock> {
-        let Some(last) = blocks.last().cloned() else { return Vec::new() };
         let committed = blocks
             .iter()
             .enumerate()
@@ -103,8 +125,9 @@ impl Chain {
                 },
             })
             .collect();
-        self.tip = Tip { id: certificate.block, height: last.height, view: last.view };
-        self.tip_block = Some(last);
+        for block in blocks {
+            self.advance(block_id(&block), block);
+        }
         let height = self.tip.height;
         self.blocks.retain(|_, b| b.height > height);
         committed
@@ -115,8 +138,7 @@ impl Chain {
         if block.parent != self.tip.id || block.height != self.tip.height.next() {
             return false;
         }
-        self.tip = Tip { id, height: block.height, view: block.view };
-        self.tip_block = Some(block.clone());
+        self.advance(id, block.clone());
         let height = self.tip.height;
         self.blocks.retain(|_, b| b.height > height);
         true

@@ -20,7 +20,7 @@ struct Said {
 
 /// First statements of each validator in each view of one phase. At most
 /// `(VIEWS_AHEAD + views since the last commit kept) x validators` entries.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Votes {
     views: BTreeMap<View, BTreeMap<ValidatorIndex, Said>>,
 }
@@ -72,7 +72,7 @@ impl Votes {
 }
 
 /// Collects votes into QCs.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct VoteCollector {
     pub(crate) votes: Votes,
 }
@@ -97,7 +97,7 @@ impl VoteCollector {
 }
 
 /// Collects commit votes into commit certificates.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct CommitCollector {
     pub(crate) votes: Votes,
 }
@@ -123,7 +123,7 @@ impl CommitCollector {
 }
 
 /// Collects timeouts into TCs: per validator only its highest view's timeout.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct TimeoutCollector {
     latest: BTreeMap<ValidatorIndex, Timeout>,
 }

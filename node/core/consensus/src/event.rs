@@ -104,8 +104,13 @@ pub enum Effect {
     },
     /// Answer with `Event::Checked` when the block's payload is available and right.
     Check(Box<Block>),
-    /// Fetch a block by id and answer with `Event::Block`.
-    NeedBlock(BlockId),
+    /// Fetch a block and answer with `Event::Block`.
+    NeedBlock {
+        /// Its id.
+        id: BlockId,
+        /// Validators whose signatures show that they have it.
+        holders: Vec<ValidatorIndex>,
+    },
     /// Blocks are final, ascending; execute and store them.
     Commit(Vec<CommittedBlock>),
     /// A view started.

@@ -10,8 +10,8 @@
 //!    view;
 //! 3. who sees the QC without having given the view up broadcasts a *commit vote*; a quorum of them
 //!    is the commit certificate: the block and its ancestors are final;
-//! 4. who waits too long broadcasts a *timeout* with its highest QC; a quorum is the TC and starts
-//!    the next view.
+//! 4. who waits too long, or sees two blocks of the leader, broadcasts a *timeout* with its highest QC;
+//!    a quorum is the TC and starts the next view.
 //!
 //! A block is final three message delays after it is proposed and a new one starts every two. The
 //! family is Simplex (Chan and Pass, TCC 2023) with the timeout certificates of HotStuff-2
@@ -42,6 +42,7 @@
 //! So two commit certificates never conflict. The argument needs three facts to survive a crash: the
 //! view and block last voted for, that a view was given up, and the highest QC known when a commit
 //! vote was sent. They are the [`SafetyRecord`], and `Effect::Persist` precedes every `Effect::Sign`.
+//! What was recorded may not have been sent, so a restart says the same again, which excludes nothing.
 //!
 //! # Liveness
 //!
@@ -49,6 +50,8 @@
 //! with timeouts, so all honest validators reach the highest view; its leader, if honest, knows the
 //! highest QC of the TC that started it, its proposal passes every honest check, and the block is
 //! certified and committed. Enough honest timeouts (`T - q + 1` stake) make the others give up too.
+//! The timer doubles with each view given up in a row, so the first commit after a long partition may
+//! take as long as the partition, and once more for each faulty leader that follows.
 //!
 //! # Deviations
 //!

@@ -15,7 +15,7 @@ use alloc::{
 use qbind_crypto::{Verified, block_id};
 use qbind_types::{
     Block, BlockId, CommitCertificate, CommittedBlock, Epoch, Height, Millis, Network, Proposal,
-    Qc, Tc, Timeout, ValidatorIndex, ValidatorSet, View,
+    Qc, Signature, Tc, Timeout, ValidatorIndex, ValidatorSet, View,
 };
 
 /// Most blocks asked for by id at once.
@@ -48,13 +48,13 @@ pub struct Restored {
 }
 
 /// One replica's consensus.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Consensus {
     pub(crate) config: Config,
     pub(crate) safety: SafetyRecord,
     pub(crate) view: View,
     pub(crate) chain: Chain,
-    pacemaker: Pacemaker,
+    pub(crate) pacemaker: Pacemaker,
     votes: VoteCollector,
     commits: CommitCollector,
     timeouts: TimeoutCollector,
@@ -64,11 +64,11 @@ pub struct Consensus {
     own_timeout: Option<Timeout>,
     checking: Option<BlockId>,
     led: Option<(View, BlockId)>,
-    needed: BTreeSet<BlockId>,
+    pub(crate) needed: BTreeSet<BlockId>,
     waiting_commit: Option<CommitCertificate>,
     last_commit: Option<CommitCertificate>,
-    helped: BTreeMap<ValidatorIndex, View>,
-    highest_seen: View,
+    pub(crate) helped: BTreeMap<ValidatorIndex, View>,
+    pub(crate) highest_seen: View,
 }
 
 impl Consensus {
@@ -108,8 +108,34 @@ impl Consensus {
             highest_seen: view,
         };
         let mut out = vec![Effect::Entered { view, by_timeout: false }];
+        this.say_again(&mut out);
         this.try_lead(&mut out);
         (this, out)
+    }
+
+    /// What was recorded before a crash may never have been sent. The same statement again excludes
+    /// nothing, and without it the others wait for a timer.
+    fn say_again(&self, out: &mut Vec<Effect>) {
+        let Some(me) = self.config.me else { return };
+        let (epoch, view) = (self.epoch(), self.view);
+        if self.safety.timed_out >= Some(view) {
+            return;
+        }
+        if let Some((voted, block)) = self.safety.commit_voted.filter(|(v, _)| v.next() == view) {
+            let unsigned = Unsigned::CommitVote { epoch, view: voted, block, validator: me };
+            out.push(Effect::Sign(Box::new(unsigned)));
+        }
+        if let Some((_, id)) = self.safety.proposed.filter(|(v, _)| *v == view)
+            && let Some(block) = self.chain.get(&id).cloned()
+            && let Some((justify, timeout)) = self.justification()
+            && justify.block == block.parent
+        {
+            out.push(Effect::Sign(Box::new(Unsigned::Proposal { block, justify, timeout })));
+        }
+        if let Some((_, block)) = self.safety.voted.filter(|(v, _)| *v == view) {
+            let unsigned = Unsigned::Vote { epoch, view, block, validator: me };
+            out.push(Effect::Sign(Box::new(unsigned)));
+        }
     }
 
     /// Applies one event. Total: never blocks, fails, logs, or reads a clock.
@@ -168,9 +194,9 @@ impl Consensus {
         }
     }
 
-    /// A known uncommitted block, or the last final one.
+    /// A known uncommitted block, or one of the last final ones.
     pub fn block(&self, id: &BlockId) -> Option<&Block> {
-        self.chain.get(id)
+        self.chain.find(id)
     }
 
     /// Entries in all collections, for bounds on memory.
@@ -223,8 +249,6 @@ impl Consensus {
         match message {
             Message::Proposal(p) => {
                 // Our own proposal needs no check of its signature, only the ordinary path.
-                let id = block_id(&p.block);
-                self.keep_block(id, &p, out);
                 self.proposals.insert(p.block.view, Verified::own_proposal(p));
                 self.try_vote(out);
             }
@@ -238,13 +262,11 @@ impl Consensus {
         }
     }
 
-    fn keep_block(&mut self, id: BlockId, proposal: &Proposal, out: &mut Vec<Effect>) {
+    fn keep_block(&mut self, id: BlockId, block: &Block, justify: &Qc, out: &mut Vec<Effect>) {
         if !self.chain.contains(&id) {
-            self.chain.insert(id, proposal.block.clone());
-            out.push(Effect::StoreBlock {
-                block: Box::new(proposal.block.clone()),
-                justify: Box::new(proposal.justify.clone()),
-            });
+            self.chain.insert(id, block.clone());
+            let (block, justify) = (Box::new(block.clone()), Box::new(justify.clone()));
+            out.push(Effect::StoreBlock { block, justify });
         }
     }
 
@@ -264,10 +286,15 @@ impl Consensus {
                 let validator = proposal.block.proposer;
                 let second = Message::Proposal(proposal.into_inner());
                 out.push(Effect::Evidence(Box::new(Evidence { validator, view, first, second })));
+                if view == self.view && self.safety.timed_out != Some(view) {
+                    // A leader with two blocks splits the votes; waiting for its timer gains nothing.
+                    self.give_up(out);
+                    self.pacemaker.resend(now);
+                }
             }
             return;
         }
-        self.keep_block(id, proposal.get(), out);
+        self.keep_block(id, &proposal.block, &proposal.justify, out);
         self.proposals.insert(view, proposal);
         self.retry(now, out);
     }
@@ -281,9 +308,17 @@ impl Consensus {
         self.try_lead(out);
     }
 
-    fn need(&mut self, id: BlockId, out: &mut Vec<Effect>) {
+    /// Asks for a block. Who signed for it or for one that extends it has it.
+    fn need(
+        &mut self,
+        id: BlockId,
+        signers: &[(ValidatorIndex, Signature)],
+        out: &mut Vec<Effect>,
+    ) {
         if self.needed.len() < MAX_NEEDED && self.needed.insert(id) {
-            out.push(Effect::NeedBlock(id));
+            let holders = signers.iter().map(|(signer, _)| *signer);
+            let holders = holders.filter(|holder| Some(*holder) != self.config.me).collect();
+            out.push(Effect::NeedBlock { id, holders });
         }
     }
 
@@ -298,7 +333,8 @@ impl Consensus {
             return;
         }
         if let Branch::Missing(missing) = self.chain.branch(&block.parent) {
-            self.need(missing, out);
+            let signers = proposal.justify.votes.clone();
+            self.need(missing, &signers, out);
             return;
         }
         if self.is_well_formed(&block) {
@@ -436,7 +472,7 @@ impl Consensus {
             return;
         }
         if let Branch::Missing(missing) = self.chain.branch(&justify.block) {
-            self.need(missing, out);
+            self.need(missing, &justify.votes, out);
             return;
         }
         if let Some((parent_height, _)) = self.chain.position(&justify.block) {
@@ -469,7 +505,9 @@ impl Consensus {
             executed: content.executed,
             batches: content.batches,
         };
-        self.safety.proposed = Some((view, block_id(&block)));
+        let id = block_id(&block);
+        self.keep_block(id, &block, &justify, out);
+        self.safety.proposed = Some((view, id));
         self.persist(out);
         out.push(Effect::Sign(Box::new(Unsigned::Proposal { block, justify, timeout })));
     }
@@ -540,7 +578,7 @@ impl Consensus {
                 if newer {
                     self.waiting_commit = Some(certificate.clone());
                 }
-                self.need(missing, out);
+                self.need(missing, &certificate.votes, out);
             }
             Branch::Conflicting => {
                 let (committed, other) = (self.chain.tip().id, certificate.block);

@@ -1,8 +1,14 @@
 //! Several machines on a network that reorders, repeats and loses messages, by seed.
 
 use crate::*;
-use alloc::{collections::BTreeMap, sync::Arc, vec, vec::Vec};
-use qbind_crypto::{SecretKey, Verified, Verifier, block_id};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec,
+    vec::Vec,
+};
+use qbind_crypto::{SecretKey, Verified, Verifier, block_id, preimage};
 use qbind_types::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -117,7 +123,7 @@ impl Net {
                     self.feed(i, Event::Propose { view, parent, content });
                 }
                 Effect::Check(block) => self.feed(i, Event::Checked(block_id(&block))),
-                Effect::NeedBlock(id) => {
+                Effect::NeedBlock { id, .. } => {
                     let found = self
                         .nodes
                         .iter()
@@ -281,4 +287,75 @@ fn useless_messages_do_not_grow_memory() {
     }
     assert!(net.nodes[0].machine.entries() < 100, "{}", net.nodes[0].machine.entries());
     net.queue.clear();
+}
+
+#[test]
+fn a_restarted_leader_says_what_it_had_recorded_again() {
+    let net = Net::new(4, 3, 0);
+    let leader = &net.nodes[1];
+    let (view, id) = leader.safety.proposed.expect("validator 1 leads view 1");
+    let (_, effects) = net.start(1, leader.safety.clone(), None, leader.pending.clone());
+    let signed: Vec<&Unsigned> = effects
+        .iter()
+        .filter_map(|e| match e {
+            Effect::Sign(unsigned) => Some(&**unsigned),
+            _ => None,
+        })
+        .collect();
+    assert!(matches!(signed[0], Unsigned::Proposal { block, .. } if block_id(block) == id));
+    assert!(
+        matches!(signed[1], Unsigned::Vote { view: v, block, .. } if (*v, *block) == (view, id))
+    );
+    let mut gave_up = leader.safety.clone();
+    gave_up.timed_out = Some(view);
+    let (_, effects) = net.start(1, gave_up, None, leader.pending.clone());
+    assert!(!effects.iter().any(|e| matches!(e, Effect::Sign(_))), "{effects:?}");
+}
+
+#[test]
+fn a_leader_with_two_blocks_is_given_up_at_once() {
+    let mut net = Net::new(4, 4, 0);
+    let proposal = |net: &Net, timestamp: u64| {
+        let block = Block {
+            network: Network::Devnet,
+            epoch: Epoch(0),
+            height: Height(1),
+            view: View(1),
+            parent: net.genesis,
+            proposer: ValidatorIndex(1),
+            timestamp_unix_ms: Millis(timestamp),
+            executed: ExecutedState { height: Height(0), root: StateRoot::default() },
+            batches: vec![],
+        };
+        let justify = Qc::genesis(net.genesis);
+        let unsigned = Unsigned::Proposal { block, justify, timeout: None };
+        let signature = net.keys[1].sign(&unsigned.preimage(Network::Devnet));
+        let Message::Proposal(proposal) = unsigned.complete(signature) else { unreachable!() };
+        Event::Proposal(net.verifier.verify_proposal(proposal).unwrap())
+    };
+    let gives_up = |effects: &[Effect]| {
+        let gave =
+            |e: &Effect| matches!(e, Effect::Sign(u) if matches!(**u, Unsigned::Timeout { .. }));
+        effects.iter().filter(|e| gave(e)).count()
+    };
+    let (first, second) = (proposal(&net, 7), proposal(&net, 8));
+    let machine = &mut net.nodes[0].machine;
+    assert_eq!(gives_up(&machine.step(Millis(1), first.clone())), 0);
+    assert_eq!(gives_up(&machine.step(Millis(1), first)), 0, "the same again is no fault");
+    let effects = machine.step(Millis(1), second.clone());
+    assert_eq!(gives_up(&effects), 1);
+    assert!(effects.iter().any(|e| matches!(e, Effect::Evidence(_))));
+    assert_eq!(gives_up(&machine.step(Millis(1), second)), 0, "once a view");
+}
+
+#[test]
+fn a_block_that_has_just_become_final_is_still_served() {
+    let mut net = Net::new(4, 5, 0);
+    net.run(2_000);
+    let committed = net.nodes[0].committed.clone();
+    assert!(committed.len() > 3);
+    let machine = &net.nodes[0].machine;
+    for block in committed.iter().rev().take(3) {
+        assert_eq!(machine.block(&block_id(block)), Some(block));
+    }
 }

@@ -10,6 +10,8 @@ use qbind_types::{BatchRef, Millis};
 #[derive(Debug, Clone, Copy)]
 struct Fetch {
     due: Millis,
+    /// An answer to the last request, if there was one, may come until then.
+    patience: Millis,
     attempts: u32,
     is_asked: bool,
     is_proven: bool,
@@ -46,14 +48,13 @@ impl Fetches {
         self.wanted.contains_key(reference)
     }
 
-    /// Looks for a batch from `due` on, or sooner than it would have. One that is proven to exist
-    /// displaces one that may be made up.
+    /// Looks for a batch from `due` on, or sooner than it would have: who still wants it waits for one
+    /// answer, not for the back-off of earlier requests. One that is proven to exist displaces one
+    /// that may be made up.
     pub(crate) fn wish(&mut self, reference: BatchRef, due: Millis, is_proven: bool) -> Wish {
         if let Some(fetch) = self.wanted.get_mut(&reference) {
             fetch.is_proven |= is_proven;
-            if !fetch.is_asked {
-                fetch.due = fetch.due.min(due);
-            }
+            fetch.due = fetch.due.min(due.max(fetch.patience));
             return Wish::Known;
         }
         if self.wanted.len() >= bounds::WANTED {
@@ -63,7 +64,10 @@ impl Fetches {
                 None => return Wish::Refused,
             };
         }
-        self.wanted.insert(reference, Fetch { due, attempts: 0, is_asked: false, is_proven });
+        self.wanted.insert(
+            reference,
+            Fetch { due, patience: Millis(0), attempts: 0, is_asked: false, is_proven },
+        );
         Wish::New
     }
 
@@ -89,6 +93,7 @@ impl Fetches {
         for (_, reference) in due.into_iter().take(bounds::FETCHES.saturating_sub(unanswered)) {
             if let Some(fetch) = self.wanted.get_mut(&reference) {
                 turns.push(Turn { reference, attempts: fetch.attempts });
+                fetch.patience = now.plus(timeout);
                 fetch.due = now.plus(backed_off(timeout, fetch.attempts / 4));
                 fetch.attempts = fetch.attempts.saturating_add(1);
                 fetch.is_asked = true;
@@ -129,5 +134,26 @@ impl Served {
         }
         *count = count.saturating_add(1);
         *count <= bounds::SERVED_PER_SECOND
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use qbind_types::{BatchId, ValidatorIndex};
+
+    #[test]
+    fn who_still_wants_a_batch_waits_for_one_answer_and_not_for_the_back_off() {
+        let reference = BatchRef { creator: ValidatorIndex(1), round: 0, id: BatchId([1; 32]) };
+        let timeout = Millis(500);
+        let mut fetches = Fetches::default();
+        fetches.wish(reference, Millis(0), true);
+        let mut now = Millis(0);
+        while fetches.turns(now, timeout).first().is_none_or(|turn| turn.attempts < 8) {
+            now = fetches.next_due().expect("looked for");
+        }
+        assert_eq!(fetches.next_due(), Some(now.plus(Millis(2_000))), "nobody asks for it");
+        fetches.wish(reference, now, true);
+        assert_eq!(fetches.next_due(), Some(now.plus(timeout)));
     }
 }

@@ -320,7 +320,9 @@ impl Replica {
                     self.lead = Some(Lead { view, parent, parent_height, since, waited: false });
                 }
                 E::Check(block) => self.checking = Some(*block),
-                E::NeedBlock(id) => self.sync(now, qbind_sync::Event::NeedBlock(id), out),
+                E::NeedBlock { id, holders } => {
+                    self.sync(now, qbind_sync::Event::NeedBlock { id, holders }, out);
+                }
                 E::Commit(blocks) => self.queue.extend(blocks),
                 E::Entered { view, by_timeout } => {
                     self.lead = self.lead.take().filter(|l| l.view >= view);

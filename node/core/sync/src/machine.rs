@@ -4,7 +4,7 @@ use crate::{SyncMessage, bounds};
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use qbind_crypto::{Verified, block_id};
 use qbind_dag::Peer;
-use qbind_types::{Block, BlockId, CommittedBlock, Height, Millis};
+use qbind_types::{Block, BlockId, CommittedBlock, Height, Millis, ValidatorIndex};
 
 /// How often the own height is told.
 const STATUS_INTERVAL: Millis = Millis(1_000);
@@ -48,7 +48,12 @@ pub enum Event {
     /// A peer answered a request by id.
     Block(Box<Block>),
     /// Consensus lacks a block.
-    NeedBlock(BlockId),
+    NeedBlock {
+        /// Its id.
+        id: BlockId,
+        /// Validators that have it.
+        holders: Vec<ValidatorIndex>,
+    },
     /// The chain moved to this height here.
     Advanced {
         /// Last final height known to consensus.
@@ -110,8 +115,9 @@ pub struct Sync {
     by_id: BTreeMap<BlockId, Wanted>,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Wanted {
+    holders: Vec<ValidatorIndex>,
     attempts: usize,
     due: Millis,
 }
@@ -164,9 +170,9 @@ impl Sync {
                     out.push(Effect::Block(block));
                 }
             }
-            Event::NeedBlock(id) => {
+            Event::NeedBlock { id, holders } => {
                 if self.by_id.len() < bounds::BY_ID {
-                    self.by_id.entry(id).or_insert(Wanted { attempts: 0, due: now });
+                    self.by_id.entry(id).or_insert(Wanted { holders, attempts: 0, due: now });
                 }
             }
             Event::Advanced { height, executed } => self.on_advanced(now, height, executed),
@@ -305,8 +311,12 @@ impl Sync {
         self.by_id.retain(|_, w| w.attempts <= 2 * peers.len());
         for (id, wanted) in &mut self.by_id {
             if now >= wanted.due {
+                let holders = wanted.holders.iter().copied().map(Peer::Validator);
+                let connected: Vec<Peer> =
+                    holders.filter(|holder| self.peers.contains_key(holder)).collect();
+                let asked = if connected.is_empty() { &peers } else { &connected };
                 let start = usize::from(id.0[0]) + wanted.attempts;
-                let to = peers[start % peers.len()];
+                let to = asked[start % asked.len()];
                 wanted.attempts += 1;
                 wanted.due = now.plus(Millis(500));
                 out.push(Effect::Send { to, message: SyncMessage::BlockRequest(*id) });

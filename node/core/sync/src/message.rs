@@ -21,7 +21,7 @@ pub enum SyncMessage {
     },
     /// Ascending heights without gaps, possibly fewer than asked.
     Blocks(Vec<CommittedBlock>),
-    /// "Send me this uncommitted block."
+    /// "Send me this block", which is not final or has just become so.
     BlockRequest(BlockId),
     /// The answer; its id is its proof.
     Block(Block),

@@ -78,7 +78,7 @@ fn wishes_by_id_go_round_the_peers_and_end() {
         sync.step(Millis(0), Event::Status { from: peer(n), height: Height(0) });
     }
     let mut asked = 0;
-    sync.step(Millis(0), Event::NeedBlock(BlockId([1; 32])));
+    sync.step(Millis(0), Event::NeedBlock { id: BlockId([1; 32]), holders: vec![] });
     for round in 1..40u64 {
         let effects = sync.step(Millis(500 * round), Event::Tick);
         asked += effects
@@ -87,4 +87,24 @@ fn wishes_by_id_go_round_the_peers_and_end() {
             .count();
     }
     assert!((3..=8).contains(&asked), "{asked}");
+}
+
+#[test]
+fn who_signed_for_a_block_is_asked_for_it_first() {
+    let mut sync = Sync::new(Height(0), Millis(0));
+    for n in 0..6 {
+        sync.step(Millis(0), Event::Status { from: peer(n), height: Height(0) });
+    }
+    // Validator 9 signed too, but is not connected.
+    let holders = vec![ValidatorIndex(4), ValidatorIndex(9)];
+    let mut asked = Vec::new();
+    let mut look = |effects: Vec<Effect>| {
+        asked.extend(effects.into_iter().filter_map(|e| match e {
+            Effect::Send { to, message: SyncMessage::BlockRequest(_) } => Some(to),
+            _ => None,
+        }));
+    };
+    look(sync.step(Millis(0), Event::NeedBlock { id: BlockId([1; 32]), holders }));
+    look(sync.step(Millis(500), Event::Tick));
+    assert_eq!(asked, vec![peer(4), peer(4)]);
 }

@@ -237,10 +237,10 @@ fn twins(c: Cluster) -> SimConfig {
     for i in 0..10 {
         nodes.shuffle(&mut rng);
         let (left, right) = nodes.split_at(rng.random_range(1..nodes.len()));
-        faults.push(at(200 + 500 * i, Action::Heal));
-        faults.push(at(200 + 500 * i, Action::Partition(vec![left.to_vec(), right.to_vec()])));
+        faults.push(at(200 + 300 * i, Action::Heal));
+        faults.push(at(200 + 300 * i, Action::Partition(vec![left.to_vec(), right.to_vec()])));
     }
-    faults.push(at(5_500, Action::Heal));
+    faults.push(at(3_200, Action::Heal));
     SimConfig { faults, ..config }
 }
 
