@@ -144,6 +144,12 @@ impl Chain {
         true
     }
 
+    /// Forgets uncommitted blocks.
+    #[cfg(test)]
+    pub(crate) fn retain(&mut self, keep: impl Fn(&BlockId) -> bool) {
+        self.blocks.retain(|id, _| keep(id));
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.blocks.len()
     }

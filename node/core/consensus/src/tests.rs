@@ -1,8 +1,9 @@
 //! Several machines on a network that reorders, repeats and loses messages, by seed.
 
+mod model;
+
 use crate::*;
 use alloc::{
-    boxed::Box,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     vec,
