@@ -91,6 +91,7 @@ fn move_everything(m: &Metrics) {
         counter.inc();
     }
     SignKind::ALL.iter().for_each(|l| m.signer.requests.inc(*l));
+    m.signer.refusals.inc();
     m.signer.load_success.inc(KeystoreBackend::EncryptedFsV1);
     m.signer.load_failure.inc(KeystoreBackend::EncryptedFsV1);
     HttpClass::ALL.iter().for_each(|l| m.http.requests.inc(*l));

@@ -18,6 +18,7 @@ mod meters;
 mod peers;
 mod settings;
 mod shared;
+mod signer;
 mod world;
 
 use crate::{NodeError, Prepared, metrics::Metrics};
@@ -32,6 +33,7 @@ use qbind_storage::{Loaded, Store};
 use qbind_types::{BlockId, Height, Millis, ValidatorIndex, ValidatorSet};
 use rayon::prelude::*;
 use shared::Shared;
+use signer::ValidatorSigner;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -108,12 +110,18 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
         runner: Box::new(Workers),
     };
     let shared = Arc::new(Shared::new(store.clone(), restored.ledger.height()));
+    let signer = me.map(|index| -> Result<_, NodeError> {
+        let keystore = config.signer_keystore_path.as_deref().unwrap_or_default();
+        let guard = signer::open_guard(Path::new(keystore), &identity.public_key())?;
+        let (network, metrics) = (genesis.network, metrics.clone());
+        Ok(ValidatorSigner { key: identity, index, guard, network, metrics })
+    });
+    let signer = signer.transpose()?;
     let means = world::Means {
         store: store.clone(),
         network: handle.clone(),
         book: book.clone(),
-        chain: genesis.network,
-        signer: me.map(|index| (identity, index)),
+        signer,
         validator_ids: ids,
         metrics: metrics.clone(),
         shared: shared.clone(),

@@ -1,18 +1,17 @@
 //! Disk, keys and peers of one node.
 
-use super::{driver::seconds_since, meters, peers::PeerBook, shared::Shared, unix_now};
-use crate::{
-    http::Rejection,
-    metrics::{Metrics, SignKind},
+use super::{
+    driver::seconds_since, meters, peers::PeerBook, shared::Shared, signer::ValidatorSigner,
+    unix_now,
 };
-use qbind_consensus::Unsigned;
-use qbind_crypto::{SecretKey, preimage};
+use crate::{http::Rejection, metrics::Metrics};
 use qbind_dag::{DagMessage, Peer};
 use qbind_network::{Channel, NetworkHandle};
 use qbind_replica::{CommitRecord, Effect, Event, Halt, Target, Wire, World};
+use qbind_signer::GuardError;
 use qbind_storage::{Store, StoreError};
 use qbind_sync::SyncMessage;
-use qbind_types::{BatchRef, Height, Network, TxId, ValidatorIndex, View};
+use qbind_types::{BatchRef, Height, TxId, ValidatorIndex, View};
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -24,7 +23,14 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub(super) enum Fault {
     Disk(StoreError),
+    Guard(GuardError),
     Halt(Halt),
+}
+
+impl From<GuardError> for Fault {
+    fn from(error: GuardError) -> Self {
+        Self::Guard(error)
+    }
 }
 
 impl From<StoreError> for Fault {
@@ -48,8 +54,7 @@ pub(super) struct Means {
     pub(super) store: Arc<Store>,
     pub(super) network: NetworkHandle,
     pub(super) book: Arc<PeerBook>,
-    pub(super) chain: Network,
-    pub(super) signer: Option<(SecretKey, ValidatorIndex)>,
+    pub(super) signer: Option<ValidatorSigner>,
     pub(super) validator_ids: Vec<u64>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) shared: Arc<Shared>,
@@ -103,19 +108,6 @@ impl DaemonWorld {
         {
             tracing::debug!(%id, "the client did not wait for the answer");
         }
-    }
-
-    fn sign(&self, unsigned: Unsigned) -> Option<Event> {
-        // Only a validator's core asks for signatures.
-        let (key, _) = self.means.signer.as_ref()?;
-        self.means.metrics.signer.requests.inc(match unsigned {
-            Unsigned::Proposal { .. } => SignKind::Proposal,
-            Unsigned::Vote { .. } => SignKind::Vote,
-            Unsigned::CommitVote { .. } => SignKind::CommitVote,
-            Unsigned::Timeout { .. } => SignKind::Timeout,
-        });
-        let signature = key.sign(&unsigned.preimage(self.means.chain));
-        Some(Event::Signed(Box::new(unsigned.complete(signature))))
     }
 
     fn send(&self, to: Target, message: &Wire) {
@@ -222,7 +214,11 @@ impl DaemonWorld {
             Effect::StoreBlock { block, .. } => {
                 self.means.store.store_block(&qbind_crypto::block_id(&block), &block)?;
             }
-            Effect::Sign(unsigned) => return Ok(self.sign(*unsigned)),
+            // Only a validator's core asks for signatures.
+            Effect::Sign(unsigned) => {
+                let Some(signer) = &mut self.means.signer else { return Ok(None) };
+                return Ok(signer.sign(*unsigned)?);
+            }
             Effect::PersistOwnBatch(batch) => self.means.store.persist_own_batch(&batch)?,
             Effect::PersistAck(reference) => self.means.store.persist_ack(&reference)?,
             Effect::StoreBatch { reference, batch } => {
@@ -232,16 +228,10 @@ impl DaemonWorld {
             Effect::StorePending(pending) => self.means.store.store_pending(&pending)?,
             Effect::ForgetPending(ids) => self.means.store.forget_pending(&ids)?,
             Effect::SignBatch(reference) => {
-                let Some((key, _)) = &self.means.signer else { return Ok(None) };
-                self.means.metrics.signer.requests.inc(SignKind::Batch);
-                let signature = key.sign(&preimage::batch(self.means.chain, &reference));
-                return Ok(Some(Event::BatchSigned { reference, signature }));
+                return Ok(self.means.signer.as_ref().map(|s| s.sign_batch(reference)));
             }
             Effect::SignAck(reference) => {
-                let Some((key, index)) = &self.means.signer else { return Ok(None) };
-                self.means.metrics.signer.requests.inc(SignKind::Ack);
-                let signature = key.sign(&preimage::ack(self.means.chain, &reference, *index));
-                return Ok(Some(Event::AckSigned { reference, signature }));
+                return Ok(self.means.signer.as_ref().map(|s| s.sign_ack(reference)));
             }
             Effect::Send { to, message } => self.send(to, &message),
             Effect::ServeBatch { to, reference } => self.serve_batch(to, &reference)?,

@@ -72,7 +72,7 @@ struct Table {
     /// What may be heard when these were said, and what each replica state becomes by it.
     news: HashMap<Vec<u32>, u32>,
     news_lists: Vec<Arc<Vec<News>>>,
-    followers: HashMap<(u32, u32), Arc<Vec<(News, u32)>>>,
+    followers: HashMap<(u32, u32), Followers>,
     events: HashMap<News, Event>,
     proposals: HashMap<(BlockId, Option<View>), Proposal>,
 }
@@ -552,6 +552,9 @@ impl World {
     }
 }
 
+/// What one replica may hear and becomes by it.
+type Followers = Arc<Vec<(News, u32)>>;
+
 /// Who hears what, and becomes what by it.
 type Step = (usize, News, u32);
 
@@ -579,7 +582,7 @@ impl World {
     }
 
     /// What one replica may become, without what changes nothing.
-    fn followers(&self, replica: u32, me: ValidatorIndex, news: u32) -> Arc<Vec<(News, u32)>> {
+    fn followers(&self, replica: u32, me: ValidatorIndex, news: u32) -> Followers {
         let table = self.table();
         if let Some(known) = table.followers.get(&(replica, news)) {
             return known.clone();

@@ -1,0 +1,142 @@
+//! A validator's key behind its guard.
+
+use crate::{
+    NodeError,
+    metrics::{Metrics, SignKind},
+};
+use qbind_consensus::Unsigned;
+use qbind_crypto::{SecretKey, block_id, preimage};
+use qbind_replica::Event;
+use qbind_signer::{Guard, GuardError, Statement};
+use qbind_types::{BatchRef, Network, PublicKey, ValidatorIndex};
+use std::{path::Path, sync::Arc};
+
+/// The guard's file, beside the key it guards.
+const GUARD_FILE: &str = "consensus.guard";
+
+/// Signs what does not contradict anything this key signed before, whatever the database says.
+pub(super) struct ValidatorSigner {
+    pub(super) key: SecretKey,
+    pub(super) index: ValidatorIndex,
+    pub(super) guard: Guard,
+    pub(super) network: Network,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// Opens the guard of a keystore.
+pub(super) fn open_guard(keystore: &Path, key: &PublicKey) -> Result<Guard, NodeError> {
+    Guard::open(&keystore.join(GUARD_FILE), key).map_err(|e| match e {
+        GuardError::File { .. } => NodeError::transient("cannot use the keystore").because(e),
+        _ => NodeError::configuration("cannot use the keystore").because(e),
+    })
+}
+
+impl ValidatorSigner {
+    /// Signs a consensus message, or not: a database older than the guard may ask for what another
+    /// life of this validator has excluded, until it has caught up.
+    ///
+    /// # Errors
+    /// The disk's: the guard cannot be written, nothing may be signed.
+    pub(super) fn sign(&mut self, unsigned: Unsigned) -> Result<Option<Event>, GuardError> {
+        let (kind, statement) = match &unsigned {
+            Unsigned::Proposal { block, .. } => {
+                let (view, block) = (block.view, block_id(block));
+                (SignKind::Proposal, Statement::Proposal { view, block })
+            }
+            Unsigned::Vote { view, block, .. } => {
+                (SignKind::Vote, Statement::Vote { view: *view, block: *block })
+            }
+            Unsigned::CommitVote { view, block, .. } => {
+                (SignKind::CommitVote, Statement::CommitVote { view: *view, block: *block })
+            }
+            Unsigned::Timeout { view, high_qc, .. } => {
+                let high_qc_view = high_qc.view;
+                (SignKind::Timeout, Statement::Timeout { view: *view, high_qc_view })
+            }
+        };
+        self.metrics.signer.requests.inc(kind);
+        match self.guard.approve(statement) {
+            Ok(()) => {}
+            Err(GuardError::Refused { statement, refusal }) => {
+                self.metrics.signer.refusals.inc();
+                tracing::error!(
+                    %statement,
+                    %refusal,
+                    "refused to sign: the database is older than what this key has signed; it \
+                     signs again when it has caught up"
+                );
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        }
+        let signature = self.key.sign(&unsigned.preimage(self.network));
+        Ok(Some(Event::Signed(Box::new(unsigned.complete(signature)))))
+    }
+
+    pub(super) fn sign_batch(&self, reference: BatchRef) -> Event {
+        self.metrics.signer.requests.inc(SignKind::Batch);
+        let signature = self.key.sign(&preimage::batch(self.network, &reference));
+        Event::BatchSigned { reference, signature }
+    }
+
+    pub(super) fn sign_ack(&self, reference: BatchRef) -> Event {
+        self.metrics.signer.requests.inc(SignKind::Ack);
+        let signature = self.key.sign(&preimage::ack(self.network, &reference, self.index));
+        Event::AckSigned { reference, signature }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use qbind_profile::Profile;
+    use qbind_types::{BlockId, Epoch, Qc, View};
+
+    fn signer(dir: &Path) -> ValidatorSigner {
+        let key = SecretKey::from_seed(&[7; 32]);
+        let guard = open_guard(dir, &key.public_key()).expect("a new or own guard");
+        let metrics = Arc::new(Metrics::new(&Profile::Devnet.preset(), &[2]));
+        let (index, network) = (ValidatorIndex(2), Network::Devnet);
+        ValidatorSigner { key, index, guard, network, metrics }
+    }
+
+    fn vote(view: u64, block: u8) -> Unsigned {
+        let (epoch, view, validator) = (Epoch(0), View(view), ValidatorIndex(2));
+        Unsigned::Vote { epoch, view, block: BlockId([block; 32]), validator }
+    }
+
+    fn timeout(view: u64) -> Unsigned {
+        let (epoch, view, validator) = (Epoch(0), View(view), ValidatorIndex(2));
+        Unsigned::Timeout { epoch, view, high_qc: Qc::genesis(BlockId([0; 32])), validator }
+    }
+
+    fn signs(signer: &mut ValidatorSigner, unsigned: Unsigned) -> bool {
+        signer.sign(unsigned).expect("the disk works").is_some()
+    }
+
+    #[test]
+    fn a_core_with_an_older_database_gets_no_second_signature() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut first = signer(dir.path());
+        assert!(signs(&mut first, vote(5, 1)));
+        assert!(signs(&mut first, vote(5, 1)), "the same again excludes nothing");
+        assert!(signs(&mut first, timeout(6)));
+        drop(first);
+        // The database was restored from before view 5; the guard was not.
+        let mut second = signer(dir.path());
+        assert!(!signs(&mut second, vote(5, 2)), "another block");
+        assert!(!signs(&mut second, vote(4, 2)), "an earlier view");
+        assert!(!signs(&mut second, vote(6, 2)), "a view given up");
+        assert_eq!(second.metrics.signer.refusals.get(), 3);
+        assert!(signs(&mut second, vote(7, 2)), "beyond what was signed it goes on");
+        assert_eq!(second.metrics.signer.refusals.get(), 3);
+    }
+
+    #[test]
+    fn two_processes_cannot_sign_with_one_keystore() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let first = signer(dir.path());
+        let error = open_guard(dir.path(), &first.key.public_key()).expect_err("held");
+        assert!(error.chain().contains("held by another process"), "{}", error.chain());
+    }
+}
