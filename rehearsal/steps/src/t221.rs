@@ -6,7 +6,9 @@ use crate::{
 };
 use qbind_crypto::{Reject, SecretKey, Verifier, preimage};
 use qbind_dag::CouplingMode;
-use qbind_sim::{Action, Byzantine, LoadSpec, MessageKind, Outcome, SimConfig, Simulation, Timed};
+use qbind_sim::{
+    Action, Byzantine, LoadSpec, MessageKind, Outcome, Signatures, SimConfig, Simulation, Timed,
+};
 use qbind_types::{
     BatchCertificate, BatchId, BatchRef, Epoch, Network, ValidatorIndex, ValidatorInfo,
     ValidatorSet, VotingPower,
@@ -14,21 +16,28 @@ use qbind_types::{
 use rayon::prelude::*;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-type Case = (&'static str, fn(u64) -> Scenario);
+type Case = (&'static str, fn(Setup) -> Scenario);
+
+/// The seed of a run, and how its validators sign.
+#[derive(Clone, Copy)]
+struct Setup {
+    seed: u64,
+    signatures: Signatures,
+}
 
 const CASES: [Case; 9] = [
-    ("i1_i4_warn_commits_certified_batches", |seed| certified(CouplingMode::Warn, 4, 40, seed)),
-    ("i1_i4_enforce_commits_certified_batches", |seed| {
-        certified(CouplingMode::Enforce, 2, 10, seed)
+    ("i1_i4_warn_commits_certified_batches", |setup| certified(CouplingMode::Warn, 4, 40, setup)),
+    ("i1_i4_enforce_commits_certified_batches", |setup| {
+        certified(CouplingMode::Enforce, 2, 10, setup)
     }),
-    ("i1_i4_off_commits_certified_batches", |seed| certified(CouplingMode::Off, 3, 24, seed)),
+    ("i1_i4_off_commits_certified_batches", |setup| certified(CouplingMode::Off, 3, 24, setup)),
     ("i3_enforce_waits_for_missing_certificates", missing_under_enforce),
     ("i3_warn_counts_missing_certificates", missing_under_warn),
-    ("i1_i3_enforce_refuses_forged_references", |seed| {
-        forged_under_enforce(seed, Byzantine::ForgedBatch)
+    ("i1_i3_enforce_refuses_forged_references", |setup| {
+        forged_under_enforce(setup, Byzantine::ForgedBatch)
     }),
-    ("i1_i3_enforce_refuses_mismatched_references", |seed| {
-        forged_under_enforce(seed, Byzantine::MismatchedBatch)
+    ("i1_i3_enforce_refuses_mismatched_references", |setup| {
+        forged_under_enforce(setup, Byzantine::MismatchedBatch)
     }),
     ("canary_warn_lets_a_forged_reference_through", forged_under_warn),
     ("i5_one_double_voter_of_four_is_harmless", safety_is_untouched),
@@ -43,6 +52,8 @@ pub fn run(options: &Options) -> StepResult {
         Some(seeds) => cases
             .map(|(name, judge)| {
                 let replay = format!("qbindctl steps run T221 --case {name}");
+                let signatures = Signatures::Ideal;
+                let judge = |seed| judge(Setup { seed, signatures });
                 sweep(name, *seed..seed + seeds, &replay, judge)
             })
             .collect(),
@@ -51,7 +62,8 @@ pub fn run(options: &Options) -> StepResult {
             let jobs: Vec<_> =
                 cases.flat_map(|case| (*seed..seed + repeats).map(move |s| (case, s))).collect();
             let run = |((name, judge), seed): (&Case, u64)| {
-                let mut scenario = judge(seed);
+                let signatures = Signatures::Real;
+                let mut scenario = judge(Setup { seed, signatures });
                 scenario.name = format!("{name}_seed{seed}");
                 scenario
             };
@@ -69,8 +81,9 @@ pub fn run(options: &Options) -> StepResult {
     result
 }
 
-fn base(seed: u64) -> SimConfig {
-    simulated::cluster(seed, vec![0; 4], simulated::data_centre(), 5_000)
+fn base(Setup { seed, signatures }: Setup) -> SimConfig {
+    let cluster = simulated::cluster(seed, vec![0; 4], simulated::data_centre(), 5_000);
+    SimConfig { signatures, ..cluster }
 }
 
 fn count(outcome: &Outcome, result: &str) -> u64 {
@@ -99,9 +112,9 @@ fn lying(kind: Byzantine) -> BTreeMap<usize, Byzantine> {
 }
 
 /// I1, I4: with certified references every mode commits everything, and only certified content.
-fn certified(mode: CouplingMode, senders: usize, transfers: usize, seed: u64) -> Scenario {
+fn certified(mode: CouplingMode, senders: usize, transfers: usize, setup: Setup) -> Scenario {
     let load = LoadSpec { senders, transfers, amount: 100 };
-    let outcome = Simulation::new(SimConfig { coupling: mode, load, ..base(seed) }).run();
+    let outcome = Simulation::new(SimConfig { coupling: mode, load, ..base(setup) }).run();
     let mut checks = simulated::safety(&outcome);
     checks.extend(simulated::liveness(&outcome, 2_000));
     checks.push(Check::equal("coupling_violations", 0, violations(&outcome)));
@@ -121,8 +134,8 @@ fn lost_acks() -> Vec<Timed> {
 }
 
 /// I3: what is not here is not voted for, until it was fetched.
-fn missing_under_enforce(seed: u64) -> Scenario {
-    let outcome = Simulation::new(SimConfig { faults: lost_acks(), ..base(seed) }).run();
+fn missing_under_enforce(setup: Setup) -> Scenario {
+    let outcome = Simulation::new(SimConfig { faults: lost_acks(), ..base(setup) }).run();
     let mut checks = simulated::safety(&outcome);
     checks.extend(simulated::liveness(&outcome, 4_000));
     checks.push(above_zero("acks_dropped", outcome.messages[3]));
@@ -131,8 +144,8 @@ fn missing_under_enforce(seed: u64) -> Scenario {
 }
 
 /// Warn counts the same situation and votes.
-fn missing_under_warn(seed: u64) -> Scenario {
-    let config = SimConfig { faults: lost_acks(), coupling: CouplingMode::Warn, ..base(seed) };
+fn missing_under_warn(setup: Setup) -> Scenario {
+    let config = SimConfig { faults: lost_acks(), coupling: CouplingMode::Warn, ..base(setup) };
     let outcome = Simulation::new(config).run();
     let mut checks = simulated::safety(&outcome);
     checks.extend(simulated::liveness(&outcome, 4_000));
@@ -141,8 +154,8 @@ fn missing_under_warn(seed: u64) -> Scenario {
 }
 
 /// I1, I3: a leader's forged reference costs it its view and nothing else.
-fn forged_under_enforce(seed: u64, kind: Byzantine) -> Scenario {
-    let outcome = Simulation::new(SimConfig { byzantine: lying(kind), ..base(seed) }).run();
+fn forged_under_enforce(setup: Setup, kind: Byzantine) -> Scenario {
+    let outcome = Simulation::new(SimConfig { byzantine: lying(kind), ..base(setup) }).run();
     let mut checks = simulated::safety(&outcome);
     checks.extend(simulated::liveness(&outcome, 4_000));
     checks.push(above_zero("views_lost_by_the_liar", outcome.view_changes));
@@ -151,11 +164,11 @@ fn forged_under_enforce(seed: u64, kind: Byzantine) -> Scenario {
 
 /// Negative control: without Enforce the same lie is certified, which is why MainNet enforces. The
 /// harness must see it: it counts the vote, and execution stops at content nobody has.
-fn forged_under_warn(seed: u64) -> Scenario {
+fn forged_under_warn(setup: Setup) -> Scenario {
     let config = SimConfig {
         byzantine: lying(Byzantine::ForgedBatch),
         coupling: CouplingMode::Warn,
-        ..base(seed)
+        ..base(setup)
     };
     let outcome = Simulation::new(config).run();
     let live = simulated::liveness(&outcome, 4_000).iter().all(|c| c.ok);
@@ -167,7 +180,7 @@ fn forged_under_warn(seed: u64) -> Scenario {
 }
 
 /// I5: coupling only adds conditions to votes; a double voter within the bound stays harmless.
-fn safety_is_untouched(seed: u64) -> Scenario {
+fn safety_is_untouched(setup: Setup) -> Scenario {
     let byzantine = lying(Byzantine::Twin);
     let faults = vec![
         Timed { at_ms: 500, action: Action::Partition(vec![vec![0, 1, 2], vec![3, 4]]) },
@@ -175,7 +188,7 @@ fn safety_is_untouched(seed: u64) -> Scenario {
         Timed { at_ms: 2_500, action: Action::Partition(vec![vec![0, 4], vec![1, 2, 3]]) },
         Timed { at_ms: 4_500, action: Action::Heal },
     ];
-    let outcome = Simulation::new(SimConfig { byzantine, faults, ..base(seed) }).run();
+    let outcome = Simulation::new(SimConfig { byzantine, faults, ..base(setup) }).run();
     let mut checks = simulated::safety(&outcome);
     checks.extend(simulated::liveness(&outcome, 4_000));
     checks.push(above_zero("equivocations_seen", outcome.equivocations));

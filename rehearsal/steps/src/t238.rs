@@ -7,7 +7,7 @@ use crate::{
     sweep::{Selection, selected, sweep},
 };
 use qbind_links::{CustomProfile, LinkProfile, Preset};
-use qbind_sim::{Link, Outcome, SimConfig, Simulation};
+use qbind_sim::{Link, Outcome, Signatures, SimConfig, Simulation};
 use rayon::prelude::*;
 use std::time::Instant;
 
@@ -70,14 +70,16 @@ pub fn run(options: &Options) -> StepResult {
         Some(seeds) => cases
             .map(|case| {
                 let replay = format!("qbindctl steps run T238 --case {}", case.name);
-                sweep(case.name, *seed..seed + seeds, &replay, |seed| judge(case, seed))
+                sweep(case.name, *seed..seed + seeds, &replay, |seed| {
+                    judge(case, seed, Signatures::Ideal)
+                })
             })
             .collect(),
         None => {
             let repeats = if *quick || selection.case.is_some() { 1 } else { 5 };
             let jobs: Vec<_> =
                 cases.flat_map(|case| (*seed..seed + repeats).map(move |s| (case, s))).collect();
-            jobs.into_par_iter().map(|(case, seed)| judge(case, seed)).collect()
+            jobs.into_par_iter().map(|(case, seed)| judge(case, seed, Signatures::Real)).collect()
         }
     };
     if *selection == Selection::default() {
@@ -100,7 +102,7 @@ fn preset_links(preset: Preset) -> Vec<Vec<Link>> {
 }
 
 /// `seed` is added to the case's own.
-fn judge(case: &Case, seed: u64) -> Scenario {
+fn judge(case: &Case, seed: u64, signatures: Signatures) -> Scenario {
     let seed = case.seed + seed;
     let links = preset_links(case.preset);
     let bound = match case.preset {
@@ -109,7 +111,7 @@ fn judge(case: &Case, seed: u64) -> Scenario {
     };
     let cluster =
         simulated::cluster(seed, case.validators.to_vec(), links.clone(), case.duration_ms);
-    let config = SimConfig { stage_b: case.stage_b, ..cluster };
+    let config = SimConfig { stage_b: case.stage_b, signatures, ..cluster };
     let outcome = Simulation::new(config).run();
     let checks = checks(&outcome, &links, case.validators, case.duration_ms, bound);
     simulated::scenario(&format!("{}_seed{seed}", case.name), checks, &outcome)
