@@ -88,6 +88,7 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
             .collect();
         store.store_genesis(loaded.accounts.iter().copied()).map_err(disk)?;
     }
+    let has_signed = loaded.safety.is_some();
     let restored = restored(&prepared, loaded, &params)?;
     let verifier = Arc::new(Verifier::new(genesis.network, set.clone()));
     let book = PeerBook::new(&set);
@@ -112,9 +113,16 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
     let shared = Arc::new(Shared::new(store.clone(), restored.ledger.height()));
     let signer = me.map(|index| -> Result<_, NodeError> {
         let keystore = config.signer_keystore_path.as_deref().unwrap_or_default();
-        let guard = signer::open_guard(Path::new(keystore), &identity.public_key())?;
-        let (network, metrics) = (genesis.network, metrics.clone());
-        Ok(ValidatorSigner { key: identity, index, guard, network, metrics })
+        let key = identity.public_key();
+        let guard = signer::open_guard(Path::new(keystore), &key, &prepared.genesis.hash)?;
+        if guard.is_new() && has_signed {
+            tracing::warn!(
+                "the signing guard in {keystore} is missing; a new one knows nothing of what this \
+                 key has signed, so make sure that the database is the newest there is"
+            );
+        }
+        let (verifier, metrics) = (verifier.clone(), metrics.clone());
+        Ok(ValidatorSigner { key: identity, index, guard, verifier, metrics })
     });
     let signer = signer.transpose()?;
     let means = world::Means {

@@ -5,27 +5,30 @@ use crate::{
     metrics::{Metrics, SignKind},
 };
 use qbind_consensus::Unsigned;
-use qbind_crypto::{SecretKey, block_id, preimage};
+use qbind_crypto::{SecretKey, Verifier, block_id, preimage};
 use qbind_replica::Event;
 use qbind_signer::{Guard, GuardError, Statement};
-use qbind_types::{BatchRef, Network, PublicKey, ValidatorIndex};
+use qbind_types::{BatchRef, GenesisHash, PublicKey, Signature, ValidatorIndex};
 use std::{path::Path, sync::Arc};
-
-/// The guard's file, beside the key it guards.
-const GUARD_FILE: &str = "consensus.guard";
 
 /// Signs what does not contradict anything this key signed before, whatever the database says.
 pub(super) struct ValidatorSigner {
     pub(super) key: SecretKey,
     pub(super) index: ValidatorIndex,
     pub(super) guard: Guard,
-    pub(super) network: Network,
+    pub(super) verifier: Arc<Verifier>,
     pub(super) metrics: Arc<Metrics>,
 }
 
-/// Opens the guard of a keystore.
-pub(super) fn open_guard(keystore: &Path, key: &PublicKey) -> Result<Guard, NodeError> {
-    Guard::open(&keystore.join(GUARD_FILE), key).map_err(|e| match e {
+/// Opens the guard that lies beside the key. Each chain has its own: views of one mean nothing in
+/// another.
+pub(super) fn open_guard(
+    keystore: &Path,
+    key: &PublicKey,
+    chain: &GenesisHash,
+) -> Result<Guard, NodeError> {
+    let file = format!("consensus-{}.guard", hex::encode(&chain.0[..8]));
+    Guard::open(&keystore.join(file), key).map_err(|e| match e {
         GuardError::File { .. } => NodeError::transient("cannot use the keystore").because(e),
         _ => NodeError::configuration("cannot use the keystore").because(e),
     })
@@ -69,19 +72,27 @@ impl ValidatorSigner {
             }
             Err(error) => return Err(error),
         }
-        let signature = self.key.sign(&unsigned.preimage(self.network));
+        let signature = self.sign_bytes(unsigned.preimage(self.verifier.network()));
         Ok(Some(Event::Signed(Box::new(unsigned.complete(signature)))))
+    }
+
+    /// The signature comes back in certificates, where it need not be checked.
+    fn sign_bytes(&self, message: Vec<u8>) -> Signature {
+        let signature = self.key.sign(&message);
+        self.verifier.vouch(self.index, message, signature.clone());
+        signature
     }
 
     pub(super) fn sign_batch(&self, reference: BatchRef) -> Event {
         self.metrics.signer.requests.inc(SignKind::Batch);
-        let signature = self.key.sign(&preimage::batch(self.network, &reference));
+        let signature = self.sign_bytes(preimage::batch(self.verifier.network(), &reference));
         Event::BatchSigned { reference, signature }
     }
 
     pub(super) fn sign_ack(&self, reference: BatchRef) -> Event {
         self.metrics.signer.requests.inc(SignKind::Ack);
-        let signature = self.key.sign(&preimage::ack(self.network, &reference, self.index));
+        let message = preimage::ack(self.verifier.network(), &reference, self.index);
+        let signature = self.sign_bytes(message);
         Event::AckSigned { reference, signature }
     }
 }
@@ -90,14 +101,24 @@ impl ValidatorSigner {
 mod tests {
     use super::*;
     use qbind_profile::Profile;
-    use qbind_types::{BlockId, Epoch, Qc, View};
+    use qbind_types::{
+        BlockId, Epoch, Network, Qc, ValidatorInfo, ValidatorSet, View, VotingPower,
+    };
+
+    const CHAIN: GenesisHash = GenesisHash([5; 32]);
 
     fn signer(dir: &Path) -> ValidatorSigner {
         let key = SecretKey::from_seed(&[7; 32]);
-        let guard = open_guard(dir, &key.public_key()).expect("a new or own guard");
+        let guard = open_guard(dir, &key.public_key(), &CHAIN).expect("a new or own guard");
+        let members = (0..4u8).map(|i| ValidatorInfo {
+            id: u64::from(i),
+            public_key: SecretKey::from_seed(&[i + 5; 32]).public_key(),
+            power: VotingPower(1),
+        });
+        let set = ValidatorSet::new(Epoch(0), members.collect()).expect("distinct keys");
+        let verifier = Arc::new(Verifier::new(Network::Devnet, Arc::new(set)));
         let metrics = Arc::new(Metrics::new(&Profile::Devnet.preset(), &[2]));
-        let (index, network) = (ValidatorIndex(2), Network::Devnet);
-        ValidatorSigner { key, index, guard, network, metrics }
+        ValidatorSigner { key, index: ValidatorIndex(2), guard, verifier, metrics }
     }
 
     fn vote(view: u64, block: u8) -> Unsigned {
@@ -136,7 +157,10 @@ mod tests {
     fn two_processes_cannot_sign_with_one_keystore() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let first = signer(dir.path());
-        let error = open_guard(dir.path(), &first.key.public_key()).expect_err("held");
+        let key = first.key.public_key();
+        let error = open_guard(dir.path(), &key, &CHAIN).expect_err("held");
         assert!(error.chain().contains("held by another process"), "{}", error.chain());
+        let other = open_guard(dir.path(), &key, &GenesisHash([6; 32])).expect("another chain");
+        assert!(other.is_new(), "views of one chain mean nothing in another");
     }
 }

@@ -92,6 +92,7 @@ pub struct Simulation {
     meter: Option<Meter>,
     outcome: Outcome,
     calm_at: Option<u64>,
+    last_fault_us: Option<u64>,
 }
 
 impl Simulation {
@@ -153,6 +154,7 @@ impl Simulation {
             meter: None,
             outcome: empty_outcome(),
             calm_at: None,
+            last_fault_us: None,
             config,
         };
         this.build(n, &twins);
@@ -221,6 +223,8 @@ impl Simulation {
             Due::Submit { transfer, attempt } => self.submit(transfer, attempt),
             Due::Fault(i) => {
                 self.outcome.faults_injected += 1;
+                self.last_fault_us = Some(self.now_us);
+                self.outcome.resumed_ms = None;
                 self.fault(self.config.faults[i].action.clone());
             }
             Due::Restart(node) => self.restart(node),
@@ -360,7 +364,9 @@ impl Simulation {
             Target::One(Peer::Validator(index)) => self.nodes[*to].index == index,
             Target::One(Peer::Node(_)) => false,
         };
-        let to = (0..self.nodes.len()).filter(|to| *to != from).filter(is_addressed).collect();
+        let to = (0..self.nodes.len()).filter(|to| *to != from).filter(is_addressed);
+        let to: Vec<usize> = to.collect();
+        let addressed = to.len();
         let SimNode { index, byzantine, .. } = self.nodes[from];
         let parts = match byzantine {
             None => vec![(to, wire)],
@@ -369,6 +375,8 @@ impl Simulation {
                 Liar { kind, index, keys, set, network: NETWORK }.distort(to, wire)
             }
         };
+        let sent: usize = parts.iter().map(|(to, _)| to.len()).sum();
+        self.outcome.withheld += addressed.saturating_sub(sent) as u64;
         for (to, wire) in parts {
             self.carry(from, &to, &wire);
         }
@@ -559,6 +567,12 @@ impl Simulation {
     }
 
     fn note_recovery(&mut self, before: u64) {
+        if let Some(fault) = self.last_fault_us
+            && self.outcome.resumed_ms.is_none()
+            && self.oracle.highest() > before
+        {
+            self.outcome.resumed_ms = Some((self.now_us - fault) / 1_000);
+        }
         if let Some(calm) = self.calm_at
             && self.outcome.recovery_ms.is_none()
             && self.oracle.highest() > before
@@ -629,6 +643,8 @@ fn empty_outcome() -> Outcome {
         heights: Vec::new(),
         height_at_calm: 0,
         recovery_ms: None,
+        resumed_ms: None,
+        withheld: 0,
         max_height_divergence: 0,
         final_height_divergence: 0,
         view_changes: 0,

@@ -32,6 +32,11 @@ pub struct Outcome {
     pub height_at_calm: u64,
     /// Milliseconds from the end of the last fault to the next new commit; `None` if none came.
     pub recovery_ms: Option<u64>,
+    /// Milliseconds from the last planned fault, which may be a heal, to the next new commit; `None` if
+    /// none came, or nothing was planned.
+    pub resumed_ms: Option<u64>,
+    /// Messages that Byzantine validators did not send to whom the rules name.
+    pub withheld: u64,
     /// Largest difference between executed heights of running honest nodes, sampled every 100 ms.
     pub max_height_divergence: u64,
     /// The same at the end.

@@ -94,5 +94,6 @@ pub(crate) fn scenario(name: &str, checks: Vec<Check>, outcome: &Outcome) -> Sce
         .fact("propose_to_commit_p50_us", outcome.block_latency_us)
         .fact("equivocations_seen", outcome.equivocations)
         .fact("recovery_ms", outcome.recovery_ms)
+        .fact("resumed_ms", outcome.resumed_ms)
         .fact("trace_sha3_256", outcome.trace.clone())
 }

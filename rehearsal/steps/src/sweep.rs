@@ -81,7 +81,7 @@ fn summarise(name: &str, runs: &[(u64, Scenario)], replay: &str) -> Scenario {
             });
             let seeds: Vec<String> = failed.iter().take(20).map(|(s, _)| s.to_string()).collect();
             format!(
-                "{} (seeds {}); seed {seed}: {what}; replay: {replay} --seed {seed}",
+                "{} (seeds {}); seed {seed}: {what}; replay: {replay} --seeds 1 --seed {seed}",
                 failed.len(),
                 seeds.join(", ")
             )
@@ -91,6 +91,7 @@ fn summarise(name: &str, runs: &[(u64, Scenario)], replay: &str) -> Scenario {
     let mut scenario = Scenario::new(name, vec![check]).fact("runs", runs.len());
     for fact in [
         "recovery_ms",
+        "resumed_ms",
         "max_height_divergence",
         "view_changes_total",
         "submit_to_commit_p50_us",
@@ -114,8 +115,11 @@ fn sum_up(scenario: &Scenario) -> String {
     let fact = |name: &str| scenario.facts.get(name).and_then(Value::as_u64);
     let ms = |us: u64| us as f64 / 1_000.0;
     let mut text = format!("{} runs", fact("runs").unwrap_or(0));
+    if let Some(resumed) = fact("resumed_ms_max") {
+        text += &format!(", first commit after the last fault <= {resumed} ms");
+    }
     if let Some(recovery) = fact("recovery_ms_max") {
-        text += &format!(", first commit after calm <= {recovery} ms");
+        text += &format!(", after calm <= {recovery} ms");
     }
     if let (Some(p50), Some(p99)) =
         (fact("submit_to_commit_p50_us_median"), fact("submit_to_commit_p99_us_median"))
@@ -145,7 +149,10 @@ mod tests {
         assert!(!scenario.verdict.is_pass());
         let got = &scenario.checks[0].got;
         assert!(got.starts_with("1 (seeds 5)"), "{got}");
-        assert!(got.ends_with("replay: qbindctl steps run T0 --case one --seed 5"), "{got}");
+        assert!(
+            got.ends_with("replay: qbindctl steps run T0 --case one --seeds 1 --seed 5"),
+            "{got}"
+        );
         assert_eq!(scenario.facts["recovery_ms_max"], 90);
         assert_eq!(scenario.facts["runs"], 10);
     }

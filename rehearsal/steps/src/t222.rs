@@ -15,6 +15,10 @@ use std::{collections::BTreeMap, time::Instant};
 /// Time to the first commit after the last fault: a view timeout, its resend, and two views.
 const RECOVERY_MS: u64 = 4_000;
 
+/// Time to the first commit after the last planned fault, which is a heal or a restart: the longest wait
+/// that the faults of a case can have built up, and a view.
+const RESUMPTION_MS: u64 = 10_000;
+
 /// Validators of a sweep if its size is not said.
 const SWEEP_SIZE: usize = 7;
 
@@ -81,25 +85,35 @@ fn judge(case: &Case, cluster: Cluster, signatures: Signatures) -> Scenario {
     let mut checks = simulated::safety(&outcome);
     checks.extend(simulated::liveness(&outcome, RECOVERY_MS));
     checks.push(Check::equal("faults_injected", planned, outcome.faults_injected));
+    if planned > 0 {
+        let resumed = outcome.resumed_ms.is_some_and(|ms| ms <= RESUMPTION_MS);
+        let got = outcome.resumed_ms.map_or("never".to_owned(), |ms| format!("{ms} ms"));
+        let expected = format!("<= {RESUMPTION_MS} ms");
+        checks.push(Check::that("first_commit_after_the_last_fault", expected, got, resumed));
+    }
     let churned = outcome.view_changes;
     checks.push(Check::that("view_changes", format!("<= {churn}"), churned, churned <= churn));
-    checks.extend(case.hits.iter().filter_map(|hit| reality(*hit, &outcome)));
+    checks.extend(case.hits.iter().map(|hit| reality(*hit, &outcome)));
     let Cluster { n, seed } = cluster;
     simulated::scenario(&format!("{}_n{n}_seed{seed}", case.name), checks, &outcome)
 }
 
-fn reality(hit: Hit, outcome: &Outcome) -> Option<Check> {
+fn reality(hit: Hit, outcome: &Outcome) -> Check {
     let [_, _, cut, dropped] = outcome.messages;
-    let above = |name: &str, got: u64| Some(Check::that(name, "> 0", got, got > 0));
+    let above = |name: &str, got: u64| Check::that(name, "> 0", got, got > 0);
     match hit {
         Hit::ViewChanges => above("fault_cost_views", outcome.view_changes),
         Hit::Dropped => above("messages_dropped", dropped),
         Hit::Cut => above("messages_cut", cut),
         Hit::Duplicated => above("messages_duplicated", outcome.duplicated),
-        Hit::PowerLosses(n) => Some(Check::equal("power_losses", n, outcome.power_losses)),
+        Hit::PowerLosses(n) => Check::equal("power_losses", n, outcome.power_losses),
         Hit::Equivocations => above("equivocations_seen", outcome.equivocations),
         Hit::Refused => above("messages_refused", outcome.refused),
-        Hit::Network => None,
+        Hit::Withheld => above("messages_withheld", outcome.withheld),
+        Hit::Delay(least) => {
+            let mean = outcome.mean_delay_us;
+            Check::that("mean_delay_us", format!(">= {least}"), mean, mean >= least)
+        }
     }
 }
 

@@ -162,7 +162,7 @@ fn checks(
     checks
 }
 
-/// A harness that delays nothing must fail: a block cannot be final before three one-way delays
+/// A harness that delays nothing must fail: the proposer cannot see its block final before two one-way delays
 /// to a quorum, and messages are delayed and lost as the links say.
 fn network_was_as_asked(
     outcome: &Outcome,

@@ -217,6 +217,7 @@ impl Consensus {
         if now >= self.pacemaker.deadline() {
             self.give_up(out);
             self.pacemaker.resend(now);
+            self.ask_again(now, out);
         }
     }
 
@@ -308,7 +309,16 @@ impl Consensus {
         self.try_lead(out);
     }
 
-    /// Asks for a block. Who signed for it or for one that extends it has it.
+    /// What is still missing may have been asked of nodes that are gone since.
+    fn ask_again(&mut self, now: Millis, out: &mut Vec<Effect>) {
+        if !self.needed.is_empty() {
+            self.needed.clear();
+            self.retry(now, out);
+        }
+    }
+
+    /// Asks for a block. Who voted for it or for one that extends it has it; who only commit-voted may
+    /// not.
     fn need(
         &mut self,
         id: BlockId,

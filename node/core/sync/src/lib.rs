@@ -29,7 +29,8 @@ pub mod bounds {
     pub const RANGES: usize = 4;
     /// Blocks waiting for their predecessors; later ranges are not asked for until there is room.
     pub const BUFFER: usize = 256;
-    /// Uncommitted blocks asked for by id at once; further ones wait for the next wish.
+    /// Uncommitted blocks asked for by id at once; further ones are dropped; who still
+    /// needs one asks again.
     pub const BY_ID: usize = 64;
     /// Peers whose height is remembered; the one silent longest gives way.
     pub const PEERS: usize = 256;

@@ -314,9 +314,12 @@ impl Sync {
                 let holders = wanted.holders.iter().copied().map(Peer::Validator);
                 let connected: Vec<Peer> =
                     holders.filter(|holder| self.peers.contains_key(holder)).collect();
-                let asked = if connected.is_empty() { &peers } else { &connected };
                 let start = usize::from(id.0[0]) + wanted.attempts;
-                let to = asked[start % asked.len()];
+                // Each holder once, then everybody.
+                let to = match connected.get(wanted.attempts) {
+                    Some(_) => connected[start % connected.len()],
+                    None => peers[start % peers.len()],
+                };
                 wanted.attempts += 1;
                 wanted.due = now.plus(Millis(500));
                 out.push(Effect::Send { to, message: SyncMessage::BlockRequest(*id) });

@@ -96,7 +96,7 @@ fn who_signed_for_a_block_is_asked_for_it_first() {
         sync.step(Millis(0), Event::Status { from: peer(n), height: Height(0) });
     }
     // Validator 9 signed too, but is not connected.
-    let holders = vec![ValidatorIndex(4), ValidatorIndex(9)];
+    let holders = vec![ValidatorIndex(4), ValidatorIndex(9), ValidatorIndex(2)];
     let mut asked = Vec::new();
     let mut look = |effects: Vec<Effect>| {
         asked.extend(effects.into_iter().filter_map(|e| match e {
@@ -106,5 +106,12 @@ fn who_signed_for_a_block_is_asked_for_it_first() {
     };
     look(sync.step(Millis(0), Event::NeedBlock { id: BlockId([1; 32]), holders }));
     look(sync.step(Millis(500), Event::Tick));
-    assert_eq!(asked, vec![peer(4), peer(4)]);
+    for round in 2..8 {
+        look(sync.step(Millis(500 * round), Event::Tick));
+    }
+    let mut first = asked[..2].to_vec();
+    first.sort_unstable();
+    assert_eq!(first, vec![peer(2), peer(4)]);
+    let others: alloc::collections::BTreeSet<Peer> = asked[2..].iter().copied().collect();
+    assert_eq!(others.len(), 6, "then everybody: {asked:?}");
 }

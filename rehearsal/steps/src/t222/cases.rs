@@ -29,8 +29,10 @@ pub(super) enum Hit {
     Equivocations,
     /// Messages were refused by everybody.
     Refused,
-    /// The network itself is the fault.
-    Network,
+    /// Byzantine validators did not send what they should.
+    Withheld,
+    /// Messages took so long in the mean, in microseconds.
+    Delay(u64),
 }
 
 /// A cluster of `n` validators and the seed of its run.
@@ -224,7 +226,7 @@ fn slow_region(c: Cluster) -> SimConfig {
         faults.push(at(4_000, Action::Replace(2, other, far)));
     }
     faults.push(at(6_000, Action::RestoreLinks));
-    let layout = [0, 0, 0, 1, 1, 2, 2];
+    let layout = [0, 1, 2, 0, 1, 2, 0];
     let validators = (0..c.n).map(|i| layout[i % 7]).collect();
     SimConfig { validators, links: links.collect(), ..c.with(8_000, faults) }
 }
@@ -321,12 +323,12 @@ pub(super) const CASES: [Case; 22] = [
     case("everybody_loses_power", &[Hit::Dropped], everybody_loses_power),
     case("clocks_apart", &[Hit::ViewChanges], clocks_apart),
     case("duplicated_and_reordered", &[Hit::Duplicated], duplicated_and_reordered),
-    case("narrow_links", &[Hit::Network], narrow_links),
-    case("slow_region", &[Hit::Network], slow_region),
+    case("narrow_links", &[Hit::Delay(11_000)], narrow_links),
+    case("slow_region", &[Hit::Delay(30_000)], slow_region),
     case("twins", &[Hit::Cut, Hit::Equivocations], twins),
     case("forged_certificates", &[Hit::Refused], forgers),
-    case("silent_and_mute_validators", &[Hit::ViewChanges], silent_leaders),
-    case("withheld_batches", &[Hit::Network], withholders),
+    case("silent_and_mute_validators", &[Hit::ViewChanges, Hit::Withheld], silent_leaders),
+    case("withheld_batches", &[Hit::Withheld], withholders),
     case("forged_batch_references", &[Hit::ViewChanges], liars_about_data),
 ];
 

@@ -641,7 +641,7 @@ impl Model for World {
                     && replicas.iter().all(|r| !r.contradicted)
             }),
             Property::always(
-                "one vote a view and phase, none after giving up",
+                "one vote a view and phase, no commit vote after giving up",
                 |world: &World, state: &Vec<u32>| {
                     world.replicas(state).iter().all(|r| keeps_its_word(&r.said))
                 },
