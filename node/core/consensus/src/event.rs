@@ -108,7 +108,8 @@ pub enum Effect {
     NeedBlock {
         /// Its id.
         id: BlockId,
-        /// Validators whose signatures show that they have it.
+        /// Validators to ask first: who signed for it or for one that extends it. Voters have it,
+        /// commit voters may not.
         holders: Vec<ValidatorIndex>,
     },
     /// Blocks are final, ascending; execute and store them.

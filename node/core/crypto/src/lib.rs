@@ -3,7 +3,7 @@
 //! Promises: a signature made for one network or kind of message never verifies for another (the
 //! tag is the first field of every preimage); whatever the core is given as `Verified<T>` was
 //! decoded from a canonical encoding and every signature in it checked against the validator set of
-//! its epoch; identifiers bind the whole content and no signature bytes.
+//! its epoch, or made by this process ([`Verifier::vouch`]); identifiers bind the whole content and no signature bytes.
 //!
 //! Signatures are pure ML-DSA-44 (FIPS 204) with an empty context. Two implementations stand behind
 //! [`Scheme`]: [`AwsLc`] on hot paths, [`Portable`] as its differential partner and for
