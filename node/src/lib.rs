@@ -23,6 +23,8 @@ mod shutdown;
 mod start;
 mod support;
 mod toml_file;
+/// What the tools beside the daemon share.
+pub mod tools;
 
 pub use cli::{Cli, Output};
 pub use configuration::{Configuration, ConfigurationError, Environment};

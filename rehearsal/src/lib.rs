@@ -1,5 +1,6 @@
 //! The conductor: runs the stages of a rehearsal in order, and the load generator.
 
+pub mod chain;
 mod faults;
 pub mod load;
 mod outcome;

@@ -60,7 +60,7 @@ const CANARIES: &[Canary] = &[
             file: MACHINE,
             sound: "        let entry_tc = safety.entered_by.clone();\n",
             broken: "        if broken(\"forgets-its-lock-after-a-restart\") {\n\
-                     safety.high_qc = Qc::genesis(genesis);\n\
+                     safety.high_qc = Qc::start(&config.start);\n\
                      safety.commit_voted = None;\n\
                      }\n\
                      let entry_tc = safety.entered_by.clone();\n",

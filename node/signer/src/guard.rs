@@ -6,7 +6,7 @@
 //! left yet. [`Guard::approve`] returns after fsync.
 
 use qbind_crypto::sha3_256;
-use qbind_types::{BlockId, PublicKey, View};
+use qbind_types::{BlockId, Epoch, PublicKey, View};
 use std::{
     fmt, fs,
     io::{self, ErrorKind},
@@ -15,12 +15,12 @@ use std::{
 };
 use thiserror::Error;
 
-const MAGIC: &[u8; 16] = b"QBIND:GUARD:v1\0\0";
+const MAGIC: &[u8; 16] = b"QBIND:GUARD:v2\0\0";
 const SECTOR: usize = 512;
 const KINDS: usize = 4;
 const FILE_BYTES: usize = SECTOR * (1 + 2 * KINDS);
-/// Sequence, view, content.
-const BODY: usize = 8 + 8 + 32;
+/// Sequence, epoch, view, content.
+const BODY: usize = 8 + 8 + 8 + 32;
 const CHECKSUM: usize = 32;
 
 /// What a validator is about to bind itself to.
@@ -66,7 +66,7 @@ impl Statement {
         }
     }
 
-    fn mark(&self, sequence: u64) -> Mark {
+    fn mark(&self, epoch: Epoch, sequence: u64) -> Mark {
         let (view, content) = match self {
             Self::Proposal { view, block }
             | Self::Vote { view, block }
@@ -77,7 +77,7 @@ impl Statement {
                 (*view, content)
             }
         };
-        Mark { sequence, view, content }
+        Mark { sequence, epoch, view, content }
     }
 }
 
@@ -99,6 +99,12 @@ impl fmt::Display for Statement {
 /// Which rule a statement would break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Refusal {
+    /// Something of a later epoch was signed.
+    #[error("statements of epoch {signed} were signed already")]
+    EarlierEpoch {
+        /// The later epoch.
+        signed: Epoch,
+    },
     /// A later one of its kind was signed.
     #[error("one in view {signed} was signed already")]
     Behind {
@@ -172,6 +178,7 @@ pub enum GuardError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mark {
     sequence: u64,
+    epoch: Epoch,
     view: View,
     content: [u8; 32],
 }
@@ -281,26 +288,26 @@ impl Guard {
         Ok(())
     }
 
-    /// Returns after the statement is on disk, when it contradicts nothing signed before; a
+    /// Returns after the statement, made in `epoch`, is on disk, when it contradicts nothing signed before; a
     /// statement approved before is approved again.
     ///
     /// # Errors
     /// Our fault when it contradicts: do not sign. The disk's when it cannot be written: do not
     /// sign either, and nothing is approved any more.
-    pub fn approve(&mut self, statement: Statement) -> Result<(), GuardError> {
+    pub fn approve(&mut self, epoch: Epoch, statement: Statement) -> Result<(), GuardError> {
         if self.is_broken {
             let source = io::Error::other("an earlier write failed");
             return Err(GuardError::File { what: "trust", path: self.path.clone(), source });
         }
         let kind = statement.kind();
         let sequence = self.marks[kind].map_or(1, |mark| mark.sequence + 1);
-        let mark = statement.mark(sequence);
+        let mark = statement.mark(epoch, sequence);
         if let Some(last) = self.marks[kind]
-            && (last.view, last.content) == (mark.view, mark.content)
+            && (last.epoch, last.view, last.content) == (mark.epoch, mark.view, mark.content)
         {
             return Ok(());
         }
-        self.objection(&statement).map_or(Ok(()), |refusal| {
+        self.objection(epoch, &statement).map_or(Ok(()), |refusal| {
             Err(GuardError::Refused { statement: Box::new(statement), refusal })
         })?;
         self.write(kind, &mark).map_err(|source| {
@@ -311,13 +318,19 @@ impl Guard {
         Ok(())
     }
 
-    fn objection(&self, statement: &Statement) -> Option<Refusal> {
-        let last = self.marks[statement.kind()];
+    fn objection(&self, epoch: Epoch, statement: &Statement) -> Option<Refusal> {
+        let newest = self.marks.iter().flatten().map(|mark| mark.epoch).max();
+        if let Some(signed) = newest.filter(|newest| epoch < *newest) {
+            return Some(Refusal::EarlierEpoch { signed });
+        }
+        // Views of an earlier epoch mean nothing in this one.
+        let mark = |kind: usize| self.marks[kind].filter(|mark| mark.epoch == epoch);
+        let last = mark(statement.kind());
         match statement {
             Statement::Timeout { view, high_qc_view } => {
                 // A certificate once used to bind others must be shown when a view is given up,
                 // or the next leader could build beside it.
-                let committed = self.marks[2].map(|mark| mark.view);
+                let committed = mark(2).map(|mark| mark.view);
                 let shown = last.filter(|mark| mark.view == *view).map(|mark| mark.high_qc_view());
                 last.filter(|mark| *view < mark.view)
                     .map(|mark| Refusal::Behind { signed: mark.view })
@@ -331,7 +344,7 @@ impl Guard {
             Statement::Proposal { view, .. }
             | Statement::Vote { view, .. }
             | Statement::CommitVote { view, .. } => {
-                let given_up = self.marks[3].map(|mark| mark.view).filter(|v| view <= v);
+                let given_up = mark(3).map(|mark| mark.view).filter(|v| view <= v);
                 match last {
                     Some(mark) if *view < mark.view => Some(Refusal::Behind { signed: mark.view }),
                     Some(mark) if *view == mark.view => Some(Refusal::Conflict),
@@ -344,8 +357,9 @@ impl Guard {
     fn write(&self, kind: usize, mark: &Mark) -> io::Result<()> {
         let mut bytes = [0; BODY + CHECKSUM];
         bytes[..8].copy_from_slice(&mark.sequence.to_be_bytes());
-        bytes[8..16].copy_from_slice(&mark.view.0.to_be_bytes());
-        bytes[16..BODY].copy_from_slice(&mark.content);
+        bytes[8..16].copy_from_slice(&mark.epoch.0.to_be_bytes());
+        bytes[16..24].copy_from_slice(&mark.view.0.to_be_bytes());
+        bytes[24..BODY].copy_from_slice(&mark.content);
         let sum = checksum(&bytes[..BODY], kind, &self.key);
         bytes[BODY..].copy_from_slice(&sum);
         let slot = usize::from(mark.sequence.is_multiple_of(2));
@@ -379,8 +393,9 @@ fn read_slot(bytes: &[u8], kind: usize, key: &[u8; 32]) -> Slot {
         return Slot::Spoilt;
     }
     let number = |at: usize| u64::from_be_bytes(body[at..at + 8].try_into().expect("eight bytes"));
-    let content = body[16..].try_into().expect("thirty-two bytes");
-    Slot::Holds(Mark { sequence: number(0), view: View(number(8)), content })
+    let content = body[24..].try_into().expect("thirty-two bytes");
+    let (epoch, view) = (Epoch(number(8)), View(number(16)));
+    Slot::Holds(Mark { sequence: number(0), epoch, view, content })
 }
 
 #[cfg(test)]

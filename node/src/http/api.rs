@@ -18,7 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use qbind_types::{BatchId, Height, encode};
+use qbind_types::{BatchId, Epoch, Height, encode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{str::FromStr, time::Duration};
@@ -45,6 +45,8 @@ pub(super) fn router(app: App) -> Router {
         .route("/v1/config", get(config))
         .route("/v1/peers", get(peers))
         .route("/v1/validators", get(validators))
+        .route("/v1/validators/{epoch}/raw", get(validators_raw))
+        .route("/v1/registry", get(registry))
         .route_layer(middleware::from_fn_with_state(app.clone(), bounded));
     Router::new()
         .route("/healthz", get(async || "ok\n"))
@@ -162,9 +164,40 @@ async fn peers(State(app): State<App>) -> Answer {
     Ok(Json(json!({"schema": "qbind.peers/v1", "peers": peers})))
 }
 
-async fn validators(State(app): State<App>) -> Answer {
-    let validators = app.ask(|node| node.validators()).await?;
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EpochParameter {
+    epoch: Option<u64>,
+}
+
+async fn validators(
+    State(app): State<App>,
+    query: Result<Query<EpochParameter>, QueryRejection>,
+) -> Answer {
+    let Query(EpochParameter { epoch }) = query.map_err(|rejection| {
+        let (status, text) = (StatusCode::BAD_REQUEST, rejection.body_text());
+        ApiError::new(status, "E_QUERY", text, "write ?epoch=N, or nothing for the current epoch")
+    })?;
+    let epoch = epoch.map(Epoch);
+    let validators = app.ask(move |node| node.validators(epoch)).await??;
+    let validators = validators.ok_or_else(|| no_epoch(epoch))?;
     Ok(Json(render::with_schema("qbind.validators/v1", &validators)))
+}
+
+async fn validators_raw(State(app): State<App>, path: PathText) -> Result<Response, ApiError> {
+    let epoch = Epoch(text(path, "an epoch: a whole number")?);
+    let encoded = app.ask(move |node| node.validators_raw(epoch)).await??;
+    Ok(bytes(encoded.ok_or_else(|| no_epoch(Some(epoch)))?))
+}
+
+async fn registry(State(app): State<App>) -> Answer {
+    let registry = app.ask(|node| node.registry()).await?;
+    Ok(Json(render::with_schema("qbind.registry/v1", &registry)))
+}
+
+fn no_epoch(epoch: Option<Epoch>) -> ApiError {
+    let epoch = epoch.unwrap_or_default();
+    ApiError::not_found(format!("the validators of epoch {epoch} are not known here"))
 }
 
 const HEIGHT: &str = "a height: a whole number";

@@ -16,7 +16,8 @@ pub use error::{BindError, Rejection};
 pub use server::{App, Server};
 pub use view::{
     AccountView, BlockView, Commit, CommittedTransaction, CommittedTransactions, NodeView, Page,
-    PeerDirection, PeerView, StatusView, TransactionView, ValidatorView, ValidatorsView, ViewError,
+    PeerDirection, PeerView, RegisteredView, RegistryView, RotationView, StatusView,
+    TransactionView, ValidatorView, ValidatorsView, ViewError,
 };
 
 #[cfg(test)]

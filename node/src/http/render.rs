@@ -30,6 +30,7 @@ pub(super) fn block(view: &BlockView) -> Value {
     let block = &view.committed.block;
     json!({
         "schema": "qbind.block/v1",
+        "epoch": block.epoch,
         "height": block.height,
         "view": block.view,
         "block_id": view.id,
@@ -38,6 +39,7 @@ pub(super) fn block(view: &BlockView) -> Value {
         "timestamp_unix_ms": block.timestamp_unix_ms,
         "state_root": view.state_root,
         "batches": block.batches,
+        "next_validators": block.next_validators,
         "transactions": view.transactions,
         "raw": hex::encode(encode(&view.committed)),
     })

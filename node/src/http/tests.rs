@@ -46,7 +46,13 @@ fn committed() -> CommittedBlock {
         proposer: ValidatorIndex(3),
         timestamp_unix_ms: Millis(1_700_000_000_000),
         executed: ExecutedState { height: Height(4), root: StateRoot([3; 32]) },
-        batches: vec![BatchRef { creator: ValidatorIndex(1), round: 2, id: BatchId([4; 32]) }],
+        batches: vec![BatchRef {
+            epoch: Epoch(0),
+            creator: ValidatorIndex(1),
+            round: 2,
+            id: BatchId([4; 32]),
+        }],
+        next_validators: None,
     };
     let proof = CommitProof { descendants: vec![], certificate: certificate() };
     CommittedBlock { block, proof }
@@ -149,6 +155,7 @@ impl NodeView for FixedNode {
             binary_sha3: "0xab".into(),
             version: "0.1.0",
             height: Height(5),
+            epoch: Epoch(3),
             view: View(9),
             view_lag: 0,
             peers: 1,
@@ -166,10 +173,43 @@ impl NodeView for FixedNode {
         }]
     }
 
-    fn validators(&self) -> ValidatorsView {
+    fn validators(&self, epoch: Option<Epoch>) -> Result<Option<ValidatorsView>, ViewError> {
         let public_key = PublicKey::from_slice(&[5; PUBLIC_KEY_BYTES]).unwrap();
-        let validators = vec![ValidatorView { id: 1, public_key, power: VotingPower(10) }];
-        ValidatorsView { epoch: Epoch(0), validators }
+        let validators = vec![ValidatorView {
+            id: 1,
+            address: Address([6; 32]),
+            public_key,
+            previous_key: None,
+            power: VotingPower(10),
+        }];
+        let epoch = epoch.unwrap_or(Epoch(3));
+        Ok((epoch <= Epoch(3)).then_some(ValidatorsView { epoch, validators }))
+    }
+
+    fn validators_raw(&self, epoch: Epoch) -> Result<Option<Vec<u8>>, ViewError> {
+        Ok((epoch <= Epoch(3)).then(|| vec![7, 7]))
+    }
+
+    fn registry(&self) -> RegistryView {
+        let key = PublicKey::from_slice(&[5; PUBLIC_KEY_BYTES]).unwrap();
+        let rotation = RotationView {
+            new_key: key.clone(),
+            effective_epoch: Epoch(9),
+            old_key_until: Epoch(12),
+        };
+        RegistryView {
+            epoch: Epoch(3),
+            earliest_epoch: Epoch(4),
+            election_height: Height(9_600),
+            validators: vec![RegisteredView {
+                id: 1,
+                owner: Address([6; 32]),
+                key,
+                stake: 10,
+                is_leaving: false,
+                rotation: Some(rotation),
+            }],
+        }
     }
 
     fn not_ready(&self) -> Vec<String> {
@@ -321,10 +361,10 @@ async fn blocks_and_batches() {
     let raw = encode(&committed());
     assert_eq!(
         body,
-        json!({"schema": "qbind.block/v1", "height": 5, "view": 9, "block_id": id(1),
+        json!({"schema": "qbind.block/v1", "height": 5, "epoch": 0, "view": 9, "block_id": id(1),
             "parent": id(2), "proposer": 3, "timestamp_unix_ms": 1_700_000_000_000u64,
-            "state_root": id(6), "batches": [{"creator": 1, "round": 2, "id": id(4)}],
-            "transactions": [id(8)], "raw": hex::encode(&raw)})
+            "state_root": id(6), "batches": [{"epoch": 0, "creator": 1, "round": 2, "id": id(4)}],
+            "next_validators": null, "transactions": [id(8)], "raw": hex::encode(&raw)})
     );
     let (status, bytes) = n.get("/v1/blocks/5/raw").await;
     assert_eq!((status, decode::<CommittedBlock>(&bytes)), (200, Ok(committed())));
@@ -363,7 +403,7 @@ async fn status_config_peers_validators() {
         json!({"schema": "qbind.status/v1", "name": "eu-v1", "role": "validator",
             "validator_id": 1, "validator_index": 0, "network": "devnet",
             "chain_id": "qbind-devnet", "genesis_hash": id(1), "binary_sha3": "0xab",
-            "version": "0.1.0", "height": 5, "view": 9, "view_lag": 0, "peers": 1,
+            "version": "0.1.0", "height": 5, "epoch": 3, "view": 9, "view_lag": 0, "peers": 1,
             "profile": "devnet"})
     );
     let (_, config) = n.json("/v1/config").await;
@@ -382,8 +422,15 @@ async fn status_config_peers_validators() {
     let one = &validators["validators"][0];
     assert_eq!(
         (&validators["epoch"], &one["id"], &one["power"]),
-        (&json!(0), &json!(1), &json!(10))
+        (&json!(3), &json!(1), &json!(10))
     );
+    let (status, error) = n.json("/v1/validators?epoch=4").await;
+    assert_eq!((status, &error["code"]), (404, &json!("E_NOT_FOUND")));
+    let (status, _) = n.json("/v1/validators?epoch=x").await;
+    assert_eq!(status, 400);
+    let (_, registry) = n.json("/v1/registry").await;
+    assert_eq!(registry["earliest_epoch"], 4);
+    assert_eq!(registry["validators"][0]["rotation"]["old_key_until"], 12);
     assert_eq!(one["public_key"].as_str().unwrap().len(), 2 + 2 * PUBLIC_KEY_BYTES);
 }
 

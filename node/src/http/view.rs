@@ -63,8 +63,20 @@ pub trait NodeView: Send + Sync + 'static {
     /// Connected peers.
     fn peers(&self) -> Vec<PeerView>;
 
-    /// The validator set of the current epoch.
-    fn validators(&self) -> ValidatorsView;
+    /// The validator set of an epoch, or of the current one; `None` if this node does not know it.
+    ///
+    /// # Errors
+    /// The world's fault: storage cannot be read.
+    fn validators(&self, epoch: Option<Epoch>) -> Result<Option<ValidatorsView>, ViewError>;
+
+    /// The canonical encoding of that set.
+    ///
+    /// # Errors
+    /// The world's fault: storage cannot be read.
+    fn validators_raw(&self, epoch: Epoch) -> Result<Option<Vec<u8>>, ViewError>;
+
+    /// The validators' registry after the last executed block.
+    fn registry(&self) -> RegistryView;
 
     /// Why this node should not be asked now; nothing where it is ready.
     fn not_ready(&self) -> Vec<String>;
@@ -180,7 +192,7 @@ pub struct StatusView {
     /// The operator's number, for a validator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validator_id: Option<u64>,
-    /// Its place in the set, for a validator.
+    /// Its place in the set of this epoch, for a validator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validator_index: Option<ValidatorIndex>,
     /// Which chain.
@@ -195,6 +207,8 @@ pub struct StatusView {
     pub version: &'static str,
     /// Last executed height.
     pub height: Height,
+    /// The epoch it is in.
+    pub epoch: Epoch,
     /// View of the last executed block.
     pub view: View,
     /// How far it is behind.
@@ -246,8 +260,55 @@ pub struct ValidatorsView {
 pub struct ValidatorView {
     /// The operator's number.
     pub id: u64,
+    /// Its owner's account.
+    pub address: Address,
     /// Its consensus key.
     pub public_key: PublicKey,
+    /// The key before, as long as both are valid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_key: Option<PublicKey>,
     /// Its stake.
     pub power: VotingPower,
+}
+
+/// The validators' registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RegistryView {
+    /// The epoch this node is in.
+    pub epoch: Epoch,
+    /// The first epoch that a call in the next block can change.
+    pub earliest_epoch: Epoch,
+    /// The height whose block elects that epoch's validators.
+    pub election_height: Height,
+    /// By id.
+    pub validators: Vec<RegisteredView>,
+}
+
+/// A validator in the registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RegisteredView {
+    /// The operator's number.
+    pub id: u64,
+    /// Its owner's account.
+    pub owner: Address,
+    /// Its key; the old one while a rotation is under way.
+    pub key: PublicKey,
+    /// Its stake.
+    pub stake: u64,
+    /// Whether its end is decided.
+    pub is_leaving: bool,
+    /// Its rotation under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationView>,
+}
+
+/// A key rotation under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RotationView {
+    /// The key that takes over.
+    pub new_key: PublicKey,
+    /// First epoch in which it is valid.
+    pub effective_epoch: Epoch,
+    /// Last epoch in which the old key is valid.
+    pub old_key_until: Epoch,
 }

@@ -44,6 +44,14 @@ pub struct Consensus {
     pub safety_violations: Counter,
     /// Proven contradictions by validator.
     pub equivocations: PerValidator,
+    /// The epoch this node is in.
+    pub epoch: Gauge,
+    /// Validators of that epoch.
+    pub validators: Gauge,
+    /// 1 while a validator has a key rotation under way.
+    pub key_rotation_pending: GaugePerValidator,
+    /// Epochs in which its old key will be valid too.
+    pub key_rotation_grace: GaugePerValidator,
 }
 
 impl Consensus {
@@ -94,6 +102,18 @@ impl Consensus {
             equivocations: b.per_validator(
                 "qbind_consensus_validator_equivocations_total",
                 "Contradicting signed messages, proven, by validator id.",
+                validators,
+            ),
+            epoch: b.gauge("qbind_consensus_epoch", "The epoch this node is in."),
+            validators: b.gauge("qbind_consensus_validators", "Validators of this epoch."),
+            key_rotation_pending: b.gauge_per_validator(
+                "qbind_consensus_key_rotation_pending",
+                "1 from the commit of a key rotation to the end of its grace, by validator id.",
+                validators,
+            ),
+            key_rotation_grace: b.gauge_per_validator(
+                "qbind_consensus_key_rotation_grace_epochs_remaining",
+                "Epochs of grace left, in which the old key is valid too, by validator id.",
                 validators,
             ),
         }

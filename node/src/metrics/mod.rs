@@ -14,7 +14,7 @@ pub use label::{
     PeerEviction, ProposalResult, SignKind, StageBMode, Strictness, VoteResult,
 };
 pub use reference::reference;
-pub use series::{Counter, Counters, Gauge, Histogram, PerValidator};
+pub use series::{Counter, Counters, Gauge, GaugePerValidator, Histogram, PerValidator};
 
 use prometheus::{Registry, TextEncoder};
 use qbind_profile::{

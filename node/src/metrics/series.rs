@@ -49,16 +49,25 @@ impl<L: Label> Counters<L> {
     }
 }
 
-/// One counter per validator.
+/// One counter per validator; those that join later get theirs with their first count.
 #[derive(Debug, Clone)]
-pub struct PerValidator(BTreeMap<u64, Counter>);
+pub struct PerValidator(IntCounterVec);
 
 impl PerValidator {
-    /// One more for the validator with this id; a stranger is not counted.
+    /// One more for the validator with this id.
     pub fn inc(&self, id: u64) {
-        if let Some(counter) = self.0.get(&id) {
-            counter.inc();
-        }
+        self.0.with_label_values(&[id.to_string()]).inc();
+    }
+}
+
+/// One gauge per validator; those that join later get theirs when it is first set.
+#[derive(Debug, Clone)]
+pub struct GaugePerValidator(GenericGaugeVec<AtomicU64>);
+
+impl GaugePerValidator {
+    /// Of the validator with this id, is now `value`.
+    pub fn set(&self, id: u64, value: u64) {
+        self.0.with_label_values(&[id.to_string()]).set(value);
     }
 }
 
@@ -121,8 +130,24 @@ impl Builder<'_> {
     pub(super) fn per_validator(&self, name: &str, help: &str, ids: &[u64]) -> PerValidator {
         let family = IntCounterVec::new(Opts::new(name, help), &["validator"]).expect(DISTINCT);
         self.register(family.clone());
-        let child = |id: &u64| (*id, Counter(family.with_label_values(&[id.to_string()])));
-        PerValidator(ids.iter().map(child).collect())
+        for id in ids {
+            family.with_label_values(&[id.to_string()]);
+        }
+        PerValidator(family)
+    }
+
+    pub(super) fn gauge_per_validator(
+        &self,
+        name: &str,
+        help: &str,
+        ids: &[u64],
+    ) -> GaugePerValidator {
+        let family: GenericGaugeVec<AtomicU64> =
+            GenericGaugeVec::new(Opts::new(name, help), &["validator"]).expect(DISTINCT);
+        self.register(family.clone());
+        let gauge = GaugePerValidator(family);
+        ids.iter().for_each(|id| gauge.set(*id, 0));
+        gauge
     }
 
     pub(super) fn gauge(&self, name: &str, help: &str) -> Gauge {

@@ -92,6 +92,10 @@ fn move_everything(m: &Metrics) {
     }
     SignKind::ALL.iter().for_each(|l| m.signer.requests.inc(*l));
     m.signer.refusals.inc();
+    m.consensus.epoch.set(3);
+    m.consensus.validators.set(7);
+    m.consensus.key_rotation_pending.set(7, 1);
+    m.consensus.key_rotation_grace.set(7, 95);
     m.signer.load_success.inc(KeystoreBackend::EncryptedFsV1);
     m.signer.load_failure.inc(KeystoreBackend::EncryptedFsV1);
     HttpClass::ALL.iter().for_each(|l| m.http.requests.inc(*l));
@@ -198,10 +202,12 @@ fn a_violation_is_counted_once_while_it_lasts() {
 }
 
 #[test]
-fn a_stranger_gets_no_series() {
+fn who_joins_later_gets_a_series_with_its_first_count() {
     let m = fresh();
-    m.consensus.equivocations.inc(99);
     assert!(!m.render().contains("\"99\""));
+    m.consensus.equivocations.inc(99);
+    let series = "qbind_consensus_validator_equivocations_total{validator=\"99\"}";
+    assert_eq!(samples(&m)[series], "1");
 }
 
 #[test]

@@ -1,22 +1,24 @@
 //! What HTTP is told.
 
-use super::{driver::Input, peers::PeerBook, shared::Shared, world::SubmitReply};
+use super::{
+    driver::Input,
+    shared::{EpochView, Shared},
+    world::SubmitReply,
+};
 use crate::{
     NodeError, Prepared, Shutdown, ShutdownTrigger,
     http::{
         AccountView, App, BlockView, Commit, CommittedTransaction, CommittedTransactions, NodeView,
-        Page, PeerDirection, PeerView, Rejection, Server, StatusView, TransactionView,
-        ValidatorView, ValidatorsView, ViewError,
+        Page, PeerDirection, PeerView, RegisteredView, RegistryView, Rejection, RotationView,
+        Server, StatusView, TransactionView, ValidatorView, ValidatorsView, ViewError,
     },
     metrics::Metrics,
     stop_on_signals,
 };
-use qbind_crypto::{Verifier, block_id, tx_id};
+use qbind_crypto::{block_id, tx_id};
 use qbind_network::{Direction, NetworkHandle};
 use qbind_storage::{CommitIndex, StoreError};
-use qbind_types::{
-    Address, BatchId, Height, Transaction, TxId, ValidatorIndex, ValidatorSet, encode,
-};
+use qbind_types::{Address, BatchId, Epoch, Height, Transaction, TxId, encode};
 use std::sync::{
     Arc,
     mpsc::{SyncSender, TrySendError},
@@ -28,33 +30,27 @@ const READY_LAG: u64 = 10;
 
 pub(super) struct NodeApi {
     status: StatusView,
-    set: Arc<ValidatorSet>,
-    book: Arc<PeerBook>,
     inputs: SyncSender<Input>,
-    verifier: Arc<Verifier>,
     shared: Arc<Shared>,
     network: NetworkHandle,
-    me: Option<ValidatorIndex>,
 }
 
 impl NodeApi {
     pub(super) fn new(
         prepared: &Prepared,
         chain_id: String,
-        me: Option<ValidatorIndex>,
         inputs: SyncSender<Input>,
-        verifier: Arc<Verifier>,
         shared: Arc<Shared>,
         network: NetworkHandle,
     ) -> Self {
         let config = &prepared.resolved.config;
-        let set = verifier.set().clone();
         let status = StatusView {
             name: config.name.clone(),
             role: config.role.as_str(),
-            validator_id: me.and_then(|i| set.get(i)).map(|m| m.id),
-            validator_index: me,
-            network: verifier.network(),
+            validator_id: None,
+            validator_index: None,
+            network: shared.verifiers.network(),
+            epoch: Epoch(0),
             chain_id,
             genesis_hash: prepared.genesis.hash,
             binary_sha3: prepared.binary_sha3.clone(),
@@ -65,8 +61,7 @@ impl NodeApi {
             peers: 0,
             profile: config.profile.as_str(),
         };
-        let book = PeerBook::new(&set);
-        Self { status, set, book, inputs, verifier, shared, network, me }
+        Self { status, inputs, shared, network }
     }
 
     /// Index entries of executed heights, ascending.
@@ -94,8 +89,8 @@ impl NodeView for NodeApi {
             // The client may have gone; then nobody needs the answer.
             reply.send(Err(Rejection { code, message, hint })).map_err(drop).unwrap_or_default();
         };
-        let id = tx_id(self.verifier.network(), &transaction);
-        let Ok(transaction) = self.verifier.verify_transaction(transaction) else {
+        let id = tx_id(self.shared.verifiers.network(), &transaction);
+        let Ok(transaction) = self.shared.verifiers.newest().verify_transaction(transaction) else {
             let message = "the signature, key, suite or payload is not right for this network";
             refuse(reply, "E_SIGNATURE", message, "sign for this network with the sender's key");
             return answer;
@@ -180,6 +175,10 @@ impl NodeView for NodeApi {
     fn status(&self) -> StatusView {
         let mut status = self.status.clone();
         status.height = self.shared.height();
+        let EpochView { set, me } = self.shared.epoch();
+        status.epoch = set.epoch();
+        status.validator_id = me.and_then(|i| set.get(i)).map(|m| m.id);
+        status.validator_index = me;
         if let Some(gauges) = self.shared.gauges() {
             status.view = gauges.current_view;
             status.view_lag = gauges.view_lag();
@@ -189,12 +188,14 @@ impl NodeView for NodeApi {
     }
 
     fn peers(&self) -> Vec<PeerView> {
+        let set = self.shared.epoch().set;
         let view = |peer: qbind_network::PeerSummary| PeerView {
             peer_id: peer.node_id.to_string(),
             validator_id: self
+                .shared
                 .book
                 .validator(&peer.public_key)
-                .and_then(|index| self.set.get(index))
+                .and_then(|index| set.get(index))
                 .map(|member| member.id),
             address: peer.remote.to_string(),
             direction: match peer.direction {
@@ -206,13 +207,50 @@ impl NodeView for NodeApi {
         self.network.peers().into_iter().map(view).collect()
     }
 
-    fn validators(&self) -> ValidatorsView {
-        let validators = self.set.members().iter().map(|m| ValidatorView {
+    fn validators(&self, epoch: Option<Epoch>) -> Result<Option<ValidatorsView>, ViewError> {
+        let current = self.shared.epoch().set;
+        let epoch = epoch.unwrap_or(current.epoch());
+        let Some(set) = self.shared.store.validators(epoch).map_err(storage)? else {
+            return Ok(None);
+        };
+        let validators = set.members().iter().map(|m| ValidatorView {
             id: m.id,
+            address: m.address,
             public_key: m.public_key.clone(),
+            previous_key: m.previous_key.clone(),
             power: m.power,
         });
-        ValidatorsView { epoch: self.set.epoch(), validators: validators.collect() }
+        Ok(Some(ValidatorsView { epoch: set.epoch(), validators: validators.collect() }))
+    }
+
+    fn validators_raw(&self, epoch: Epoch) -> Result<Option<Vec<u8>>, ViewError> {
+        let set = self.shared.store.validators(epoch).map_err(storage)?;
+        Ok(set.map(|set| encode(&set)))
+    }
+
+    fn registry(&self) -> RegistryView {
+        let registry = self.shared.registry();
+        let earliest_epoch = registry.earliest(self.shared.height().next());
+        let validators = registry.validators().map(|(id, found)| RegisteredView {
+            id,
+            owner: found.owner,
+            key: found.key.clone(),
+            stake: found.stake,
+            is_leaving: found.is_leaving(),
+            rotation: found.rotation.as_ref().map(|rotation| RotationView {
+                new_key: rotation.new_key.clone(),
+                effective_epoch: rotation.effective,
+                old_key_until: rotation
+                    .grace_until
+                    .max(Epoch(rotation.effective.0.saturating_sub(1))),
+            }),
+        });
+        RegistryView {
+            epoch: self.shared.epoch().set.epoch(),
+            earliest_epoch,
+            election_height: registry.election(earliest_epoch),
+            validators: validators.collect(),
+        }
     }
 
     fn not_ready(&self) -> Vec<String> {
@@ -223,9 +261,11 @@ impl NodeView for NodeApi {
             reasons.push(format!("{lag} views behind"));
         }
         let connected = self.network.peers();
-        let validators = connected.iter().filter_map(|p| self.book.validator(&p.public_key));
-        let reachable = validators.chain(self.me);
-        if !self.set.is_quorum(reachable) {
+        let EpochView { set, me } = self.shared.epoch();
+        let book = &self.shared.book;
+        let validators = connected.iter().filter_map(|p| book.validator(&p.public_key));
+        let reachable = validators.chain(me);
+        if !set.is_quorum(reachable) {
             let count = connected.len();
             reasons.push(format!("connected validators hold no quorum ({count} peers)"));
         }

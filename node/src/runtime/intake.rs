@@ -1,10 +1,10 @@
 //! Messages of peers, verified before they reach the replica.
 
-use super::{driver::Input, meters, peers::PeerBook};
+use super::{driver::Input, meters, shared::Shared};
 use crate::metrics::Metrics;
-use qbind_crypto::Verifier;
+use qbind_crypto::Reject;
 use qbind_network::{Channel, NetworkEvent, NetworkHandle, NodeId, Received};
-use qbind_replica::{Channel as CoreChannel, Event, open};
+use qbind_replica::{Channel as CoreChannel, Event, OpenError, open};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -26,8 +26,7 @@ type Job = (NodeId, Received);
 
 struct Worker {
     channel: CoreChannel,
-    verifier: Arc<Verifier>,
-    book: Arc<PeerBook>,
+    shared: Arc<Shared>,
     inputs: SyncSender<Input>,
     network: NetworkHandle,
     metrics: Arc<Metrics>,
@@ -38,8 +37,7 @@ struct Worker {
 pub(super) fn start(
     mut events: mpsc::Receiver<NetworkEvent>,
     inputs: SyncSender<Input>,
-    verifier: Arc<Verifier>,
-    book: Arc<PeerBook>,
+    shared: Arc<Shared>,
     network: NetworkHandle,
     metrics: Arc<Metrics>,
 ) {
@@ -50,8 +48,7 @@ pub(super) fn start(
         for _ in 0..threads {
             let worker = Worker {
                 channel,
-                verifier: verifier.clone(),
-                book: book.clone(),
+                shared: shared.clone(),
                 inputs: inputs.clone(),
                 network: network.clone(),
                 metrics: metrics.clone(),
@@ -72,12 +69,12 @@ pub(super) fn start(
         while let Some(event) = events.blocking_recv() {
             let sent = match event {
                 NetworkEvent::PeerConnected { node_id, .. } => {
-                    book.connected(node_id);
+                    shared.book.connected(node_id);
                     Ok(())
                 }
                 NetworkEvent::PeerDisconnected { node_id } => {
-                    let peer = book.peer(node_id);
-                    book.disconnected(node_id);
+                    let peer = shared.book.peer(node_id);
+                    shared.book.disconnected(node_id);
                     let gone = Event::Sync(qbind_sync::Event::Gone { peer });
                     inputs.send(Input::Event(gone)).map_err(drop)
                 }
@@ -100,11 +97,19 @@ impl Worker {
         loop {
             let job = jobs.lock().expect("no panic while held").recv();
             let Ok((from, bytes)) = job else { return };
-            let peer = self.book.peer(from);
-            match open(self.channel, peer, &bytes, &self.verifier) {
+            let peer = self.shared.book.peer(from);
+            match open(self.channel, peer, &bytes, &self.shared.verifiers) {
                 Ok(event) => {
                     meters::received(&self.metrics, &event);
                     if self.inputs.send(Input::Event(event)).is_err() {
+                        return;
+                    }
+                }
+                // Nobody's fault: one of the two is not where the other is.
+                Err(OpenError::Reject(Reject::WrongEpoch { epoch })) => {
+                    let is_ahead = epoch > self.shared.verifiers.newest().set().epoch();
+                    let ahead = Event::Sync(qbind_sync::Event::Ahead { from: peer });
+                    if is_ahead && self.inputs.send(Input::Event(ahead)).is_err() {
                         return;
                     }
                 }

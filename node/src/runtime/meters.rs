@@ -7,7 +7,7 @@ use crate::metrics::{
 };
 use qbind_consensus::{Event as ConsensusEvent, Unsigned};
 use qbind_dag::{BatchRefusal, Note};
-use qbind_ledger::{Mode, SkipReason, Status};
+use qbind_ledger::{Mode, Registry, SkipReason, Status};
 use qbind_network::{
     Channel, DialStep, DropReason, EvictReason, Health, HeartbeatStep, NetworkObserver,
     RefuseReason,
@@ -15,6 +15,7 @@ use qbind_network::{
 use qbind_replica::{
     Channel as CoreChannel, CommitRecord, CouplingResult, Effect, Event, Gauges, Halt, References,
 };
+use qbind_types::ValidatorSet;
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -54,7 +55,7 @@ pub(super) fn refused(metrics: &Metrics, channel: CoreChannel) {
 }
 
 /// An effect, before it is carried out.
-pub(super) fn effect(metrics: &Metrics, ids: &[u64], effect: &Effect) {
+pub(super) fn effect(metrics: &Metrics, set: &ValidatorSet, effect: &Effect) {
     let consensus = &metrics.consensus;
     match effect {
         Effect::Entered { by_timeout, .. } => {
@@ -66,8 +67,8 @@ pub(super) fn effect(metrics: &Metrics, ids: &[u64], effect: &Effect) {
         Effect::Certified { .. } => consensus.qcs_formed.inc(),
         Effect::GaveUp { .. } => consensus.timeouts.inc(),
         Effect::Equivocation(evidence) => {
-            if let Some(id) = ids.get(usize::from(evidence.validator.0)) {
-                consensus.equivocations.inc(*id);
+            if let Some(member) = set.get(evidence.validator) {
+                consensus.equivocations.inc(member.id);
             }
             metrics.slashing_evidence.inc(Offense::O1DoubleSign);
         }
@@ -88,6 +89,28 @@ pub(super) fn effect(metrics: &Metrics, ids: &[u64], effect: &Effect) {
         Effect::Halt(Halt::StateRoot { .. }) => metrics.execution.stage_b_mismatch.inc(),
         Effect::Note(found) => note(metrics, found),
         _ => {}
+    }
+}
+
+/// Key rotations under way.
+pub(super) fn rotations(metrics: &Metrics, registry: &Registry, set: &ValidatorSet) {
+    for (id, registered) in registry.validators() {
+        let member = set.index_of(id).and_then(|index| set.get(index));
+        let in_grace = member.is_some_and(|member| member.previous_key.is_some());
+        let left = registered.rotation.as_ref().map_or(0, |rotation| {
+            let from = rotation.effective.0.max(set.epoch().0);
+            rotation.grace_until.0.saturating_sub(from)
+        });
+        let is_pending = in_grace || registered.rotation.is_some();
+        metrics.consensus.key_rotation_pending.set(id, u64::from(is_pending));
+        metrics.consensus.key_rotation_grace.set(id, left);
+        if is_pending {
+            tracing::info!(
+                validator = id,
+                grace_epochs_remaining = left,
+                "Key rotation in progress"
+            );
+        }
     }
 }
 

@@ -23,14 +23,13 @@ mod world;
 
 use crate::{NodeError, Prepared, metrics::Metrics};
 use driver::Driver;
-use peers::PeerBook;
-use qbind_crypto::{SecretKey, Verifier};
+use qbind_crypto::{SecretKey, Verifier, Verifiers};
 use qbind_ledger::{Account, Genesis, Ledger, LevelRunner};
 use qbind_network::{NetworkEvent, NetworkHandle};
 use qbind_profile::{NodeConfig, Role, SignerMode};
 use qbind_replica::{Now, Replica, ReplicaConfig, Restored};
 use qbind_storage::{Loaded, Store};
-use qbind_types::{BlockId, Height, Millis, ValidatorIndex, ValidatorSet};
+use qbind_types::{BlockId, EpochStart, Height, Millis, PublicKey, ValidatorSet};
 use rayon::prelude::*;
 use shared::Shared;
 use signer::ValidatorSigner;
@@ -70,10 +69,10 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
             genesis.network, config.env
         )));
     }
-    let set = Arc::new(genesis.validator_set());
-    let ids: Vec<u64> = set.members().iter().map(|m| m.id).collect();
+    let founders = genesis.validator_set();
+    let ids: Vec<u64> = founders.members().iter().map(|m| m.id).collect();
     let metrics = Arc::new(Metrics::new(&config, &ids));
-    let (identity, me) = identity(&config, &set, &metrics)?;
+    let identity = identity(&config, &metrics)?;
     let params = settings::params(&config)?;
     let store = Store::open(&data_dir.join("db"), prepared.genesis.hash)
         .map_err(|e| NodeError::transient("cannot open the data directory").because(e))?;
@@ -86,12 +85,25 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
             .iter()
             .map(|a| (a.address, Account { nonce: 0, balance: a.amount }))
             .collect();
-        store.store_genesis(loaded.accounts.iter().copied()).map_err(disk)?;
+        store.store_genesis(loaded.accounts.iter().copied(), &founders).map_err(disk)?;
     }
     let has_signed = loaded.safety.is_some();
-    let restored = restored(&prepared, loaded, &params)?;
+    let restored = restored(&prepared, &genesis, loaded, &params)?;
+    let set = restored.ledger.registry().set(restored.start.epoch).cloned();
+    let set = set.ok_or_else(damaged)?;
+    let is_validator = config.role == Role::Validator;
+    if is_validator {
+        check_place(&config, &set, &restored.ledger, &identity.public_key())?;
+    }
     let verifier = Arc::new(Verifier::new(genesis.network, set.clone()));
-    let book = PeerBook::new(&set);
+    let verifiers = Arc::new(Verifiers::new(verifier));
+    let shared = Arc::new(Shared::new(
+        store.clone(),
+        restored.ledger.height(),
+        verifiers,
+        restored.ledger.registry(),
+        &set,
+    ));
     let observer = Arc::new(meters::PeerMeters::new(metrics.clone()));
     let network =
         settings::network(&config, identity.clone(), genesis.network, prepared.genesis.hash)?;
@@ -101,17 +113,14 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
     })?;
     let replica_config = ReplicaConfig {
         network: genesis.network,
-        set: set.clone(),
-        me,
+        key: is_validator.then(|| identity.public_key()),
         timing: settings::timing(&config),
         coupling: settings::coupling(&config),
         empty_block_interval: Millis(config.empty_block_interval_ms),
-        dag: settings::dag(&config, genesis.network, me, &params),
-        proposers: genesis.validators.iter().map(|v| v.address).collect(),
+        dag: settings::dag(&config, genesis.network, &params),
         runner: Box::new(Workers),
     };
-    let shared = Arc::new(Shared::new(store.clone(), restored.ledger.height()));
-    let signer = me.map(|index| -> Result<_, NodeError> {
+    let signer = is_validator.then(|| -> Result<_, NodeError> {
         let keystore = config.signer_keystore_path.as_deref().unwrap_or_default();
         let key = identity.public_key();
         let guard = signer::open_guard(Path::new(keystore), &key, &prepared.genesis.hash)?;
@@ -121,16 +130,14 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
                  key has signed, so make sure that the database is the newest there is"
             );
         }
-        let (verifier, metrics) = (verifier.clone(), metrics.clone());
-        Ok(ValidatorSigner { key: identity, index, guard, verifier, metrics })
+        let (verifiers, metrics) = (shared.verifiers.clone(), metrics.clone());
+        Ok(ValidatorSigner { key: identity, guard, verifiers, metrics })
     });
     let signer = signer.transpose()?;
     let means = world::Means {
         store: store.clone(),
         network: handle.clone(),
-        book: book.clone(),
         signer,
-        validator_ids: ids,
         metrics: metrics.clone(),
         shared: shared.clone(),
     };
@@ -138,9 +145,6 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
     let parts = Parts {
         prepared,
         chain_id: genesis.chain_id.clone(),
-        me,
-        verifier,
-        book,
         handle,
         events,
         metrics,
@@ -155,9 +159,6 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
 struct Parts {
     prepared: Prepared,
     chain_id: String,
-    me: Option<ValidatorIndex>,
-    verifier: Arc<Verifier>,
-    book: Arc<PeerBook>,
     handle: NetworkHandle,
     events: mpsc::Receiver<NetworkEvent>,
     metrics: Arc<Metrics>,
@@ -172,8 +173,7 @@ fn serve(parts: Parts, config: ReplicaConfig, restored: Restored) -> Result<(), 
     intake::start(
         parts.events,
         inputs.clone(),
-        parts.verifier.clone(),
-        parts.book.clone(),
+        parts.shared.clone(),
         parts.handle.clone(),
         parts.metrics.clone(),
     );
@@ -193,9 +193,7 @@ fn serve(parts: Parts, config: ReplicaConfig, restored: Restored) -> Result<(), 
     let api = api::NodeApi::new(
         &parts.prepared,
         parts.chain_id,
-        parts.me,
         inputs.clone(),
-        parts.verifier,
         parts.shared,
         parts.handle.clone(),
     );
@@ -233,18 +231,14 @@ fn check_latch(data_dir: &Path) -> Result<(), NodeError> {
     }
 }
 
-/// The key this node proves to its peers, and its place among the validators.
-fn identity(
-    config: &NodeConfig,
-    set: &ValidatorSet,
-    metrics: &Metrics,
-) -> Result<(SecretKey, Option<ValidatorIndex>), NodeError> {
+/// The key this node proves to its peers, and signs with if it validates.
+fn identity(config: &NodeConfig, metrics: &Metrics) -> Result<SecretKey, NodeError> {
     let is_validator = config.role == Role::Validator;
     let role =
         if is_validator { qbind_signer::Role::Consensus } else { qbind_signer::Role::P2pIdentity };
     let Some(dir) = config.signer_keystore_path.as_deref().map(Path::new) else {
         if config.signer_mode == SignerMode::LoopbackTesting && !is_validator {
-            return Ok((SecretKey::generate(), None));
+            return Ok(SecretKey::generate());
         }
         return Err(NodeError::configuration(
             "signer_keystore_path is unset; pass --signer-keystore-path DIR",
@@ -261,33 +255,58 @@ fn identity(
         NodeError::configuration("cannot use the keystore").because(e)
     })?;
     metrics.signer.load_success.inc(crate::metrics::KeystoreBackend::EncryptedFsV1);
-    if !is_validator {
-        return Ok((key, None));
-    }
+    Ok(key)
+}
+
+/// A validator's key is the one the chain knows for it, as far as this node's copy of the chain goes,
+/// or one it does not know yet.
+fn check_place(
+    config: &NodeConfig,
+    set: &ValidatorSet,
+    ledger: &Ledger,
+    key: &PublicKey,
+) -> Result<(), NodeError> {
     let id = config
         .validator_id
         .ok_or_else(|| NodeError::configuration("validator_id is unset; pass --validator-id N"))?;
-    let index = set.index_of(id).ok_or_else(|| {
-        NodeError::configuration(format!("validator {id} is not in the genesis file"))
-    })?;
-    if set.get(index).map(|m| &m.public_key) != Some(&key.public_key()) {
-        return Err(NodeError::configuration(format!(
-            "the keystore {} holds another key than validator {id} has in the genesis file",
-            dir.display()
-        )));
+    let place = set.index_of_key(key).and_then(|index| set.get(index));
+    let keystore = config.signer_keystore_path.as_deref().unwrap_or_default();
+    match place {
+        Some(member) if member.id != id => Err(NodeError::configuration(format!(
+            "the keystore {keystore} holds the key of validator {}, not of validator {id}",
+            member.id
+        ))),
+        Some(_) => Ok(()),
+        None if ledger.height() == Height(0) => Err(NodeError::configuration(format!(
+            "the keystore {keystore} holds another key than validator {id} has in the genesis file"
+        ))),
+        None => {
+            tracing::warn!(
+                validator = id,
+                epoch = set.epoch().0,
+                "the key in {keystore} validates nothing in this epoch; the node follows the chain \
+                 until an epoch in which it does"
+            );
+            Ok(())
+        }
     }
-    Ok((key, Some(index)))
+}
+
+fn damaged() -> NodeError {
+    NodeError::transient("the database is damaged; restore it from a snapshot")
 }
 
 fn restored(
     prepared: &Prepared,
+    genesis: &Genesis,
     loaded: Loaded,
     params: &qbind_ledger::Params,
 ) -> Result<Restored, NodeError> {
     let height = loaded.committed.as_ref().map_or(Height(0), |c| c.block.height);
-    let damaged = || NodeError::transient("the database is damaged; restore it from a snapshot");
+    let registry = loaded.registry.unwrap_or_else(|| genesis.registry());
     let ledger = Ledger::restore(params.clone(), height, loaded.burned, loaded.accounts)
-        .map_err(|e| damaged().because(e))?;
+        .map_err(|e| damaged().because(e))?
+        .with_registry(registry);
     let stored = loaded.roots.iter().find(|(h, _)| *h == height).map(|(_, root)| *root);
     if stored.is_some_and(|root| root != ledger.state_root()) {
         return Err(damaged());
@@ -295,7 +314,9 @@ fn restored(
     let nonce = |p: &qbind_dag::PendingTransaction| ledger.account(&p.transaction.sender).nonce;
     let pending = loaded.mempool.into_iter().map(|p| (nonce(&p), p)).map(|(n, p)| (p, n)).collect();
     Ok(Restored {
-        genesis: BlockId(prepared.genesis.hash.0),
+        start: loaded
+            .start
+            .unwrap_or_else(|| EpochStart::genesis(BlockId(prepared.genesis.hash.0))),
         safety: loaded.safety,
         committed: loaded.committed.map(|c| c.block),
         pending: loaded.pending_blocks,

@@ -8,56 +8,70 @@ use std::{
     sync::{Arc, RwLock},
 };
 
-/// Names of connected nodes on both sides of the seam.
+/// Names of connected nodes on both sides of the seam; those of validators change with the epoch.
 pub(super) struct PeerBook {
+    names: RwLock<Names>,
+}
+
+struct Names {
+    set: Arc<ValidatorSet>,
     validators: BTreeMap<NodeId, ValidatorIndex>,
-    nodes: BTreeMap<ValidatorIndex, NodeId>,
-    others: RwLock<BTreeMap<u64, NodeId>>,
+    connected: BTreeMap<u64, NodeId>,
 }
 
 impl PeerBook {
-    pub(super) fn new(set: &ValidatorSet) -> Arc<Self> {
-        let ids = || {
-            set.members()
-                .iter()
-                .filter_map(|m| set.index_of(m.id).map(|index| (NodeId::of(&m.public_key), index)))
-        };
-        Arc::new(Self {
-            validators: ids().collect(),
-            nodes: ids().map(|(node, index)| (index, node)).collect(),
-            others: RwLock::default(),
-        })
+    pub(super) fn new(set: &Arc<ValidatorSet>) -> Self {
+        let connected = BTreeMap::new();
+        let names = Names { set: set.clone(), validators: validators(set), connected };
+        Self { names: RwLock::new(names) }
+    }
+
+    /// From now on validators are these.
+    pub(super) fn start_epoch(&self, set: &Arc<ValidatorSet>) {
+        let mut names = self.names.write().expect("no panic while held");
+        names.validators = validators(set);
+        names.set = set.clone();
     }
 
     pub(super) fn validator(&self, key: &PublicKey) -> Option<ValidatorIndex> {
-        self.validators.get(&NodeId::of(key)).copied()
+        let names = self.names.read().expect("no panic while held");
+        names.validators.get(&NodeId::of(key)).copied()
     }
 
     /// The core's name for a node.
     pub(super) fn peer(&self, node: NodeId) -> Peer {
-        if let Some(index) = self.validators.get(&node) {
-            return Peer::Validator(*index);
-        }
-        Peer::Node(short(node))
+        let names = self.names.read().expect("no panic while held");
+        names.validators.get(&node).map_or(Peer::Node(short(node)), |index| Peer::Validator(*index))
     }
 
     pub(super) fn connected(&self, node: NodeId) {
-        if !self.validators.contains_key(&node) {
-            self.others.write().expect("no panic while held").insert(short(node), node);
-        }
+        self.names.write().expect("no panic while held").connected.insert(short(node), node);
     }
 
     pub(super) fn disconnected(&self, node: NodeId) {
-        self.others.write().expect("no panic while held").remove(&short(node));
+        self.names.write().expect("no panic while held").connected.remove(&short(node));
     }
 
-    /// The network's name for a peer.
+    /// The network's name for a peer: a validator in grace has the key it is connected with.
     pub(super) fn node(&self, peer: Peer) -> Option<NodeId> {
+        let names = self.names.read().expect("no panic while held");
         match peer {
-            Peer::Validator(index) => self.nodes.get(&index).copied(),
-            Peer::Node(id) => self.others.read().expect("no panic while held").get(&id).copied(),
+            Peer::Validator(index) => {
+                let member = names.set.get(index)?;
+                let is_connected = |node: &NodeId| names.connected.contains_key(&short(*node));
+                let connected = member.keys().map(NodeId::of).find(is_connected);
+                connected.or_else(|| Some(NodeId::of(&member.public_key)))
+            }
+            Peer::Node(id) => names.connected.get(&id).copied(),
         }
     }
+}
+
+fn validators(set: &ValidatorSet) -> BTreeMap<NodeId, ValidatorIndex> {
+    let named = set.members().iter().flat_map(|member| {
+        member.keys().filter_map(|key| Some((NodeId::of(key), set.index_of(member.id)?)))
+    });
+    named.collect()
 }
 
 fn short(node: NodeId) -> u64 {

@@ -12,7 +12,7 @@ use qbind_profile::{
     DagCouplingMode, DiversityMode as ProfileDiversity, EvictionMode as ProfileEviction,
     ExecutionProfile, NodeConfig, Role as ProfileRole,
 };
-use qbind_types::{GenesisHash, Millis, Network, ValidatorIndex};
+use qbind_types::{GenesisHash, Millis, Network};
 use std::time::Duration;
 
 fn size(value: u64) -> usize {
@@ -53,12 +53,7 @@ pub(super) fn params(config: &NodeConfig) -> Result<Params, NodeError> {
     })
 }
 
-pub(super) fn dag(
-    config: &NodeConfig,
-    network: Network,
-    me: Option<ValidatorIndex>,
-    params: &Params,
-) -> DagConfig {
+pub(super) fn dag(config: &NodeConfig, network: Network, params: &Params) -> DagConfig {
     let eviction_mode = match config.mempool_eviction_mode {
         ProfileEviction::Off => EvictionMode::Off,
         ProfileEviction::Warn => EvictionMode::Warn,
@@ -81,7 +76,7 @@ pub(super) fn dag(
             eviction_interval: Millis(config.mempool_eviction_interval_secs.saturating_mul(1_000)),
             ..MempoolConfig::default()
         },
-        ..DagConfig::new(network, me)
+        ..DagConfig::new(network, None)
     }
 }
 

@@ -1,23 +1,77 @@
 //! What the replica thread publishes and HTTP reads.
 
+use super::peers::PeerBook;
+use qbind_crypto::{Verifier, Verifiers};
+use qbind_ledger::Registry;
 use qbind_replica::Gauges;
 use qbind_storage::Store;
-use qbind_types::Height;
+use qbind_types::{Height, ValidatorIndex, ValidatorSet};
 use std::sync::{
     Arc, RwLock,
     atomic::{AtomicU64, Ordering},
 };
 
-/// The store, and the newest numbers.
+/// The store, who validates, and the newest numbers.
 pub(super) struct Shared {
     pub(super) store: Arc<Store>,
+    pub(super) verifiers: Arc<Verifiers>,
+    pub(super) book: PeerBook,
+    epoch: RwLock<EpochView>,
+    registry: RwLock<Arc<Registry>>,
     height: AtomicU64,
     gauges: RwLock<Option<Gauges>>,
 }
 
+/// The epoch this node is in.
+#[derive(Clone)]
+pub(super) struct EpochView {
+    pub(super) set: Arc<ValidatorSet>,
+    /// This node's place among them.
+    pub(super) me: Option<ValidatorIndex>,
+}
+
 impl Shared {
-    pub(super) fn new(store: Arc<Store>, height: Height) -> Self {
-        Self { store, height: AtomicU64::new(height.0), gauges: RwLock::new(None) }
+    pub(super) fn new(
+        store: Arc<Store>,
+        height: Height,
+        verifiers: Arc<Verifiers>,
+        registry: &Registry,
+        set: &Arc<ValidatorSet>,
+    ) -> Self {
+        Self {
+            store,
+            verifiers,
+            book: PeerBook::new(set),
+            epoch: RwLock::new(EpochView { set: set.clone(), me: None }),
+            registry: RwLock::new(Arc::new(registry.clone())),
+            height: AtomicU64::new(height.0),
+            gauges: RwLock::new(None),
+        }
+    }
+
+    pub(super) fn epoch(&self) -> EpochView {
+        self.epoch.read().expect("no panic while held").clone()
+    }
+
+    /// As the last executed block left it.
+    pub(super) fn registry(&self) -> Arc<Registry> {
+        self.registry.read().expect("no panic while held").clone()
+    }
+
+    pub(super) fn set_registry(&self, registry: Registry) {
+        *self.registry.write().expect("no panic while held") = Arc::new(registry);
+    }
+
+    /// Messages of these validators may come from now on.
+    pub(super) fn elected(&self, set: &Arc<ValidatorSet>) {
+        let verifier = Verifier::new(self.verifiers.network(), set.clone());
+        self.verifiers.add(Arc::new(verifier));
+    }
+
+    pub(super) fn start_epoch(&self, set: &Arc<ValidatorSet>, me: Option<ValidatorIndex>) {
+        self.elected(set);
+        self.book.start_epoch(set);
+        *self.epoch.write().expect("no panic while held") = EpochView { set: set.clone(), me };
     }
 
     /// Last height that is in the store.

@@ -5,18 +5,17 @@ use crate::{
     metrics::{Metrics, SignKind},
 };
 use qbind_consensus::Unsigned;
-use qbind_crypto::{SecretKey, Verifier, block_id, preimage};
+use qbind_crypto::{SecretKey, Verifiers, block_id, preimage};
 use qbind_replica::Event;
 use qbind_signer::{Guard, GuardError, Statement};
-use qbind_types::{BatchRef, GenesisHash, PublicKey, Signature, ValidatorIndex};
+use qbind_types::{BatchRef, Epoch, GenesisHash, Network, PublicKey, Signature, ValidatorIndex};
 use std::{path::Path, sync::Arc};
 
 /// Signs what does not contradict anything this key signed before, whatever the database says.
 pub(super) struct ValidatorSigner {
     pub(super) key: SecretKey,
-    pub(super) index: ValidatorIndex,
     pub(super) guard: Guard,
-    pub(super) verifier: Arc<Verifier>,
+    pub(super) verifiers: Arc<Verifiers>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -58,7 +57,7 @@ impl ValidatorSigner {
             }
         };
         self.metrics.signer.requests.inc(kind);
-        match self.guard.approve(statement) {
+        match self.guard.approve(unsigned.epoch(), statement) {
             Ok(()) => {}
             Err(GuardError::Refused { statement, refusal }) => {
                 self.metrics.signer.refusals.inc();
@@ -72,27 +71,35 @@ impl ValidatorSigner {
             }
             Err(error) => return Err(error),
         }
-        let signature = self.sign_bytes(unsigned.preimage(self.verifier.network()));
+        let (epoch, index) = (unsigned.epoch(), unsigned.signer());
+        let signature = self.sign_bytes(epoch, index, unsigned.preimage(self.network()));
         Ok(Some(Event::Signed(Box::new(unsigned.complete(signature)))))
     }
 
     /// The signature comes back in certificates, where it need not be checked.
-    fn sign_bytes(&self, message: Vec<u8>) -> Signature {
+    fn sign_bytes(&self, epoch: Epoch, index: ValidatorIndex, message: Vec<u8>) -> Signature {
         let signature = self.key.sign(&message);
-        self.verifier.vouch(self.index, message, signature.clone());
+        if let Ok(verifier) = self.verifiers.of(epoch) {
+            verifier.vouch(index, message, signature.clone());
+        }
         signature
+    }
+
+    fn network(&self) -> Network {
+        self.verifiers.network()
     }
 
     pub(super) fn sign_batch(&self, reference: BatchRef) -> Event {
         self.metrics.signer.requests.inc(SignKind::Batch);
-        let signature = self.sign_bytes(preimage::batch(self.verifier.network(), &reference));
+        let message = preimage::batch(self.network(), &reference);
+        let signature = self.sign_bytes(reference.epoch, reference.creator, message);
         Event::BatchSigned { reference, signature }
     }
 
-    pub(super) fn sign_ack(&self, reference: BatchRef) -> Event {
+    pub(super) fn sign_ack(&self, reference: BatchRef, validator: ValidatorIndex) -> Event {
         self.metrics.signer.requests.inc(SignKind::Ack);
-        let message = preimage::ack(self.verifier.network(), &reference, self.index);
-        let signature = self.sign_bytes(message);
+        let message = preimage::ack(self.network(), &reference, validator);
+        let signature = self.sign_bytes(reference.epoch, validator, message);
         Event::AckSigned { reference, signature }
     }
 }
@@ -100,9 +107,10 @@ impl ValidatorSigner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use qbind_crypto::Verifier;
     use qbind_profile::Profile;
     use qbind_types::{
-        BlockId, Epoch, Network, Qc, ValidatorInfo, ValidatorSet, View, VotingPower,
+        Address, BlockId, EpochStart, Qc, ValidatorInfo, ValidatorSet, View, VotingPower,
     };
 
     const CHAIN: GenesisHash = GenesisHash([5; 32]);
@@ -112,13 +120,16 @@ mod tests {
         let guard = open_guard(dir, &key.public_key(), &CHAIN).expect("a new or own guard");
         let members = (0..4u8).map(|i| ValidatorInfo {
             id: u64::from(i),
+            address: Address::default(),
             public_key: SecretKey::from_seed(&[i + 5; 32]).public_key(),
+            previous_key: None,
             power: VotingPower(1),
         });
         let set = ValidatorSet::new(Epoch(0), members.collect()).expect("distinct keys");
-        let verifier = Arc::new(Verifier::new(Network::Devnet, Arc::new(set)));
+        let set = Arc::new(set);
+        let verifiers = Verifiers::new(Arc::new(Verifier::new(Network::Devnet, set)));
         let metrics = Arc::new(Metrics::new(&Profile::Devnet.preset(), &[2]));
-        ValidatorSigner { key, index: ValidatorIndex(2), guard, verifier, metrics }
+        ValidatorSigner { key, guard, verifiers: Arc::new(verifiers), metrics }
     }
 
     fn vote(view: u64, block: u8) -> Unsigned {
@@ -128,7 +139,12 @@ mod tests {
 
     fn timeout(view: u64) -> Unsigned {
         let (epoch, view, validator) = (Epoch(0), View(view), ValidatorIndex(2));
-        Unsigned::Timeout { epoch, view, high_qc: Qc::genesis(BlockId([0; 32])), validator }
+        Unsigned::Timeout {
+            epoch,
+            view,
+            high_qc: Qc::start(&EpochStart::genesis(BlockId([0; 32]))),
+            validator,
+        }
     }
 
     fn signs(signer: &mut ValidatorSigner, unsigned: Unsigned) -> bool {

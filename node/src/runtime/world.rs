@@ -1,9 +1,6 @@
 //! Disk, keys and peers of one node.
 
-use super::{
-    driver::seconds_since, meters, peers::PeerBook, shared::Shared, signer::ValidatorSigner,
-    unix_now,
-};
+use super::{driver::seconds_since, meters, shared::Shared, signer::ValidatorSigner, unix_now};
 use crate::{http::Rejection, metrics::Metrics};
 use qbind_dag::{DagMessage, Peer};
 use qbind_network::{Channel, NetworkHandle};
@@ -53,9 +50,7 @@ pub type Intercept = Box<dyn FnMut(Effect) -> Vec<Effect> + Send>;
 pub(super) struct Means {
     pub(super) store: Arc<Store>,
     pub(super) network: NetworkHandle,
-    pub(super) book: Arc<PeerBook>,
     pub(super) signer: Option<ValidatorSigner>,
-    pub(super) validator_ids: Vec<u64>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) shared: Arc<Shared>,
 }
@@ -84,7 +79,7 @@ impl DaemonWorld {
         let peers = self.means.network.peers();
         let measured: Vec<(Duration, ValidatorIndex)> = peers
             .iter()
-            .filter_map(|p| match self.means.book.peer(p.node_id) {
+            .filter_map(|p| match self.means.shared.book.peer(p.node_id) {
                 Peer::Validator(index) => Some((p.round_trip?, index)),
                 Peer::Node(_) => None,
             })
@@ -121,7 +116,7 @@ impl DaemonWorld {
                 self.means.network.broadcast(channel, bytes);
             }
             Target::One(peer) => {
-                let Some(node) = self.means.book.node(peer) else { return };
+                let Some(node) = self.means.shared.book.node(peer) else { return };
                 if let Err(error) = self.means.network.send(node, channel, bytes) {
                     tracing::trace!(%error, ?peer, "not sent");
                 }
@@ -133,7 +128,14 @@ impl DaemonWorld {
         let mut blocks = Vec::new();
         for height in from.0..from.0.saturating_add(limit) {
             match self.means.store.committed(Height(height))? {
-                Some(block) => blocks.push(block),
+                Some(block) => {
+                    // Who asks may not know yet who validates the next epoch.
+                    let is_last = block.block.ends_epoch();
+                    blocks.push(block);
+                    if is_last {
+                        break;
+                    }
+                }
                 None => break,
             }
         }
@@ -154,6 +156,10 @@ impl DaemonWorld {
         let begun = Instant::now();
         self.means.store.commit(record, now)?;
         let block = &record.committed.block;
+        if let Some(registry) = &record.registry {
+            self.means.shared.set_registry(registry.clone());
+            self.observe_rotations();
+        }
         self.means.shared.set_height(block.height);
         let latency = seconds_since(block.timestamp_unix_ms, now);
         meters::commit(&self.means.metrics, record, latency, begun.elapsed());
@@ -164,6 +170,11 @@ impl DaemonWorld {
             "committed"
         );
         Ok(())
+    }
+
+    fn observe_rotations(&self) {
+        let set = self.means.shared.epoch().set;
+        meters::rotations(&self.means.metrics, &self.means.shared.registry(), &set);
     }
 
     fn observe_view(&mut self, effect: &Effect) {
@@ -208,7 +219,7 @@ impl World for DaemonWorld {
 impl DaemonWorld {
     fn one(&mut self, effect: Effect) -> Result<Option<Event>, Fault> {
         self.observe_view(&effect);
-        meters::effect(&self.means.metrics, &self.means.validator_ids, &effect);
+        meters::effect(&self.means.metrics, &self.means.shared.epoch().set, &effect);
         match effect {
             Effect::PersistSafety(record) => self.means.store.persist_safety(&record)?,
             Effect::StoreBlock { block, .. } => {
@@ -230,8 +241,8 @@ impl DaemonWorld {
             Effect::SignBatch(reference) => {
                 return Ok(self.means.signer.as_ref().map(|s| s.sign_batch(reference)));
             }
-            Effect::SignAck(reference) => {
-                return Ok(self.means.signer.as_ref().map(|s| s.sign_ack(reference)));
+            Effect::SignAck { reference, validator } => {
+                return Ok(self.means.signer.as_ref().map(|s| s.sign_ack(reference, validator)));
             }
             Effect::Send { to, message } => self.send(to, &message),
             Effect::ServeBatch { to, reference } => self.serve_batch(to, &reference)?,
@@ -248,6 +259,21 @@ impl DaemonWorld {
             Effect::BatchEquivocation(evidence) => {
                 let (validator, round) = (evidence.first.creator.0, evidence.first.round);
                 tracing::warn!(validator, round, "batch equivocation");
+            }
+            Effect::Elected(set) => self.means.shared.elected(&set),
+            Effect::EpochStarted { start, set, me } => {
+                self.means.shared.start_epoch(&set, me);
+                self.means.metrics.consensus.epoch.set(start.epoch.0);
+                self.means.metrics.consensus.validators.set(set.count() as u64);
+                self.observe_rotations();
+                let (epoch, height, validators) = (start.epoch.0, start.height.0, set.count());
+                tracing::info!(
+                    epoch,
+                    height,
+                    validators,
+                    validates = me.is_some(),
+                    "epoch started"
+                );
             }
             Effect::Halt(why) => return Err(Fault::Halt(why)),
             Effect::Entered { view, by_timeout } => {

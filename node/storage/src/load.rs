@@ -4,10 +4,10 @@ use crate::{Store, StoreError, schema};
 use borsh::BorshDeserialize;
 use qbind_consensus::SafetyRecord;
 use qbind_dag::PendingTransaction;
-use qbind_ledger::Account;
+use qbind_ledger::{Account, Registry};
 use qbind_types::{
-    Address, Batch, BatchCertificate, BatchRef, Block, CommittedBlock, Height, StateRoot,
-    ValidatorIndex, decode,
+    Address, Batch, BatchCertificate, BatchRef, Block, CommittedBlock, Epoch, EpochStart, Height,
+    StateRoot, ValidatorIndex, decode,
 };
 use rocksdb::{Direction, IteratorMode};
 use std::collections::BTreeMap;
@@ -30,9 +30,13 @@ pub struct Loaded {
     pub accounts: Vec<(Address, Account)>,
     /// Burned since genesis.
     pub burned: u128,
+    /// The validators' registry, if a block changed it.
+    pub registry: Option<Registry>,
+    /// What the epoch of the next block starts from, if it is not genesis.
+    pub start: Option<EpochStart>,
     /// State roots of the last heights.
     pub roots: Vec<(Height, StateRoot)>,
-    /// First round of each creator that no committed block includes.
+    /// First round of each creator in this epoch that no committed block includes.
     pub included: BTreeMap<ValidatorIndex, u64>,
     /// The last own batch.
     pub own_batch: Option<Batch>,
@@ -57,6 +61,8 @@ impl Store {
             safety: self.get(schema::META, schema::KEY_SAFETY, "safety record")?,
             own_batch: self.get(schema::META, schema::KEY_OWN, "own batch")?,
             burned: self.get(schema::META, schema::KEY_BURNED, "burned sum")?.unwrap_or(0),
+            registry: self.get(schema::META, schema::KEY_REGISTRY, "validators' registry")?,
+            start: self.get(schema::META, schema::KEY_START, "epoch's start")?,
             included: self.included()?,
             pending_blocks: self.all(schema::PENDING_BLOCKS, "pending block")?,
             mempool: self.all(schema::MEMPOOL, "pending transaction")?,
@@ -87,10 +93,12 @@ impl Store {
 
     /// Batches, certificates and acks from a little before each creator's open round on.
     fn load_rounds(&self, loaded: &mut Loaded) -> Result<(), StoreError> {
+        let epoch = loaded.start.map_or(Epoch(0), |start| start.epoch);
+        loaded.own_batch = loaded.own_batch.take().filter(|own| own.epoch == epoch);
         for creator in (0..256).map(ValidatorIndex) {
             let open = loaded.included.get(&creator).copied().unwrap_or(0);
             let round = open.saturating_sub(ROUNDS_BEFORE);
-            let start = BatchRef { creator, round, id: qbind_types::BatchId::default() };
+            let start = BatchRef { epoch, creator, round, id: qbind_types::BatchId::default() };
             let key = schema::round_key(&start);
             loaded.batches.extend(self.of_creator::<Batch>(schema::BATCHES, &key, "batch")?);
             let what = "certificate";
@@ -108,7 +116,7 @@ impl Store {
     ) -> Result<Vec<T>, StoreError> {
         let mut found = Vec::new();
         self.each(family, start, |key, value| {
-            if key.get(..2) != start.get(..2) {
+            if key.get(..schema::CREATOR_BYTES) != start.get(..schema::CREATOR_BYTES) {
                 return Ok(false);
             }
             found.push(decode(value).map_err(|_| StoreError::Damaged { what })?);

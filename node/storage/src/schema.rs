@@ -1,9 +1,9 @@
 //! Column families, keys, and the small values that only the store defines.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use qbind_types::{BatchRef, BlockId, Height, Millis, StateRoot, TxId, View};
+use qbind_types::{BatchRef, BlockId, Epoch, Height, Millis, StateRoot, TxId, View};
 
-pub(crate) const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 2;
 
 pub(crate) const META: &str = "meta";
 pub(crate) const COMMITTED: &str = "committed";
@@ -17,7 +17,9 @@ pub(crate) const ACKS: &str = "acks";
 pub(crate) const PENDING_BLOCKS: &str = "pending_blocks";
 pub(crate) const MEMPOOL: &str = "mempool";
 
-pub(crate) const FAMILIES: [&str; 11] = [
+pub(crate) const EPOCHS: &str = "epochs";
+
+pub(crate) const FAMILIES: [&str; 12] = [
     META,
     COMMITTED,
     INDEX,
@@ -29,6 +31,7 @@ pub(crate) const FAMILIES: [&str; 11] = [
     ACKS,
     PENDING_BLOCKS,
     MEMPOOL,
+    EPOCHS,
 ];
 
 pub(crate) const KEY_SCHEMA: &[u8] = b"schema_version";
@@ -37,6 +40,8 @@ pub(crate) const KEY_SAFETY: &[u8] = b"safety_record";
 pub(crate) const KEY_OWN: &[u8] = b"own_batch";
 pub(crate) const KEY_HEIGHT: &[u8] = b"committed_height";
 pub(crate) const KEY_BURNED: &[u8] = b"burned";
+pub(crate) const KEY_REGISTRY: &[u8] = b"validators_registry";
+pub(crate) const KEY_START: &[u8] = b"epoch_start";
 pub(crate) const KEY_INCLUDED: &[u8] = b"included_rounds";
 
 /// Height, big-endian.
@@ -44,19 +49,28 @@ pub(crate) fn height_key(height: Height) -> [u8; 8] {
     height.0.to_be_bytes()
 }
 
-/// Creator, round, id: iteration gives a creator's rounds in order.
-pub(crate) fn batch_key(r: &BatchRef) -> [u8; 42] {
-    let mut key = [0; 42];
-    key[..10].copy_from_slice(&round_key(r));
-    key[10..].copy_from_slice(&r.id.0);
+/// Big-endian.
+pub(crate) fn epoch_key(epoch: Epoch) -> [u8; 8] {
+    epoch.0.to_be_bytes()
+}
+
+/// Epoch, creator, round, id: iteration gives the rounds of a creator's epoch in order.
+pub(crate) fn batch_key(r: &BatchRef) -> [u8; 50] {
+    let mut key = [0; 50];
+    key[..18].copy_from_slice(&round_key(r));
+    key[18..].copy_from_slice(&r.id.0);
     key
 }
 
-/// Creator and round.
-pub(crate) fn round_key(r: &BatchRef) -> [u8; 10] {
-    let mut key = [0; 10];
-    key[..2].copy_from_slice(&r.creator.0.to_be_bytes());
-    key[2..].copy_from_slice(&r.round.to_be_bytes());
+/// Bytes of a round's key that all rounds of a creator's epoch share.
+pub(crate) const CREATOR_BYTES: usize = 10;
+
+/// Epoch, creator and round.
+pub(crate) fn round_key(r: &BatchRef) -> [u8; 18] {
+    let mut key = [0; 18];
+    key[..8].copy_from_slice(&epoch_key(r.epoch));
+    key[8..CREATOR_BYTES].copy_from_slice(&r.creator.0.to_be_bytes());
+    key[CREATOR_BYTES..].copy_from_slice(&r.round.to_be_bytes());
     key
 }
 

@@ -11,7 +11,8 @@ use qbind_ledger::{Account, Status};
 use qbind_replica::CommitRecord;
 use qbind_types::{
     Address, Batch, BatchCertificate, BatchId, BatchRef, Block, CertifiedBatch, CommittedBlock,
-    GenesisHash, Height, Millis, TxId, ValidatorIndex, decode, encode,
+    Epoch, EpochStart, GenesisHash, Height, Millis, TxId, ValidatorIndex, ValidatorSet, decode,
+    encode,
 };
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Options, WriteBatch, WriteOptions};
 use std::{collections::BTreeMap, path::Path};
@@ -54,7 +55,7 @@ impl Store {
                 batch.put_cf(self.family(schema::META), schema::KEY_GENESIS, encode(&genesis));
                 self.write_synced(batch, "initialise the database")
             }
-            Some(found) if found > SCHEMA => Err(StoreError::Schema { found, known: SCHEMA }),
+            Some(found) if found != SCHEMA => Err(StoreError::Schema { found, known: SCHEMA }),
             Some(_) => {
                 let found: GenesisHash = self
                     .get(schema::META, schema::KEY_GENESIS, "genesis hash")?
@@ -104,15 +105,18 @@ impl Store {
         self.db.write_opt(batch, &options).map_err(|source| StoreError::Io { what, source })
     }
 
-    /// Writes the accounts of genesis; before the first start only.
+    /// Writes the accounts and the validators of genesis; before the first start only.
     ///
     /// # Errors
     /// The disk's fault.
     pub fn store_genesis(
         &self,
         accounts: impl Iterator<Item = (Address, Account)>,
+        validators: &ValidatorSet,
     ) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
+        let key = schema::epoch_key(validators.epoch());
+        batch.put_cf(self.family(schema::EPOCHS), key, encode(validators));
         for (address, account) in accounts {
             let value = (account.nonce, account.balance);
             batch.put_cf(self.family(schema::ACCOUNTS), address.0, encode(&value));
@@ -268,11 +272,32 @@ impl Store {
         let meta = self.family(schema::META);
         batch.put_cf(meta, schema::KEY_HEIGHT, encode(&block.height));
         batch.put_cf(meta, schema::KEY_BURNED, encode(&record.burned_total));
+        if let Some(registry) = &record.registry {
+            batch.put_cf(meta, schema::KEY_REGISTRY, encode(registry));
+            for set in registry.sets() {
+                let key = schema::epoch_key(set.epoch());
+                batch.put_cf(self.family(schema::EPOCHS), key, encode(&**set));
+            }
+        }
+        if block.ends_epoch() {
+            let (epoch, height, view) = (block.next_epoch(), block.height, block.view);
+            let start = EpochStart { epoch, height, view, block: record.id };
+            batch.put_cf(meta, schema::KEY_START, encode(&start));
+            included.clear();
+        }
         batch.put_cf(meta, schema::KEY_INCLUDED, encode(&included));
         // Blocks of views up to this one can no longer be committed, or are.
         let end = schema::pending_key(block.view.next(), &qbind_types::BlockId::default());
         batch.delete_range_cf(self.family(schema::PENDING_BLOCKS), &[0; 40][..], &end[..]);
         self.db.write(batch).map_err(|source| StoreError::Io { what: "commit a block", source })
+    }
+
+    /// The validators of an epoch that has started, or is about to.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn validators(&self, epoch: Epoch) -> Result<Option<ValidatorSet>, StoreError> {
+        self.get(schema::EPOCHS, &schema::epoch_key(epoch), "validators of an epoch")
     }
 
     pub(crate) fn included(&self) -> Result<BTreeMap<ValidatorIndex, u64>, StoreError> {

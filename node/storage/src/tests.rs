@@ -3,7 +3,7 @@
 use crate::{Store, StoreError};
 use qbind_consensus::SafetyRecord;
 use qbind_crypto::block_id;
-use qbind_ledger::{Account, Mode, SerialReason};
+use qbind_ledger::{Account, Mode, Registry, SerialReason};
 use qbind_replica::{CommitRecord, References};
 use qbind_types::*;
 
@@ -22,10 +22,12 @@ fn block(height: u64, view: u64) -> Block {
         timestamp_unix_ms: Millis(5),
         executed: ExecutedState { height: Height(0), root: StateRoot::default() },
         batches: vec![BatchRef {
+            epoch: Epoch(0),
             creator: ValidatorIndex(2),
             round: height - 1,
             id: BatchId([height as u8; 32]),
         }],
+        next_validators: None,
     }
 }
 
@@ -49,6 +51,7 @@ fn record(height: u64) -> CommitRecord {
         state_root: StateRoot([height as u8; 32]),
         burned_total: u128::from(height),
         mode: Mode::Serial { why: SerialReason::Disabled },
+        registry: None,
         references: References::Ok,
     }
 }
@@ -58,7 +61,7 @@ fn what_was_persisted_and_committed_is_there_after_reopening() {
     let dir = tempfile::tempdir().unwrap();
     let safety = SafetyRecord {
         voted: Some((View(4), BlockId([7; 32]))),
-        ..SafetyRecord::genesis(BlockId::default())
+        ..SafetyRecord::start(&EpochStart::genesis(BlockId::default()))
     };
     {
         let store = Store::open(dir.path(), genesis()).unwrap();
@@ -105,9 +108,14 @@ fn batches_are_found_by_reference_and_by_id_and_reload_from_the_open_round() {
     let store = Store::open(dir.path(), genesis()).unwrap();
     let signature = Signature::from_slice(&[0; SIGNATURE_BYTES]).unwrap();
     for round in 0..20u64 {
-        let reference =
-            BatchRef { creator: ValidatorIndex(2), round, id: BatchId([round as u8; 32]) };
+        let reference = BatchRef {
+            epoch: Epoch(0),
+            creator: ValidatorIndex(2),
+            round,
+            id: BatchId([round as u8; 32]),
+        };
         let batch = Batch {
+            epoch: Epoch(0),
             creator: ValidatorIndex(2),
             round,
             parents: vec![],
@@ -127,4 +135,57 @@ fn batches_are_found_by_reference_and_by_id_and_reload_from_the_open_round() {
     let rounds: Vec<u64> = loaded.batches.iter().map(|b| b.round).collect();
     assert_eq!(rounds, (6..20).collect::<Vec<_>>());
     assert_eq!((loaded.certificates.len(), loaded.acks.len()), (14, 14));
+}
+
+#[test]
+fn an_epochs_end_is_stored_with_its_block_and_the_next_begins_with_empty_rounds() {
+    let dir = tempfile::tempdir().unwrap();
+    let members = (1..=4u8).map(|i| ValidatorInfo {
+        id: u64::from(i),
+        address: Address([i; 32]),
+        public_key: PublicKey::from_slice(&[i; PUBLIC_KEY_BYTES]).unwrap(),
+        previous_key: (i == 2).then(|| PublicKey::from_slice(&[9; PUBLIC_KEY_BYTES]).unwrap()),
+        power: VotingPower(u64::from(i)),
+    });
+    let set = ValidatorSet::new(Epoch(0), members.collect()).unwrap();
+    let registry = Registry::new(8, set.clone());
+    let reference = |epoch: u64, round: u64| BatchRef {
+        epoch: Epoch(epoch),
+        creator: ValidatorIndex(2),
+        round,
+        id: BatchId([(10 * epoch + round) as u8; 32]),
+    };
+    let own = |epoch: u64| Batch {
+        epoch: Epoch(epoch),
+        creator: ValidatorIndex(2),
+        round: 7,
+        parents: vec![],
+        transactions: vec![],
+        signature: Signature::from_slice(&[0; SIGNATURE_BYTES]).unwrap(),
+    };
+    let mut last = record(2);
+    last.committed.block.next_validators = Some(ValidatorsId([1; 32]));
+    last.registry = Some(registry.clone());
+    {
+        let store = Store::open(dir.path(), genesis()).unwrap();
+        store.store_genesis([].into_iter(), &set).unwrap();
+        for round in 0..3 {
+            store.persist_ack(&reference(0, round)).unwrap();
+        }
+        store.persist_own_batch(&own(0)).unwrap();
+        store.commit(&record(1), Millis(0)).unwrap();
+        assert_eq!(store.load().unwrap().start, None);
+        assert!(store.load().unwrap().own_batch.is_some());
+        store.commit(&last, Millis(0)).unwrap();
+        store.persist_ack(&reference(1, 0)).unwrap();
+    }
+    let store = Store::open(dir.path(), genesis()).unwrap();
+    let loaded = store.load().unwrap();
+    let start = EpochStart { epoch: Epoch(1), height: Height(2), view: View(3), block: last.id };
+    assert_eq!(loaded.start, Some(start));
+    assert_eq!(loaded.registry, Some(registry));
+    assert_eq!(loaded.acks, vec![reference(1, 0)], "of the epoch under way only");
+    assert!(loaded.included.is_empty() && loaded.own_batch.is_none());
+    assert_eq!(store.validators(Epoch(0)).unwrap(), Some(set));
+    assert_eq!(store.validators(Epoch(1)).unwrap(), None);
 }

@@ -1,6 +1,7 @@
 //! One file for each noun.
 
 mod attest;
+mod chain;
 mod gates;
 mod genesis;
 mod lab;
@@ -19,6 +20,9 @@ pub(crate) enum Command {
     /// Evidence bundles: keys, signatures, verification
     #[command(subcommand)]
     Attest(attest::AttestCommand),
+    /// Chains: check what a node shows, without trusting the node
+    #[command(subcommand)]
+    Chain(chain::ChainCommand),
     /// Gates: what a run is judged by
     #[command(subcommand)]
     Gates(gates::GatesCommand),
@@ -56,6 +60,7 @@ pub(crate) enum DocsCommand {
 pub(crate) fn run(command: Command) -> u8 {
     match command {
         Command::Attest(command) => attest::run(command),
+        Command::Chain(command) => chain::run(command),
         Command::Gates(command) => gates::run(command),
         Command::Genesis(command) => genesis::run(command),
         Command::Lab(command) => lab::run(command),

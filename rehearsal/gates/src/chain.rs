@@ -1,7 +1,7 @@
 //! The chain, verified here from raw bytes; shared by the safety gates.
 
 use crate::{evidence::Evidence, feed::Feed, records::paths};
-use qbind_crypto::{Verifier, batch_id, block_id, genesis_hash, tx_id};
+use qbind_crypto::{Verifier, batch_id, block_id, genesis_hash, tx_id, validators_id};
 use qbind_types::{
     Address, BatchId, BatchRef, Block, BlockId, CertifiedBatch, CommittedBlock, Epoch, Network,
     PublicKey, Transaction, TxId, ValidatorIndex, ValidatorInfo, ValidatorSet, VotingPower,
@@ -17,8 +17,6 @@ use std::{
 pub(crate) struct Genesis {
     pub(crate) network: Network,
     pub(crate) set: Arc<ValidatorSet>,
-    /// Where each validator's fees go, by index.
-    pub(crate) proposers: Vec<Address>,
     pub(crate) allocations: Vec<(Address, u128)>,
     pub(crate) id: BlockId,
 }
@@ -44,6 +42,15 @@ struct GenesisValidator {
     stake: String,
 }
 
+/// Network and validators of a genesis file.
+///
+/// # Errors
+/// The author's fault: what is wrong with it.
+pub fn founders(genesis: &[u8]) -> Result<(Network, ValidatorSet), String> {
+    let genesis = Genesis::parse(genesis)?;
+    Ok((genesis.network, (*genesis.set).clone()))
+}
+
 impl Genesis {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let file: GenesisFile = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
@@ -54,6 +61,8 @@ impl Genesis {
             let power = v.stake.parse().map_err(|_| format!("stake of validator {}", v.id))?;
             members.push(ValidatorInfo {
                 id: v.id,
+                address: v.address,
+                previous_key: None,
                 public_key: v.pqc_public_key.clone(),
                 power: VotingPower(power),
             });
@@ -67,15 +76,10 @@ impl Genesis {
         Ok(Self {
             network: file.network,
             set: Arc::new(set),
-            proposers: validators.iter().map(|v| v.address).collect(),
             allocations,
             // The block before the first is the genesis file itself.
             id: BlockId(genesis_hash(bytes).0),
         })
-    }
-
-    pub(crate) fn proposer(&self, index: ValidatorIndex) -> Option<Address> {
-        self.proposers.get(usize::from(index.0)).copied()
     }
 }
 
@@ -83,6 +87,8 @@ impl Genesis {
 pub(crate) struct Link {
     pub(crate) id: BlockId,
     pub(crate) block: Block,
+    /// Where its proposer's fees go.
+    pub(crate) proposer: Option<Address>,
     /// Ids of the batches, all held; empty if one is missing or wrong.
     pub(crate) batches: Vec<BatchId>,
     /// Whether every referenced batch is held and right.
@@ -111,12 +117,57 @@ pub(crate) struct Chain {
     pub(crate) references: u64,
 }
 
+/// Who validates in which epoch, as the chain itself says.
+struct Epochs {
+    network: Network,
+    known: BTreeMap<Epoch, Arc<Verifier>>,
+    /// Epochs whose validators the evidence has not, or not those the chain names.
+    missing: BTreeMap<Epoch, String>,
+}
+
+impl Epochs {
+    fn new(genesis: &Genesis) -> Self {
+        let first = Arc::new(Verifier::new(genesis.network, genesis.set.clone()));
+        let known = BTreeMap::from([(Epoch(0), first)]);
+        Self { network: genesis.network, known, missing: BTreeMap::new() }
+    }
+
+    fn of(&self, epoch: Epoch) -> Result<Arc<Verifier>, String> {
+        let known = self.known.get(&epoch).cloned();
+        known.ok_or_else(|| format!("its epoch is {epoch}, whose validators are not known"))
+    }
+
+    /// The last block of an epoch names the validators of the next.
+    fn follow(&mut self, evidence: &Evidence, block: &Block) {
+        let Some(expected) = block.next_validators else { return };
+        let epoch = block.next_epoch();
+        let path = paths::validators(epoch.0);
+        let Some(raw) = evidence.validators.get(&epoch.0) else {
+            self.missing.insert(epoch, evidence.absence(&path));
+            return;
+        };
+        match qbind_types::decode::<ValidatorSet>(raw) {
+            Ok(set) if set.epoch() == epoch && validators_id(self.network, &set) == expected => {
+                self.known.insert(epoch, Arc::new(Verifier::new(self.network, Arc::new(set))));
+            }
+            _ => {
+                let why =
+                    format!("{path} does not hold the validators block {} names", block.height);
+                self.missing.insert(epoch, why);
+            }
+        }
+    }
+}
+
+/// Commit votes seen, by epoch, view and validator.
+type Votes = BTreeMap<(Epoch, u64, ValidatorIndex), BlockId>;
+
 impl Chain {
     /// Verifies everything up to the lowest tip of all nodes, and what there is beyond.
     pub(crate) fn of(evidence: &Evidence, feeds: &BTreeMap<String, Feed>) -> Result<Self, String> {
         let bytes = evidence.genesis.as_ref().ok_or_else(|| evidence.absence(paths::GENESIS))?;
         let genesis = Genesis::parse(bytes).map_err(|why| format!("{}: {why}", paths::GENESIS))?;
-        let verifier = Verifier::new(genesis.network, genesis.set.clone());
+        let mut epochs = Epochs::new(&genesis);
         let mut chain = Self {
             genesis,
             links: Vec::new(),
@@ -131,7 +182,7 @@ impl Chain {
         };
         let common = feeds.values().map(Feed::tip).min().unwrap_or(0);
         let stored = evidence.blocks.keys().next_back().copied().unwrap_or(0);
-        let mut votes: BTreeMap<(u64, ValidatorIndex), BlockId> = BTreeMap::new();
+        let mut votes: Votes = BTreeMap::new();
         let mut referenced = BTreeSet::new();
         let mut is_unbroken = true;
         for height in 1..=common.max(stored) {
@@ -142,8 +193,17 @@ impl Chain {
                 is_unbroken = false;
                 continue;
             };
-            match chain.block(&verifier, height, raw, &mut votes, is_unbroken) {
-                Ok(block) => {
+            let expected = chain.links.last().map_or(Epoch(0), |link| link.block.next_epoch());
+            if is_unbroken && let Some(missing) = epochs.missing.get(&expected) {
+                chain.missing_blocks.push(format!("block {height} of epoch {expected}: {missing}"));
+                is_unbroken = false;
+                continue;
+            }
+            match chain.block(&epochs, height, raw, &mut votes, is_unbroken) {
+                Ok((block, verifier)) => {
+                    if is_unbroken {
+                        epochs.follow(evidence, &block);
+                    }
                     let link = chain.references(evidence, &verifier, block, &mut referenced);
                     if is_unbroken {
                         chain.links.push(link);
@@ -160,19 +220,20 @@ impl Chain {
 
     fn block(
         &mut self,
-        verifier: &Verifier,
+        epochs: &Epochs,
         height: u64,
         raw: &[u8],
-        votes: &mut BTreeMap<(u64, ValidatorIndex), BlockId>,
+        votes: &mut Votes,
         is_unbroken: bool,
-    ) -> Result<Block, String> {
+    ) -> Result<(Block, Arc<Verifier>), String> {
         let committed: CommittedBlock = qbind_types::decode(raw).map_err(|e| e.to_string())?;
+        let verifier = epochs.of(committed.block.epoch)?;
         let verified = verifier.verify_committed_block(committed).map_err(|e| e.to_string())?;
         let CommittedBlock { block, proof } = verified.into_inner();
         self.certificates += 1;
         let certificate = &proof.certificate;
         for (validator, _) in &certificate.votes {
-            let key = (certificate.view.0, *validator);
+            let key = (certificate.epoch, certificate.view.0, *validator);
             let first = *votes.entry(key).or_insert(certificate.block);
             if first != certificate.block {
                 self.double_votes.push(format!(
@@ -185,10 +246,13 @@ impl Chain {
             return Err(format!("its bytes are of height {}", block.height));
         }
         if is_unbroken {
-            let (parent, view) = match self.links.last() {
-                Some(link) => (link.id, link.block.view.0),
-                None => (self.genesis.id, 0),
+            let (parent, view, epoch) = match self.links.last() {
+                Some(link) => (link.id, link.block.view.0, link.block.next_epoch()),
+                None => (self.genesis.id, 0, Epoch(0)),
             };
+            if block.epoch != epoch {
+                return Err(format!("its epoch is {}, expected {epoch}", block.epoch));
+            }
             if block.parent != parent {
                 return Err(format!("its parent is {}, expected {parent}", block.parent));
             }
@@ -196,7 +260,7 @@ impl Chain {
                 return Err(format!("its view {} is not above its parent's", block.view));
             }
         }
-        Ok(block)
+        Ok((block, verifier))
     }
 
     fn references(
@@ -207,7 +271,9 @@ impl Chain {
         referenced: &mut BTreeSet<BatchId>,
     ) -> Link {
         let height = block.height;
-        let mut link = Link { id: block_id(&block), block, batches: Vec::new(), is_whole: true };
+        let proposer = verifier.set().get(block.proposer).map(|member| member.address);
+        let id = block_id(&block);
+        let mut link = Link { id, block, proposer, batches: Vec::new(), is_whole: true };
         for reference in link.block.batches.clone() {
             self.references += 1;
             if !referenced.insert(reference.id) {
@@ -258,11 +324,7 @@ fn certified(
 ) -> Result<CertifiedBatch, String> {
     let certified: CertifiedBatch = qbind_types::decode(raw).map_err(|e| e.to_string())?;
     let CertifiedBatch { batch, certificate } = certified;
-    let got = BatchRef {
-        creator: batch.creator,
-        round: batch.round,
-        id: batch_id(verifier.network(), &batch),
-    };
+    let got = BatchRef::of(&batch, batch_id(verifier.network(), &batch));
     if got != *reference {
         return Err(format!("its bytes are batch {} of {}", got.id, got.creator));
     }

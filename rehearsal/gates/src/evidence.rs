@@ -41,6 +41,8 @@ pub struct Evidence {
     pub claims: BTreeMap<String, Vec<ClaimLine>>,
     /// `blocks/*.borsh` by height.
     pub blocks: BTreeMap<u64, Vec<u8>>,
+    /// `validators/*.borsh` by epoch.
+    pub validators: BTreeMap<u64, Vec<u8>>,
     /// `batches/*.borsh` by id without `0x`.
     pub batches: BTreeMap<String, Vec<u8>>,
     /// Scrapes by node, in time order.

@@ -35,6 +35,7 @@ mod windows;
 mod tests;
 
 pub use catalogue::{CATALOGUE, Entry, entry};
+pub use chain::founders;
 pub use evaluate::evaluate;
 pub use evidence::{Evidence, Scrape, StepFile};
 pub use read::{ReadError, evaluate_dir, read_dir};

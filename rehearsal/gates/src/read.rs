@@ -56,6 +56,7 @@ pub fn read_dir(dir: &Path) -> Result<Evidence, ReadError> {
         load: reader.json(paths::LOAD_SUMMARY),
         transactions: reader.lines(paths::TRANSACTIONS).unwrap_or_default(),
         blocks: reader.blocks(),
+        validators: reader.validators(),
         batches: reader.batches(),
         scrapes: reader.scrapes(),
         matrix: reader.matrix(),
@@ -206,6 +207,17 @@ impl Reader<'_> {
             let Ok(height) = name.parse::<u64>() else { continue };
             if let Some(bytes) = self.bytes(&paths::block(height)) {
                 out.insert(height, bytes);
+            }
+        }
+        out
+    }
+
+    fn validators(&mut self) -> BTreeMap<u64, Vec<u8>> {
+        let mut out = BTreeMap::new();
+        for name in self.borsh_names("validators") {
+            let Ok(epoch) = name.parse::<u64>() else { continue };
+            if let Some(bytes) = self.bytes(&paths::validators(epoch)) {
+                out.insert(epoch, bytes);
             }
         }
         out

@@ -65,6 +65,11 @@ pub mod paths {
         format!("blocks/{height:010}.borsh")
     }
 
+    /// The validators of an epoch (borsh).
+    pub fn validators(epoch: u64) -> String {
+        format!("validators/{epoch:010}.borsh")
+    }
+
     /// A certified batch (borsh); `id` without `0x`.
     pub fn batch(id: &str) -> String {
         format!("batches/{id}.borsh")

@@ -181,9 +181,9 @@ impl Replay {
     fn offer(&self, tx: &Transaction) -> Option<(Payload, u64, u128)> {
         let payload = Payload::decode(&tx.payload).ok()?;
         let (limit, price) = match (&payload, self.rules.gas) {
-            (Payload::V1(t), true) => (t.gas_limit, t.max_fee_per_gas),
+            (Payload::V1(t) | Payload::Call(t, _), true) => (t.gas_limit, t.max_fee_per_gas),
             (Payload::V0(_), true) | (Payload::V0(_), false) => (GAS_LIMIT_V0, 0),
-            (Payload::V1(_), false) => return None,
+            (Payload::V1(_) | Payload::Call(..), false) => return None,
         };
         let accounts = if payload.recipient() == tx.sender { 1 } else { 2 };
         let bytes = tx.payload.len() as u64;

@@ -451,7 +451,7 @@ fn replay(chain: &Chain) -> Ledgered {
         let stride = cost / ROOT_HASHES + 1;
         let with_root = height.is_multiple_of(stride) || height == whole as u64;
         let transactions = chain.transactions(link);
-        let Some(proposer) = chain.genesis.proposer(link.block.proposer) else { break };
+        let Some(proposer) = link.proposer else { break };
         match state.block(proposer, &transactions, with_root) {
             Ok(replayed) => {
                 let each = chain.ids(link).into_iter().zip(transactions).zip(replayed.statuses);

@@ -7,9 +7,11 @@ use crate::{
     store::{self, Lines, StoreError},
 };
 use futures::{StreamExt, TryStreamExt, stream};
-use qbind_crypto::{batch_id, block_id};
+use qbind_crypto::{batch_id, block_id, validators_id};
 use qbind_gates::records::{BlockLine, paths};
-use qbind_types::{BatchRef, BlockId, CertifiedBatch, CommittedBlock, Network, limits};
+use qbind_types::{
+    BatchRef, Block, BlockId, CertifiedBatch, CommittedBlock, Network, ValidatorSet, limits,
+};
 use std::time::{Duration, Instant};
 
 /// Heights under way at once.
@@ -88,7 +90,8 @@ async fn one(shared: &Shared, height: u64) -> Result<Option<BlockLine>, StoreErr
                 let jobs = batches.into_iter().map(|b| certified(shared, &holders, network, b));
                 let got: Vec<bool> =
                     stream::iter(jobs).buffer_unordered(BATCHES).try_collect().await?;
-                if !got.iter().all(|ok| *ok) {
+                let has_all = got.iter().all(|ok| *ok);
+                if !has_all || !validators(shared, &holders, &committed.block).await? {
                     return Ok(None);
                 }
                 store::write(&shared.dir, &paths::block(height), &raw)?;
@@ -123,6 +126,30 @@ async fn block(
         return Err(FetchError::Content { reason });
     }
     Ok((raw, committed))
+}
+
+/// Fetches who validates the next epoch, if this block ends one, from the first node that hands over
+/// those it names.
+async fn validators(
+    shared: &Shared,
+    holders: &[(Target, BlockId)],
+    block: &Block,
+) -> Result<bool, StoreError> {
+    let Some(expected) = block.next_validators else { return Ok(true) };
+    let epoch = block.next_epoch();
+    let path = format!("/v1/validators/{epoch}/raw");
+    for (target, _) in holders {
+        let Ok(raw) = shared.fetcher.body(target, &path, limits::MESSAGE_BYTES).await else {
+            continue;
+        };
+        let is_right = qbind_types::decode::<ValidatorSet>(&raw)
+            .is_ok_and(|set| validators_id(block.network, &set) == expected);
+        if is_right {
+            store::write(&shared.dir, &paths::validators(epoch.0), &raw)?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Fetches a batch from the first node that hands over what the reference names.

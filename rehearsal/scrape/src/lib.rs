@@ -18,6 +18,7 @@ mod blocks;
 mod clock;
 mod feed;
 mod fetch;
+mod light;
 mod round;
 mod scraper;
 mod store;
@@ -25,5 +26,6 @@ mod store;
 mod tests;
 
 pub use fetch::{FetchError, Fetcher};
+pub use light::{FollowError, FollowOptions, Followed, FollowedEpoch, follow};
 pub use scraper::{Options, ScrapeError, ScrapeSummary, Scraper, Target};
 pub use store::StoreError;

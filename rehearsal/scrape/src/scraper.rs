@@ -30,6 +30,12 @@ pub struct Target {
 }
 
 impl Target {
+    /// A node of which nothing is known but where it listens.
+    pub fn at(http: &str) -> Self {
+        let (name, region, http) = ("node".to_owned(), String::new(), http.to_owned());
+        Self { name, region, role: Role::Rpc, http }
+    }
+
     /// All nodes of a plan.
     pub fn of_plan(plan: &Plan) -> Vec<Self> {
         let target = |n: &qbind_plan::PlannedNode| Self {

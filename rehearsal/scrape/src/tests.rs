@@ -59,13 +59,19 @@ fn chain(length: u64, manner: Manner) -> Node {
     for height in 1..=length {
         let creator = ValidatorIndex(0);
         let batch = Batch {
+            epoch: Epoch(0),
             creator,
             round: height,
             parents: Vec::new(),
             transactions: Vec::new(),
             signature: signature(),
         };
-        let reference = BatchRef { creator, round: height, id: batch_id(Network::Devnet, &batch) };
+        let reference = BatchRef {
+            epoch: Epoch(0),
+            creator,
+            round: height,
+            id: batch_id(Network::Devnet, &batch),
+        };
         let certificate = BatchCertificate { batch: reference, acks: Vec::new() };
         let raw = encode(&CertifiedBatch { batch, certificate });
         node.batches.insert(reference.id.to_string(), raw);
@@ -79,6 +85,7 @@ fn chain(length: u64, manner: Manner) -> Node {
             timestamp_unix_ms: Millis(height),
             executed: ExecutedState { height: Height(0), root: StateRoot([0; 32]) },
             batches: vec![reference],
+            next_validators: None,
         };
         parent = block_id(&block);
         let certificate =

@@ -39,6 +39,9 @@ fn main() {
             power_cut: None,
             signatures: qbind_sim::Signatures::Real,
             counts_work: false,
+            epoch_blocks: u64::MAX,
+            candidates: 0,
+            calls: Vec::new(),
         };
         let outcome = Simulation::new(config).run();
         let [p50, p90, p99] = outcome.latency_us.map(|us| us / 1_000);

@@ -31,6 +31,9 @@ fn run(n: usize, transfers: usize) -> Outcome {
         power_cut: None,
         signatures: qbind_sim::Signatures::Ideal,
         counts_work: true,
+        epoch_blocks: u64::MAX,
+        candidates: 0,
+        calls: Vec::new(),
     };
     Simulation::new(config).run()
 }

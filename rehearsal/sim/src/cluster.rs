@@ -2,7 +2,8 @@
 
 use crate::{
     byzantine::Liar,
-    config::{Action, Byzantine, Clock, Signatures, SimConfig},
+    calls::{self, STAKE},
+    config::{Action, Byzantine, Call, Clock, SimConfig},
     disk::Disk,
     load::{self, Planned},
     network::{Network as Links, Parcel},
@@ -10,18 +11,18 @@ use crate::{
     outcome::Outcome,
     promises::Promises,
     work::Meter,
-    world::{Fuse, NodeWorld, Observed, PowerLoss},
+    world::{Fuse, NodeWorld, Observed, Place, PowerLoss, Registrar},
 };
 use qbind_consensus::Timing;
-use qbind_crypto::{SecretKey, Verifier, address_of, sha3_256};
+use qbind_crypto::{SecretKey, address_of, sha3_256, tx_id};
 use qbind_dag::{DagConfig, Peer};
-use qbind_ledger::{Account, FeeSplit, Params, SerialRunner};
+use qbind_ledger::{Account, FeeSplit, Params, Registry, SerialRunner};
 use qbind_replica::{
     Channel, CouplingResult, Event, Now, Replica, ReplicaConfig, Target, Wire, begin, open, perform,
 };
 use qbind_types::{
-    Address, BlockId, Epoch, Millis, Network, TxId, ValidatorIndex, ValidatorInfo, ValidatorSet,
-    VotingPower,
+    Address, Block, BlockId, Epoch, Millis, Network, TxId, ValidatorIndex, ValidatorInfo,
+    ValidatorSet, VotingPower,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -39,19 +40,26 @@ const EPOCH_UNIX_MS: u64 = 1_767_225_600_000;
 const SAMPLE_US: u64 = 100_000;
 /// A client that sees no effect of its transfer hands it in again, to the next node.
 const RESUBMIT_US: u64 = 2_000_000;
+/// How often an operator looks whether a new key is valid.
+const KEY_US: u64 = 100_000;
 
 enum Due {
-    Deliver { to: usize, event: Rc<Event> },
+    Deliver { from: usize, to: usize, event: Rc<Event> },
     Wake { node: usize },
     Submit { transfer: usize, attempt: usize },
     Fault(usize),
     Restart(usize),
+    Call { call: usize, attempt: usize },
+    NewKey(usize),
     Calm,
     Sample,
 }
 
 struct SimNode {
+    /// Its validator's place in a set with everybody in it.
     index: ValidatorIndex,
+    key: SecretKey,
+    place: Place,
     replica: Option<Replica>,
     disk: Disk,
     wake: u64,
@@ -65,8 +73,9 @@ struct SimNode {
 pub struct Simulation {
     config: SimConfig,
     rng: ChaCha8Rng,
+    /// Of epoch 0.
     set: Arc<ValidatorSet>,
-    verifier: Verifier,
+    registrar: Registrar,
     keys: Vec<SecretKey>,
     nodes: Vec<SimNode>,
     links: Links,
@@ -76,13 +85,14 @@ pub struct Simulation {
     now_us: u64,
     planned: Vec<Planned>,
     genesis_accounts: BTreeMap<Address, Account>,
-    proposers: Vec<Address>,
     oracle: Oracle,
     promises: Promises,
     trace: [u8; 32],
     crashed_leader: Vec<usize>,
     submitted: BTreeSet<TxId>,
     accepted: BTreeSet<TxId>,
+    /// Calls to the registry: each takes the place of the one before.
+    called: BTreeSet<TxId>,
     submitted_at: BTreeMap<TxId, (u64, usize)>,
     proposed_at: BTreeMap<BlockId, u64>,
     latencies: Vec<u64>,
@@ -107,28 +117,31 @@ impl Simulation {
         let keys: Vec<SecretKey> = (0..n)
             .map(|i| SecretKey::from_seed(&sha3_256(&[b"simulated validator", &[i as u8]])))
             .collect();
-        let members = keys.iter().zip(0u64..).map(|(k, id)| ValidatorInfo {
+        let founders = n - config.candidates;
+        let members = keys.iter().zip(0u64..).take(founders).map(|(k, id)| ValidatorInfo {
             id,
+            address: address_of(&k.public_key()),
             public_key: k.public_key(),
-            power: VotingPower(100),
+            previous_key: None,
+            power: VotingPower(STAKE),
         });
         let set = Arc::new(
             ValidatorSet::new(Epoch(0), members.collect()).expect("distinct keys and stakes"),
         );
         let duration_us = config.duration_ms * 1_000;
         let load = load::plan(NETWORK, &config.load, n, duration_us, &mut rng);
-        let proposers = keys.iter().map(|k| address_of(&k.public_key())).collect();
+        let mut genesis_accounts = load.accounts;
+        for key in &keys {
+            let account = Account { nonce: 0, balance: load::BALANCE };
+            genesis_accounts.insert(address_of(&key.public_key()), account);
+        }
         let twin = |i: &usize| config.byzantine.get(i) == Some(&Byzantine::Twin);
         let twins: Vec<usize> = (0..n).filter(twin).collect();
         let mut regions = config.validators.clone();
         regions.extend(twins.iter().map(|i| config.validators[*i]));
         let mut this = Self {
             links: Links::new(config.links.clone(), regions),
-            // Whatever was vouched for stays valid to the end of the run.
-            verifier: match config.signatures {
-                Signatures::Real => Verifier::new(NETWORK, set.clone()),
-                Signatures::Ideal => Verifier::with_memory(NETWORK, set.clone(), usize::MAX),
-            },
+            registrar: Registrar::new(NETWORK, config.signatures, set.clone()),
             rng,
             set,
             keys,
@@ -138,14 +151,14 @@ impl Simulation {
             next_slot: 0,
             now_us: 0,
             planned: load.planned,
-            genesis_accounts: load.accounts,
-            proposers,
+            genesis_accounts,
             oracle: Oracle::default(),
             promises: Promises::default(),
             trace: [0; 32],
             crashed_leader: Vec::new(),
             submitted: BTreeSet::new(),
             accepted: BTreeSet::new(),
+            called: BTreeSet::new(),
             submitted_at: BTreeMap::new(),
             proposed_at: BTreeMap::new(),
             latencies: Vec::new(),
@@ -166,8 +179,10 @@ impl Simulation {
             let cut = self.config.power_cut.filter(|cut| cut.node == node);
             self.nodes.push(SimNode {
                 index: ValidatorIndex(u16::try_from(index).expect("few validators")),
+                key: self.keys[index].clone(),
+                place: Place::default(),
                 replica: None,
-                disk: Disk::new(self.genesis_accounts.clone()),
+                disk: Disk::new(GENESIS, self.genesis_accounts.clone(), self.registry()),
                 wake: u64::MAX,
                 views: 0,
                 byzantine: self.config.byzantine.get(&index).copied(),
@@ -179,6 +194,10 @@ impl Simulation {
         for i in 0..self.planned.len() {
             self.at(self.planned[i].at_us, Due::Submit { transfer: i, attempt: 0 });
         }
+        for call in 0..self.config.calls.len() {
+            let at = self.config.calls[call].at_ms * 1_000;
+            self.at(at, Due::Call { call, attempt: 0 });
+        }
         for i in 0..self.config.faults.len() {
             self.at(self.config.faults[i].at_ms * 1_000, Due::Fault(i));
         }
@@ -187,6 +206,10 @@ impl Simulation {
         for node in 0..self.nodes.len() {
             self.start(node);
         }
+    }
+
+    fn registry(&self) -> Registry {
+        Registry::new(self.config.epoch_blocks, (*self.set).clone())
     }
 
     /// Runs to the end and says what happened.
@@ -213,7 +236,7 @@ impl Simulation {
 
     fn handle(&mut self, due: Due) {
         match due {
-            Due::Deliver { to, event } => self.feed(to, (*event).clone()),
+            Due::Deliver { from, to, event } => self.deliver(from, to, &event),
             Due::Wake { node } => {
                 if self.nodes[node].wake <= self.now_us {
                     self.nodes[node].wake = u64::MAX;
@@ -228,6 +251,8 @@ impl Simulation {
                 self.fault(self.config.faults[i].action.clone());
             }
             Due::Restart(node) => self.restart(node),
+            Due::Call { call, attempt } => self.call(call, attempt),
+            Due::NewKey(node) => self.change_key(node),
             Due::Calm => self.calm(),
             Due::Sample => {
                 let heights = self.running_heights();
@@ -237,6 +262,26 @@ impl Simulation {
                 self.at(self.now_us + SAMPLE_US, Due::Sample);
             }
         }
+    }
+
+    /// A message reaches a node, which cannot check what comes from an epoch it does not know.
+    fn deliver(&mut self, from: usize, to: usize, event: &Event) {
+        let sender = self.name(from, to);
+        let is_known = event.epoch().is_none_or(|epoch| epoch <= self.nodes[to].place.known);
+        if is_known {
+            self.feed(to, sent_by(sender, event.clone()));
+        } else if matches!(event, Event::Sync(qbind_sync::Event::Blocks { .. })) {
+            self.feed(to, Event::Sync(qbind_sync::Event::TooNew { from: sender }));
+        } else {
+            self.feed(to, Event::Sync(qbind_sync::Event::Ahead { from: sender }));
+        }
+    }
+
+    /// What one node calls another, by the validators of its own epoch.
+    fn name(&self, of: usize, by: usize) -> Peer {
+        let id = u64::from(self.nodes[of].index.0);
+        let set = self.nodes[by].place.set.as_ref();
+        set.and_then(|set| set.index_of(id)).map_or(Peer::Node(of as u64), Peer::Validator)
     }
 
     /// Of honest nodes.
@@ -262,21 +307,19 @@ impl Simulation {
     }
 
     fn start(&mut self, node: usize) {
-        let me = self.nodes[node].index;
         let params = self.params(node);
-        let restored = self.nodes[node].disk.restored(GENESIS, &params);
-        let mut dag = DagConfig::new(NETWORK, Some(me));
+        self.nodes[node].place = Place::default();
+        let restored = self.nodes[node].disk.restored(&params);
+        let mut dag = DagConfig::new(NETWORK, None);
         dag.batch_max_gas = params.block_gas_limit;
         dag.mempool.transaction_gas = params.block_gas_limit;
         let config = ReplicaConfig {
             network: NETWORK,
-            set: self.set.clone(),
-            me: Some(me),
+            key: Some(self.nodes[node].key.public_key()),
             timing: Timing { base: Millis(self.config.view_timeout_ms), ..Timing::default() },
             coupling: self.config.coupling,
             empty_block_interval: Millis(self.config.empty_block_interval_ms),
             dag,
-            proposers: self.proposers.clone(),
             runner: Box::new(SerialRunner),
         };
         let now = self.now(node);
@@ -302,10 +345,10 @@ impl Simulation {
         let mut world = NodeWorld {
             network: NETWORK,
             index: sim_node.index,
-            set: &self.set,
-            key: &self.keys[usize::from(sim_node.index.0)],
+            place: &mut sim_node.place,
+            key: &sim_node.key,
             signatures: self.config.signatures,
-            verifier: &self.verifier,
+            verifiers: &self.registrar,
             disk: &mut sim_node.disk,
             byzantine: sim_node.byzantine,
             promises: is_honest.then_some(&mut self.promises),
@@ -359,15 +402,20 @@ impl Simulation {
     }
 
     fn transmit(&mut self, from: usize, target: Target, wire: Wire) {
+        let set = self.nodes[from].place.set.as_ref();
+        let id_of = |index| set.and_then(|s| s.get(index)).map(|member| member.id);
         let is_addressed = |to: &usize| match target {
             Target::All => true,
-            Target::One(Peer::Validator(index)) => self.nodes[*to].index == index,
-            Target::One(Peer::Node(_)) => false,
+            Target::One(Peer::Validator(index)) => {
+                id_of(index) == Some(u64::from(self.nodes[*to].index.0))
+            }
+            Target::One(Peer::Node(node)) => node == *to as u64,
         };
         let to = (0..self.nodes.len()).filter(|to| *to != from).filter(is_addressed);
         let to: Vec<usize> = to.collect();
         let addressed = to.len();
-        let SimNode { index, byzantine, .. } = self.nodes[from];
+        let SimNode { index, byzantine, .. } = &self.nodes[from];
+        let (index, byzantine) = (*index, *byzantine);
         let parts = match byzantine {
             None => vec![(to, wire)],
             Some(kind) => {
@@ -388,9 +436,9 @@ impl Simulation {
             Wire::Dag(m) => (Channel::Dag, m.encode()),
             Wire::Sync(m) => (Channel::Sync, qbind_types::encode(&**m)),
         };
-        let peer = Peer::Validator(self.nodes[from].index);
-        // Opening depends on the bytes alone, so it is done once for all who receive them.
-        let event = match open(channel, peer, &bytes, &self.verifier) {
+        // Opening depends on the bytes alone, so it is done once for all who receive them; who sent
+        // them each recipient says in its own words.
+        let event = match open(channel, Peer::Node(from as u64), &bytes, self.registrar.all()) {
             Ok(event) => Rc::new(event),
             Err(_) => {
                 self.outcome.refused += 1;
@@ -405,7 +453,7 @@ impl Simulation {
             let parcel = Parcel { from, to, bytes };
             let arrivals = self.links.send(self.now_us, parcel, wire, &mut self.rng);
             for delay in arrivals.into_iter().flatten() {
-                self.at(self.now_us + delay, Due::Deliver { to, event: event.clone() });
+                self.at(self.now_us + delay, Due::Deliver { from, to, event: event.clone() });
             }
         }
     }
@@ -415,7 +463,8 @@ impl Simulation {
         if self.oracle.has_effect(&planned.id) {
             return;
         }
-        let Ok(transaction) = self.verifier.verify_transaction(planned.transaction) else { return };
+        let verifier = self.registrar.all().newest();
+        let Ok(transaction) = verifier.verify_transaction(planned.transaction) else { return };
         let again = Due::Submit { transfer: i, attempt: attempt + 1 };
         self.at(self.now_us + RESUBMIT_US, again);
         // A client whose node is down or lies to it goes to the next one.
@@ -431,6 +480,34 @@ impl Simulation {
             let event = Event::Submit { transaction: Box::new(transaction), id: planned.id };
             self.feed(node, event.clone());
             self.feed_twins(i, &event);
+        }
+    }
+
+    /// An owner hands in its call, again and again until it has its effect.
+    fn call(&mut self, i: usize, attempt: usize) {
+        let Call { node, kind, .. } = self.config.calls[i];
+        let n = self.keys.len();
+        let up = (0..n)
+            .map(|k| (node + attempt + k) % n)
+            .find(|k| self.nodes[*k].replica.is_some() && self.nodes[*k].byzantine.is_none());
+        let Some(through) = up else {
+            self.at(self.now_us + RESUBMIT_US, Due::Call { call: i, attempt: attempt + 1 });
+            return;
+        };
+        let Some(replica) = &self.nodes[through].replica else { return };
+        let owner = &self.keys[node];
+        let account = replica.ledger().account(&address_of(&owner.public_key()));
+        let earliest = replica.ledger().registry().earliest(replica.ledger().height().next());
+        let call = calls::transaction(NETWORK, owner, account.nonce, node as u64, kind, earliest);
+        let id = tx_id(NETWORK, &call);
+        if !calls::is_done(replica.ledger().registry(), node as u64, kind) {
+            let again = Due::Call { call: i, attempt: attempt + 1 };
+            self.at(self.now_us + RESUBMIT_US, again);
+            self.called.insert(id);
+            let verifier = self.registrar.all().newest();
+            if let Ok(transaction) = verifier.verify_transaction(call) {
+                self.feed(through, Event::Submit { transaction: Box::new(transaction), id });
+            }
         }
     }
 
@@ -465,14 +542,14 @@ impl Simulation {
             Action::Crash(node) => self.crash(node),
             Action::Restart(node) => self.restart(node),
             Action::CrashLeader => {
-                let view = self
-                    .nodes
-                    .iter()
-                    .filter_map(|n| n.replica.as_ref())
-                    .map(|r| r.gauges().view)
-                    .max()
-                    .unwrap_or_default();
-                let leader = usize::from(self.set.leader(view).0);
+                let running = self.nodes.iter().filter(|n| n.replica.is_some());
+                let of =
+                    |n: &SimNode| n.replica.as_ref().map(|r| (r.gauges().epoch, r.gauges().view));
+                let Some(front) = running.max_by_key(|n| of(n)) else { return };
+                let view = of(front).map(|(_, view)| view).unwrap_or_default();
+                let set = front.place.set.as_ref().unwrap_or(&self.set);
+                let leader = set.get(set.leader(view)).map_or(0, |member| member.id);
+                let leader = usize::try_from(leader).expect("few validators");
                 self.crashed_leader.push(leader);
                 self.crash(leader);
             }
@@ -481,6 +558,7 @@ impl Simulation {
                     node.fuse.phase = Some(phase);
                 }
             }
+            Action::SecondKey(node) => self.change_key(node),
             Action::RestartCrashed => {
                 for node in std::mem::take(&mut self.crashed_leader) {
                     self.restart(node);
@@ -493,6 +571,19 @@ impl Simulation {
             Action::RestoreLinks => self.links.restore_links(),
             Action::Drop(kind, bps) => self.links.drop_share(kind, bps),
             Action::StopDrop => self.links.stop_drops(),
+        }
+    }
+
+    /// An operator waits until the new key is valid.
+    fn change_key(&mut self, node: usize) {
+        let key = calls::second_key(node as u64);
+        let set = self.nodes[node].place.set.as_ref();
+        if set.is_some_and(|set| set.index_of_key(&key.public_key()).is_some()) {
+            self.crash(node);
+            self.nodes[node].key = key;
+            self.restart(node);
+        } else {
+            self.at(self.now_us + KEY_US, Due::NewKey(node));
         }
     }
 
@@ -514,8 +605,9 @@ impl Simulation {
             Observed::Committed(record) => {
                 self.record(&(node as u64).to_le_bytes(), &record.id.0);
                 if is_honest {
+                    self.count_proposer(&record.committed.block);
                     let before = self.oracle.highest();
-                    self.oracle.committed(node, &record, &self.nodes[node].disk, &self.verifier);
+                    self.oracle.committed(node, &record, &self.nodes[node].disk, &self.registrar);
                     self.note_recovery(before);
                 }
                 for id in &record.transactions {
@@ -532,11 +624,12 @@ impl Simulation {
                     let took = self.now_us - at;
                     self.commit_latency.0 += took;
                     self.commit_latency.1 += 1;
-                    if block.proposer == self.nodes[node].index {
+                    if Some(block.proposer) == self.nodes[node].place.me {
                         self.block_latencies.push(took);
                     }
                 }
             }
+            Observed::Accepted(id) if self.called.contains(&id) => {}
             Observed::Accepted(id) => {
                 self.accepted.insert(id);
             }
@@ -544,7 +637,14 @@ impl Simulation {
                 self.outcome.halts.push(format!("node {node}: {why}"));
                 self.crash(node);
             }
-            Observed::Equivocation => self.outcome.equivocations += 1,
+            Observed::Equivocation(accused) => {
+                self.outcome.equivocations += 1;
+                // Whose index means somebody else in another epoch is not among the twins.
+                let accused = self.nodes.get(accused).filter(|_| self.config.calls.is_empty());
+                if accused.is_some_and(|node| node.byzantine.is_none()) {
+                    self.outcome.false_evidence += 1;
+                }
+            }
             Observed::Coupling(result) => {
                 let name = match result {
                     CouplingResult::Ok => "ok",
@@ -560,9 +660,29 @@ impl Simulation {
                 self.record(b"view", &view.0.to_le_bytes());
                 self.nodes[node].views += u64::from(by_timeout);
             }
+            Observed::EpochStarted(start) => {
+                self.record(b"epoch", &start.epoch.0.to_le_bytes());
+                let set = self.nodes[node].place.set.as_ref();
+                if start.epoch.0 >= self.outcome.epochs
+                    && let Some(set) = set
+                {
+                    self.outcome.epochs = start.epoch.0;
+                    self.outcome.validators = set.members().iter().map(|m| m.id).collect();
+                }
+            }
             Observed::Proposed { id } => {
                 self.proposed_at.insert(id, self.now_us);
             }
+        }
+    }
+
+    /// Once for each height.
+    fn count_proposer(&mut self, block: &Block) {
+        if block.height.0 == self.oracle.highest() + 1
+            && let Ok(verifier) = self.registrar.of(block.epoch)
+            && let Some(member) = verifier.set().get(block.proposer)
+        {
+            *self.outcome.proposers.entry((block.epoch.0, member.id)).or_insert(0) += 1;
         }
     }
 
@@ -590,6 +710,7 @@ impl Simulation {
         let heights = self.running_heights();
         let highest = heights.iter().max().copied().unwrap_or(0);
         let (once, more) = self.oracle.effects();
+        let calls = self.called.iter().filter(|id| self.oracle.has_effect(id)).count() as u64;
         let genesis: u128 = self.genesis_accounts.values().map(|a| a.balance).sum();
         let is_conserved = |r: &Replica| r.ledger().supply() + r.ledger().burned() == genesis;
         let honest = || self.nodes.iter().filter(|n| n.byzantine.is_none());
@@ -606,7 +727,7 @@ impl Simulation {
         outcome.view_changes = honest().map(|n| n.views).max().unwrap_or(0);
         outcome.effects = self.nodes.iter().map(|n| n.fuse.carried_out).collect();
         outcome.broken_promises = self.promises.broken;
-        (outcome.committed_once, outcome.double_spends) = (once, more);
+        (outcome.committed_once, outcome.double_spends) = (once - calls, more);
         outcome.latency_us = [50, 90, 99].map(|p| percentile(&mut self.latencies, p));
         outcome.block_latency_us = percentile(&mut self.block_latencies, 50);
         let (sum, number) = self.commit_latency;
@@ -637,6 +758,10 @@ fn empty_outcome() -> Outcome {
         equivocations: 0,
         broken_promises: Vec::new(),
         power_losses: 0,
+        false_evidence: 0,
+        epochs: 0,
+        validators: Vec::new(),
+        proposers: BTreeMap::new(),
         effects: Vec::new(),
         refused: 0,
         duplicated: 0,
@@ -664,4 +789,17 @@ fn empty_outcome() -> Outcome {
         supply_conserved: false,
         trace: String::new(),
     }
+}
+
+/// The event with the sender's name in it.
+fn sent_by(sender: Peer, mut event: Event) -> Event {
+    use qbind_sync::Event as Sync;
+    if let Event::BatchRequest { from, .. }
+    | Event::BlocksRequest { from, .. }
+    | Event::BlockRequest { from, .. }
+    | Event::Sync(Sync::Status { from, .. } | Sync::Blocks { from, .. }) = &mut event
+    {
+        *from = sender;
+    }
+    event
 }

@@ -38,10 +38,43 @@ pub struct SimConfig {
     pub byzantine: BTreeMap<usize, Byzantine>,
     /// A loss of power at one exact place.
     pub power_cut: Option<PowerCut>,
+    /// An election every so many blocks.
+    pub epoch_blocks: u64,
+    /// How many of `validators`, the last ones, only follow until they have joined.
+    pub candidates: usize,
+    /// Calls to the validators' registry, by the owner of a node's validator.
+    pub calls: Vec<Call>,
     /// How validators sign.
     pub signatures: Signatures,
     /// Whether bytes and signature checks are counted.
     pub counts_work: bool,
+}
+
+/// A call to the validators' registry.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// When.
+    pub at_ms: u64,
+    /// Whose owner.
+    pub node: usize,
+    /// What.
+    pub kind: CallKind,
+}
+
+/// What the owner of a node's validator asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallKind {
+    /// To become a validator.
+    Join,
+    /// To stop being one.
+    Leave,
+    /// To go on with its second key, from so many epochs after the next election on.
+    Rotate {
+        /// How many.
+        ahead: u64,
+        /// Epochs in which the first key is valid too; none in an emergency.
+        grace: Option<u64>,
+    },
 }
 
 /// How validators sign.
@@ -131,6 +164,8 @@ pub enum Action {
     CrashLeaderAt(Phase),
     /// Whoever was crashed starts again.
     RestartCrashed,
+    /// It starts again with its second key, as soon as that is valid.
+    SecondKey(usize),
     /// Only nodes of the same group hear each other.
     Partition(Vec<Vec<usize>>),
     /// Messages from the first to the second are cut; the other way works.

@@ -2,11 +2,11 @@
 
 use qbind_consensus::SafetyRecord;
 use qbind_dag::PendingTransaction;
-use qbind_ledger::{Account, Ledger, Params};
+use qbind_ledger::{Account, Ledger, Params, Registry};
 use qbind_replica::{CommitRecord, Restored};
 use qbind_types::{
     Address, Batch, BatchCertificate, BatchRef, Block, BlockId, CertifiedBatch, CommittedBlock,
-    Height, StateRoot, TxId, ValidatorIndex,
+    Epoch, EpochStart, Height, StateRoot, TxId, ValidatorIndex,
 };
 use std::collections::BTreeMap;
 
@@ -23,12 +23,12 @@ enum Write {
     Commit(Box<CommitRecord>),
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Content {
     safety: Option<SafetyRecord>,
     blocks: Vec<Block>,
     own: Option<Batch>,
-    acks: BTreeMap<(ValidatorIndex, u64), BatchRef>,
+    acks: BTreeMap<(Epoch, ValidatorIndex, u64), BatchRef>,
     batches: BTreeMap<BatchRef, Batch>,
     certificates: BTreeMap<BatchRef, BatchCertificate>,
     pending: BTreeMap<TxId, PendingTransaction>,
@@ -36,6 +36,8 @@ struct Content {
     accounts: BTreeMap<Address, Account>,
     included: BTreeMap<ValidatorIndex, u64>,
     burned: u128,
+    registry: Registry,
+    start: EpochStart,
 }
 
 /// What was written, and how much of it a crash cannot take.
@@ -52,7 +54,7 @@ impl Content {
             Write::Block(block) => self.blocks.push(*block),
             Write::Own(batch) => self.own = Some(*batch),
             Write::Ack(r) => {
-                self.acks.insert((r.creator, r.round), r);
+                self.acks.insert((r.epoch, r.creator, r.round), r);
             }
             Write::Batch(r, batch) => {
                 self.batches.insert(r, *batch);
@@ -74,8 +76,17 @@ impl Content {
         let height = record.committed.block.height;
         self.accounts.extend(record.changes.iter().copied());
         self.burned = record.burned_total;
-        for r in &record.committed.block.batches {
+        let block = &record.committed.block;
+        for r in &block.batches {
             self.included.insert(r.creator, r.round + 1);
+        }
+        if let Some(registry) = &record.registry {
+            self.registry.clone_from(registry);
+        }
+        if block.ends_epoch() {
+            self.included.clear();
+            let (epoch, view, block) = (block.next_epoch(), block.view, record.id);
+            self.start = EpochStart { epoch, height, view, block };
         }
         self.blocks.retain(|b| b.height > height);
         self.commits.insert(height, record);
@@ -83,8 +94,26 @@ impl Content {
 }
 
 impl Disk {
-    pub(crate) fn new(accounts: BTreeMap<Address, Account>) -> Self {
-        let durable = Content { accounts, ..Content::default() };
+    pub(crate) fn new(
+        genesis: BlockId,
+        accounts: BTreeMap<Address, Account>,
+        registry: Registry,
+    ) -> Self {
+        let durable = Content {
+            safety: None,
+            blocks: Vec::new(),
+            own: None,
+            acks: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            certificates: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            commits: BTreeMap::new(),
+            accounts,
+            included: BTreeMap::new(),
+            burned: 0,
+            registry,
+            start: EpochStart::genesis(genesis),
+        };
         Self { durable, pending: Vec::new() }
     }
 
@@ -95,12 +124,14 @@ impl Disk {
 
     /// Whether a loss of power would leave this own batch.
     pub(crate) fn has_durable_batch(&self, reference: &BatchRef) -> bool {
-        self.durable.own.as_ref().map(|b| b.round) >= Some(reference.round)
+        self.durable.own.as_ref().map(|b| (b.epoch, b.round))
+            >= Some((reference.epoch, reference.round))
     }
 
     /// Whether a loss of power would leave this ack decision.
     pub(crate) fn has_durable_ack(&self, reference: &BatchRef) -> bool {
-        self.durable.acks.get(&(reference.creator, reference.round)) == Some(reference)
+        self.durable.acks.get(&(reference.epoch, reference.creator, reference.round))
+            == Some(reference)
     }
 
     fn write(&mut self, write: Write) {
@@ -180,13 +211,21 @@ impl Disk {
     }
 
     pub(crate) fn committed(&self, from: Height, limit: u64) -> Vec<CommittedBlock> {
+        // An answer ends with its epoch: who asks may not know yet who validates the next.
         let range = from..Height(from.0.saturating_add(limit));
         let fresh = self.pending.iter().filter_map(|w| match w {
             Write::Commit(r) if range.contains(&r.committed.block.height) => Some(&**r),
             _ => None,
         });
         let stored = self.durable.commits.range(range.clone()).map(|(_, r)| r);
-        stored.chain(fresh).map(|r| r.committed.clone()).collect()
+        let mut has_ended = false;
+        let blocks = stored.chain(fresh).map(|r| r.committed.clone());
+        let of_epoch = |c: &CommittedBlock| {
+            let is_after = has_ended;
+            has_ended |= c.block.ends_epoch();
+            !is_after
+        };
+        blocks.take_while(of_epoch).collect()
     }
 
     /// First round of a creator that no committed block includes.
@@ -199,30 +238,32 @@ impl Disk {
         fresh.or(self.durable.included.get(&creator).copied()).unwrap_or(0)
     }
 
-    pub(crate) fn restored(&self, genesis: BlockId, params: &Params) -> Restored {
+    pub(crate) fn restored(&self, params: &Params) -> Restored {
         let content = &self.durable;
         let height = content.commits.keys().next_back().copied().unwrap_or_default();
         let accounts = content.accounts.iter().map(|(a, b)| (*a, *b));
         let ledger = Ledger::restore(params.clone(), height, content.burned, accounts)
-            .expect("the simulated disk keeps what it was given");
+            .expect("the simulated disk keeps what it was given")
+            .with_registry(content.registry.clone());
         let mut roots: Vec<(Height, StateRoot)> =
             content.commits.iter().map(|(h, r)| (*h, r.state_root)).collect();
         if height == Height(0) {
             roots.push((height, ledger.state_root()));
         }
-        let open =
-            |r: &BatchRef| r.round + 8 >= content.included.get(&r.creator).copied().unwrap_or(0);
+        let epoch = content.start.epoch;
+        let included = |r: &BatchRef| content.included.get(&r.creator).copied().unwrap_or(0);
+        let open = |r: &BatchRef| r.epoch == epoch && r.round + 8 >= included(r);
         let nonce = |p: &PendingTransaction| {
             content.accounts.get(&p.transaction.sender).map_or(0, |a| a.nonce)
         };
         Restored {
-            genesis,
+            start: content.start,
             safety: content.safety.clone(),
             committed: content.commits.get(&height).map(|r| r.committed.block.clone()),
             pending: content.blocks.clone(),
             dag: qbind_dag::Restored {
                 included: content.included.clone(),
-                own: content.own.clone(),
+                own: content.own.clone().filter(|own| own.epoch == epoch),
                 batches: content
                     .batches
                     .iter()

@@ -10,6 +10,7 @@
 //! Never here: a decision of the protocol, a real clock, a thread, a socket.
 
 mod byzantine;
+mod calls;
 mod cluster;
 mod config;
 mod disk;
@@ -26,8 +27,8 @@ mod tests;
 
 pub use cluster::Simulation;
 pub use config::{
-    Action, Byzantine, Clock, Faults, Forgery, LoadSpec, Phase, PowerCut, Region, Signatures,
-    SimConfig, Timed,
+    Action, Byzantine, Call, CallKind, Clock, Faults, Forgery, LoadSpec, Phase, PowerCut, Region,
+    Signatures, SimConfig, Timed,
 };
 pub use network::{Link, MessageKind};
 pub use outcome::Outcome;

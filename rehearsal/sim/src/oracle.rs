@@ -1,9 +1,9 @@
 //! What must hold, whatever the nodes say about themselves.
 
-use crate::disk::Disk;
-use qbind_crypto::{Verifier, batch_id};
+use crate::{disk::Disk, world::Registrar};
+use qbind_crypto::batch_id;
 use qbind_replica::CommitRecord;
-use qbind_types::{BlockId, Height, StateRoot, TxId};
+use qbind_types::{BlockId, Epoch, Height, StateRoot, TxId};
 use std::collections::BTreeMap;
 
 /// Compares every commit of every honest node with all others.
@@ -12,6 +12,8 @@ pub(crate) struct Oracle {
     blocks: BTreeMap<Height, BlockId>,
     roots: BTreeMap<Height, StateRoot>,
     effects: BTreeMap<TxId, u64>,
+    /// By height, as the block before says.
+    epochs: BTreeMap<Height, Epoch>,
     counted: Height,
     pub(crate) divergences: Vec<String>,
     pub(crate) mismatches: Vec<String>,
@@ -24,9 +26,21 @@ impl Oracle {
         node: usize,
         record: &CommitRecord,
         disk: &Disk,
-        verifier: &Verifier,
+        registrar: &Registrar,
     ) {
-        let height = record.committed.block.height;
+        let block = &record.committed.block;
+        let height = block.height;
+        let Ok(verifier) = registrar.of(block.epoch) else {
+            self.mismatches.push(format!("height {height}: nobody was elected for its epoch"));
+            return;
+        };
+        let epoch = *self.epochs.entry(height.next()).or_insert(block.next_epoch());
+        let expected = self.epochs.get(&height).copied().unwrap_or_default();
+        if block.epoch != expected || epoch != block.next_epoch() {
+            let got = block.epoch;
+            self.divergences
+                .push(format!("height {height} is of epoch {got}, expected {expected}"));
+        }
         let first = *self.blocks.entry(height).or_insert(record.id);
         if first != record.id {
             self.divergences

@@ -20,6 +20,14 @@ pub struct Outcome {
     pub broken_promises: Vec<String>,
     /// Nodes that lost power at a chosen place.
     pub power_losses: u64,
+    /// Proofs against validators that keep the rules.
+    pub false_evidence: u64,
+    /// The newest epoch that started.
+    pub epochs: u64,
+    /// Ids of its validators.
+    pub validators: Vec<u64>,
+    /// Blocks of each epoch by their proposers' ids.
+    pub proposers: BTreeMap<(u64, u64), u64>,
     /// Effects each node carried out; an index for [`crate::PowerCut`].
     pub effects: Vec<u64>,
     /// Messages that no honest node accepts: wrong signatures, certificates, form.

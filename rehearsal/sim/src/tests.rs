@@ -24,6 +24,9 @@ fn config(seed: u64) -> SimConfig {
         power_cut: None,
         signatures: Signatures::Real,
         counts_work: false,
+        epoch_blocks: 24,
+        candidates: 0,
+        calls: Vec::new(),
     }
 }
 

@@ -6,13 +6,15 @@ use crate::{
     promises::Promises,
 };
 use qbind_consensus::{Message, Unsigned};
-use qbind_crypto::{SecretKey, Verifier, preimage, sha3_256};
+use qbind_crypto::{Reject, SecretKey, Verifier, Verifiers, preimage, sha3_256};
 use qbind_dag::{DagMessage, Peer};
 use qbind_replica::{CommitRecord, CouplingResult, Effect, Event, Halt, Target, Wire, World};
 use qbind_sync::SyncMessage;
 use qbind_types::{
-    BatchId, Network, SIGNATURE_BYTES, Signature, TxId, ValidatorIndex, ValidatorSet, View,
+    BatchId, Epoch, EpochStart, Network, SIGNATURE_BYTES, Signature, TxId, ValidatorIndex,
+    ValidatorSet, View,
 };
+use std::sync::Arc;
 
 /// Something the simulation wants to know.
 #[derive(Debug)]
@@ -20,10 +22,17 @@ pub(crate) enum Observed {
     Committed(Box<CommitRecord>),
     Accepted(TxId),
     Halted(Halt),
-    Equivocation,
+    /// By the validator with this index.
+    Equivocation(usize),
     Coupling(CouplingResult),
-    Entered { view: View, by_timeout: bool },
-    Proposed { id: qbind_types::BlockId },
+    Entered {
+        view: View,
+        by_timeout: bool,
+    },
+    Proposed {
+        id: qbind_types::BlockId,
+    },
+    EpochStarted(EpochStart),
 }
 
 /// The power went away: nothing that follows is carried out.
@@ -44,10 +53,10 @@ pub(crate) struct Fuse {
 pub(crate) struct NodeWorld<'a> {
     pub(crate) network: Network,
     pub(crate) index: ValidatorIndex,
-    pub(crate) set: &'a ValidatorSet,
+    pub(crate) place: &'a mut Place,
     pub(crate) key: &'a SecretKey,
     pub(crate) signatures: Signatures,
-    pub(crate) verifier: &'a Verifier,
+    pub(crate) verifiers: &'a Registrar,
     pub(crate) disk: &'a mut Disk,
     pub(crate) byzantine: Option<Byzantine>,
     /// Of honest validators.
@@ -57,17 +66,74 @@ pub(crate) struct NodeWorld<'a> {
     pub(crate) observed: Vec<Observed>,
 }
 
+/// Where a node stands.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    /// The newest epoch whose validators it knows.
+    pub(crate) known: Epoch,
+    /// The validators of its epoch.
+    pub(crate) set: Option<Arc<ValidatorSet>>,
+    /// Its place among them.
+    pub(crate) me: Option<ValidatorIndex>,
+}
+
+impl Place {
+    fn leads(&self, view: View) -> bool {
+        self.set.as_ref().is_some_and(|set| self.me == Some(set.leader(view)))
+    }
+}
+
+/// The verifiers of all epochs of a run: opening a message costs once, whoever receives it.
+pub(crate) struct Registrar {
+    signatures: Signatures,
+    verifiers: Verifiers,
+}
+
+impl Registrar {
+    pub(crate) fn new(network: Network, signatures: Signatures, first: Arc<ValidatorSet>) -> Self {
+        let first = Self::verifier(network, signatures, first);
+        Self { signatures, verifiers: Verifiers::keeping(first, usize::MAX) }
+    }
+
+    fn verifier(network: Network, signatures: Signatures, set: Arc<ValidatorSet>) -> Arc<Verifier> {
+        Arc::new(match signatures {
+            Signatures::Real => Verifier::new(network, set),
+            // Whatever was vouched for stays valid to the end of the run.
+            Signatures::Ideal => Verifier::with_memory(network, set, usize::MAX),
+        })
+    }
+
+    fn elected(&self, set: Arc<ValidatorSet>) {
+        if self.of(set.epoch()).is_err() {
+            self.verifiers.add(Self::verifier(self.verifiers.network(), self.signatures, set));
+        }
+    }
+
+    pub(crate) fn of(&self, epoch: Epoch) -> Result<Arc<Verifier>, Reject> {
+        self.verifiers.of(epoch)
+    }
+
+    pub(crate) fn all(&self) -> &Verifiers {
+        &self.verifiers
+    }
+}
+
 impl NodeWorld<'_> {
+    fn learn(&mut self, set: Arc<ValidatorSet>) {
+        self.place.known = self.place.known.max(set.epoch());
+        self.verifiers.elected(set);
+    }
+
     /// A leader that lies about what is certified.
     fn corrupt(&self, unsigned: &mut Unsigned) {
         let Unsigned::Proposal { block, .. } = unsigned else { return };
         match self.byzantine {
             Some(Byzantine::ForgedBatch) => {
-                let creator = self.index;
+                let (creator, epoch) = (block.proposer, block.epoch);
                 let last = block.batches.iter().rev().find(|r| r.creator == creator);
                 let round = last.map_or_else(|| self.disk.next_round(creator), |r| r.round + 1);
                 let id = BatchId([0xEE; 32]);
-                block.batches.push(qbind_types::BatchRef { creator, round, id });
+                block.batches.push(qbind_types::BatchRef { epoch, creator, round, id });
             }
             Some(Byzantine::MismatchedBatch) => {
                 if let Some(reference) = block.batches.last_mut() {
@@ -78,14 +144,16 @@ impl NodeWorld<'_> {
         }
     }
 
-    fn sign_bytes(&self, message: Vec<u8>) -> Signature {
+    fn sign_bytes(&self, epoch: Epoch, signer: ValidatorIndex, message: Vec<u8>) -> Signature {
         match self.signatures {
             Signatures::Real => self.key.sign(&message),
             Signatures::Ideal => {
-                let digest = sha3_256(&[&self.index.0.to_le_bytes(), &message]);
+                let digest = sha3_256(&[&signer.0.to_le_bytes(), &message]);
                 let bytes: Vec<u8> = digest.iter().copied().cycle().take(SIGNATURE_BYTES).collect();
                 let signature = Signature::from_slice(&bytes).expect("the right length");
-                self.verifier.vouch(self.index, message, signature.clone());
+                if let Ok(verifier) = self.verifiers.of(epoch) {
+                    verifier.vouch(signer, message, signature.clone());
+                }
                 signature
             }
         }
@@ -100,7 +168,8 @@ impl NodeWorld<'_> {
             let id = qbind_crypto::block_id(block);
             self.observed.push(Observed::Proposed { id });
         }
-        let signature = self.sign_bytes(unsigned.preimage(self.network));
+        let (epoch, signer) = (unsigned.epoch(), unsigned.signer());
+        let signature = self.sign_bytes(epoch, signer, unsigned.preimage(self.network));
         Event::Signed(Box::new(unsigned.complete(signature)))
     }
 
@@ -116,7 +185,7 @@ impl NodeWorld<'_> {
 
     /// Whether the power goes away now because this node is the leader it was meant for.
     fn blows(&mut self, phase: Phase, view: View) -> Result<(), PowerLoss> {
-        if self.fuse.phase == Some(phase) && self.set.leader(view) == self.index {
+        if self.fuse.phase == Some(phase) && self.place.leads(view) {
             self.fuse.phase = None;
             return Err(PowerLoss);
         }
@@ -160,22 +229,24 @@ impl World for NodeWorld<'_> {
             Effect::ForgetPending(ids) => self.disk.forget_pending(ids),
             Effect::SignBatch(reference) => {
                 if let Some(promises) = &mut self.promises {
-                    promises.signed_batch(reference, self.disk.has_durable_batch(&reference));
+                    let durable = self.disk.has_durable_batch(&reference);
+                    promises.signed_batch(self.index, reference, durable);
                 }
-                let signature = self.sign_bytes(preimage::batch(self.network, &reference));
+                let message = preimage::batch(self.network, &reference);
+                let signature = self.sign_bytes(reference.epoch, reference.creator, message);
                 return Ok(Some(Event::BatchSigned { reference, signature }));
             }
-            Effect::SignAck(reference) => {
+            Effect::SignAck { reference, validator } => {
                 if let Some(promises) = &mut self.promises {
                     // An own batch that is kept is its own ack decision.
-                    let durable = match reference.creator == self.index {
+                    let durable = match reference.creator == validator {
                         true => self.disk.has_durable_batch(&reference),
                         false => self.disk.has_durable_ack(&reference),
                     };
                     promises.signed_ack(self.index, reference, durable);
                 }
-                let message = preimage::ack(self.network, &reference, self.index);
-                let signature = self.sign_bytes(message);
+                let message = preimage::ack(self.network, &reference, validator);
+                let signature = self.sign_bytes(reference.epoch, validator, message);
                 return Ok(Some(Event::AckSigned { reference, signature }));
             }
             Effect::Send { to, message } => {
@@ -205,8 +276,20 @@ impl World for NodeWorld<'_> {
                 self.observed.push(Observed::Committed(record));
             }
             Effect::Accepted(id) => self.observed.push(Observed::Accepted(id)),
-            Effect::Equivocation(_) | Effect::BatchEquivocation(_) => {
-                self.observed.push(Observed::Equivocation);
+            Effect::Equivocation(evidence) => {
+                let accused = usize::from(evidence.validator.0);
+                self.observed.push(Observed::Equivocation(accused));
+            }
+            Effect::BatchEquivocation(evidence) => {
+                let accused = usize::from(evidence.first.creator.0);
+                self.observed.push(Observed::Equivocation(accused));
+            }
+            Effect::Elected(set) => self.learn(set),
+            Effect::EpochStarted { start, set, me } => {
+                self.place.me = me;
+                self.place.set = Some(set.clone());
+                self.learn(set);
+                self.observed.push(Observed::EpochStarted(start));
             }
             Effect::Halt(why) => self.observed.push(Observed::Halted(why)),
             Effect::Entered { view, by_timeout } => {

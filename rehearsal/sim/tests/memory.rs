@@ -4,12 +4,12 @@ use peak_alloc::PeakAlloc;
 use qbind_consensus::{Event as ConsensusEvent, Timing};
 use qbind_crypto::{SecretKey, Verifier, address_of, batch_id, preimage};
 use qbind_dag::{DagConfig, Peer};
-use qbind_ledger::{Account, Ledger, Params, SerialRunner};
+use qbind_ledger::{Account, Ledger, Params, Registry, SerialRunner};
 use qbind_replica::{Effect, Event, Now, Replica, ReplicaConfig, Restored, World, begin, perform};
 use qbind_types::{
     Address, Batch, BatchAck, BatchCertificate, BatchId, BatchRef, BlockId, CommitVote, Epoch,
-    Height, Millis, Network, Payload, Qc, SIGNATURE_BYTES, Signature, Timeout, Transaction,
-    TransferV1, ValidatorIndex, ValidatorInfo, ValidatorSet, View, Vote, VotingPower,
+    EpochStart, Height, Millis, Network, Payload, Qc, SIGNATURE_BYTES, Signature, Timeout,
+    Transaction, TransferV1, ValidatorIndex, ValidatorInfo, ValidatorSet, View, Vote, VotingPower,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -37,7 +37,7 @@ impl World for Nowhere {
             Effect::Sign(unsigned) => {
                 Some(Event::Signed(Box::new(unsigned.complete(signature(0)))))
             }
-            Effect::SignAck(reference) => {
+            Effect::SignAck { reference, .. } => {
                 Some(Event::AckSigned { reference, signature: signature(0) })
             }
             _ => None,
@@ -82,7 +82,7 @@ impl Sender {
     }
 
     fn reference(&mut self) -> BatchRef {
-        BatchRef { creator: SENDER, round: self.ahead(), id: BatchId(self.id()) }
+        BatchRef { epoch: Epoch(0), creator: SENDER, round: self.ahead(), id: BatchId(self.id()) }
     }
 
     fn next(&mut self) -> Event {
@@ -104,7 +104,7 @@ impl Sender {
             2 => {
                 let message = preimage::timeout(NETWORK, epoch, view, View(0));
                 let signature = self.sign(SENDER, message);
-                let high_qc = Qc::genesis(GENESIS);
+                let high_qc = Qc::start(&EpochStart::genesis(GENESIS));
                 let timeout = Timeout { epoch, view, high_qc, validator: SENDER, signature };
                 let timeout = self.verifier.verify_timeout(timeout).expect("vouched for");
                 v(ConsensusEvent::Timeout(timeout))
@@ -113,6 +113,7 @@ impl Sender {
                 let (own, round) = (self.reference(), self.ahead());
                 let parents = vec![BatchRef { round: round - 1, ..own }];
                 let mut batch = Batch {
+                    epoch: Epoch(0),
                     creator: SENDER,
                     round,
                     parents,
@@ -120,7 +121,7 @@ impl Sender {
                     signature: signature(0),
                 };
                 let id = batch_id(NETWORK, &batch);
-                let reference = BatchRef { creator: SENDER, round, id };
+                let reference = BatchRef { epoch: Epoch(0), creator: SENDER, round, id };
                 batch.signature = self.sign(SENDER, preimage::batch(NETWORK, &reference));
                 Event::Batch(Box::new(self.verifier.verify_batch(batch).expect("vouched for")))
             }
@@ -175,24 +176,23 @@ fn transaction(key: &SecretKey) -> Transaction {
 fn core(keys: &[SecretKey], set: Arc<ValidatorSet>) -> Replica {
     let params = Params::mainnet();
     let account = (address_of(&keys[0].public_key()), Account { nonce: 0, balance: 1_000_000 });
-    let ledger = Ledger::restore(params.clone(), Height(0), 0, [account]).expect("one account");
-    let me = Some(ValidatorIndex(0));
-    let mut dag = DagConfig::new(NETWORK, me);
+    let ledger = Ledger::restore(params.clone(), Height(0), 0, [account])
+        .expect("one account")
+        .with_registry(Registry::new(1_000, (*set).clone()));
+    let mut dag = DagConfig::new(NETWORK, None);
     dag.batch_max_gas = params.block_gas_limit;
     let config = ReplicaConfig {
         network: NETWORK,
-        set,
-        me,
+        key: Some(keys[0].public_key()),
         timing: Timing::default(),
         coupling: qbind_dag::CouplingMode::Enforce,
         empty_block_interval: Millis(250),
         dag,
-        proposers: keys.iter().map(|k| address_of(&k.public_key())).collect(),
         runner: Box::new(SerialRunner),
     };
     let roots = vec![(Height(0), ledger.state_root())];
     let restored = Restored {
-        genesis: GENESIS,
+        start: EpochStart::genesis(GENESIS),
         safety: None,
         committed: None,
         pending: vec![],
@@ -221,6 +221,8 @@ fn a_million_useless_messages_leave_memory_bounded() {
     let keys: Vec<_> = (0..4).map(|i| SecretKey::from_seed(&[i + 1; 32])).collect();
     let members = keys.iter().zip(0..).map(|(key, id)| ValidatorInfo {
         id,
+        address: Default::default(),
+        previous_key: None,
         public_key: key.public_key(),
         power: VotingPower(1),
     });

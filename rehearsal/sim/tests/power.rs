@@ -28,6 +28,9 @@ fn config(faults: Vec<Timed>) -> SimConfig {
         power_cut: None,
         signatures: qbind_sim::Signatures::Ideal,
         counts_work: false,
+        epoch_blocks: 12,
+        candidates: 0,
+        calls: Vec::new(),
     }
 }
 

@@ -153,6 +153,8 @@ async fn account(State(node): State<Arc<Node>>, UrlPath(address): UrlPath<Addres
 async fn serve(name: &str, manner: Manner, chain: &Arc<Mutex<Chain>>) -> Target {
     let member = ValidatorInfo {
         id: 1,
+        address: Default::default(),
+        previous_key: None,
         public_key: SecretKey::from_seed(&[9; 32]).public_key(),
         power: VotingPower(1),
     };

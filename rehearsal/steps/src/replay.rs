@@ -135,9 +135,9 @@ impl Replay {
     /// Gas and fee by the price list; `None` for what nobody could pay.
     fn due(&self, tx: &Transaction) -> Option<(u64, u128)> {
         let payload = Payload::decode(&tx.payload).ok()?;
-        let (version, price) = match payload {
+        let (version, price) = match &payload {
             Payload::V0(_) => (0, 0),
-            Payload::V1(t) => (1, t.max_fee_per_gas),
+            Payload::V1(t) | Payload::Call(t, _) => (1, t.max_fee_per_gas),
         };
         let gas = GAS[version][usize::from(payload.recipient() == tx.sender)];
         let price = if self.params.gas_enabled { price } else { 0 };

@@ -2,6 +2,7 @@
 
 use crate::{Check, Scenario};
 use qbind_dag::CouplingMode;
+use qbind_plan::topology::Topology;
 use qbind_sim::{Link, LoadSpec, Outcome, Region, SimConfig};
 use std::collections::BTreeMap;
 
@@ -32,12 +33,57 @@ pub(crate) fn cluster(
         power_cut: None,
         signatures: qbind_sim::Signatures::Real,
         counts_work: false,
+        epoch_blocks: 24,
+        candidates: 0,
+        calls: Vec::new(),
     }
 }
 
 /// Nodes of one data centre: 2 ms one way, 1 ms of jitter, nothing lost.
 pub(crate) fn data_centre() -> Vec<Vec<Link>> {
     vec![vec![Link { jitter_us: 1_000, ..Link::exact(2_000) }]]
+}
+
+/// A shipped topology's regions and what lies between them.
+pub(crate) struct Regions {
+    topology: Topology,
+}
+
+impl Regions {
+    /// One way between two nodes of one region, in microseconds.
+    pub(crate) const INSIDE_US: u64 = 300;
+
+    pub(crate) fn load(name: &str) -> Self {
+        Self { topology: Topology::load(name).expect("a shipped topology") }
+    }
+
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.topology.regions.iter().map(|region| region.id.as_str()).collect()
+    }
+
+    /// One way, in microseconds.
+    pub(crate) fn delay_us(&self, from: &str, to: &str) -> u64 {
+        self.topology.link(from, to).map_or(Self::INSIDE_US, |link| link.delay_us)
+    }
+
+    /// The region of each validator, as the topology lays them out.
+    pub(crate) fn layout(&self) -> Vec<Region> {
+        let regions = (0..).zip(&self.topology.regions);
+        regions.flat_map(|(at, region)| vec![at; region.validators as usize]).collect()
+    }
+
+    /// The region of each of `n` validators, in the topology's proportions.
+    pub(crate) fn seats(&self, n: usize) -> Vec<Region> {
+        let layout = self.layout();
+        (0..n).map(|i| layout[i * layout.len() / n]).collect()
+    }
+
+    /// Links without loss, with so much jitter.
+    pub(crate) fn links(&self, jitter_us: u64) -> Vec<Vec<Link>> {
+        let link = |from, to| Link { jitter_us, ..Link::exact(self.delay_us(from, to)) };
+        let row = |from| self.names().into_iter().map(|to| link(from, to)).collect();
+        self.names().into_iter().map(row).collect()
+    }
 }
 
 /// The hard facts: one chain, certified content, one state, no signature that excludes another,
@@ -52,6 +98,8 @@ pub(crate) fn safety(outcome: &Outcome) -> Vec<Check> {
         count("block_mismatch", &outcome.block_mismatches),
         count("state_root_divergence", &outcome.state_divergences),
         count("broken_promises", &outcome.broken_promises),
+        // Of those who keep the rules nobody may have proof to the contrary.
+        Check::equal("false_evidence", 0, outcome.false_evidence),
         count("halted_nodes", &outcome.halts),
         Check::equal("double_spends", 0, outcome.double_spends),
         Check::equal("supply_conserved", true, outcome.supply_conserved),

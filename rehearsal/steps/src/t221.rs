@@ -200,12 +200,15 @@ fn certificates_cannot_be_forged() -> Scenario {
     let keys: Vec<SecretKey> = (1..=4).map(|i| SecretKey::from_seed(&[i; 32])).collect();
     let members = keys.iter().zip(1u64..).map(|(k, id)| ValidatorInfo {
         id,
+        address: Default::default(),
+        previous_key: None,
         public_key: k.public_key(),
         power: VotingPower(1),
     });
     let set = ValidatorSet::new(Epoch(0), members.collect()).expect("distinct keys");
     let verifier = Verifier::new(Network::Mainnet, Arc::new(set));
-    let batch = BatchRef { creator: ValidatorIndex(0), round: 0, id: BatchId([1; 32]) };
+    let batch =
+        BatchRef { epoch: Epoch(0), creator: ValidatorIndex(0), round: 0, id: BatchId([1; 32]) };
     let other = BatchRef { id: BatchId([2; 32]), ..batch };
     let ack = |network, over: &BatchRef, signer: u16, key: u16| {
         let index = ValidatorIndex(signer);

@@ -93,12 +93,12 @@ fn judge(case: &Case, cluster: Cluster, signatures: Signatures) -> Scenario {
     }
     let churned = outcome.view_changes;
     checks.push(Check::that("view_changes", format!("<= {churn}"), churned, churned <= churn));
-    checks.extend(case.hits.iter().map(|hit| reality(*hit, &outcome)));
     let Cluster { n, seed } = cluster;
+    checks.extend(case.hits.iter().map(|hit| reality(*hit, n, &outcome)));
     simulated::scenario(&format!("{}_n{n}_seed{seed}", case.name), checks, &outcome)
 }
 
-fn reality(hit: Hit, outcome: &Outcome) -> Check {
+fn reality(hit: Hit, n: usize, outcome: &Outcome) -> Check {
     let [_, _, cut, dropped] = outcome.messages;
     let above = |name: &str, got: u64| Check::that(name, "> 0", got, got > 0);
     match hit {
@@ -110,6 +110,13 @@ fn reality(hit: Hit, outcome: &Outcome) -> Check {
         Hit::Equivocations => above("equivocations_seen", outcome.equivocations),
         Hit::Refused => above("messages_refused", outcome.refused),
         Hit::Withheld => above("messages_withheld", outcome.withheld),
+        Hit::Epochs(least) => {
+            let epochs = outcome.epochs;
+            Check::that("epochs", format!(">= {least}"), epochs, epochs >= least)
+        }
+        Hit::Joined(more) => {
+            Check::equal("validators", n as u64 + more, outcome.validators.len() as u64)
+        }
         Hit::Delay(least) => {
             let mean = outcome.mean_delay_us;
             Check::that("mean_delay_us", format!(">= {least}"), mean, mean >= least)

@@ -108,15 +108,32 @@ impl Chain {
         Branch::Complete(blocks)
     }
 
-    /// Makes `blocks`, a complete branch certified by `certificate`, final.
+    /// Whether a child of `parent` would come after the last block of the epoch: it can only help that
+    /// one to its commit certificate.
+    pub(crate) fn is_closing(&self, parent: &BlockId) -> bool {
+        let mut at = *parent;
+        while at != self.tip.id {
+            let Some(block) = self.blocks.get(&at) else { return false };
+            if block.ends_epoch() {
+                return true;
+            }
+            at = block.parent;
+        }
+        false
+    }
+
+    /// Makes `blocks`, a complete branch certified by `certificate`, final; of those after the last
+    /// block of the epoch nothing remains but the proof.
     pub(crate) fn commit(
         &mut self,
         blocks: Vec<Block>,
         certificate: &CommitCertificate,
     ) -> Vec<CommittedBlock> {
+        let last = blocks.iter().position(Block::ends_epoch).map_or(blocks.len(), |at| at + 1);
         let committed = blocks
             .iter()
             .enumerate()
+            .take(last)
             .map(|(i, block)| CommittedBlock {
                 block: block.clone(),
                 proof: CommitProof {
@@ -125,7 +142,7 @@ impl Chain {
                 },
             })
             .collect();
-        for block in blocks {
+        for block in blocks.into_iter().take(last) {
             self.advance(block_id(&block), block);
         }
         let height = self.tip.height;

@@ -4,8 +4,8 @@ use crate::{Message, SafetyRecord, Unsigned};
 use alloc::{boxed::Box, vec::Vec};
 use qbind_crypto::Verified;
 use qbind_types::{
-    BatchRef, Block, BlockId, CommitCertificate, CommitVote, CommittedBlock, ExecutedState, Height,
-    Millis, Proposal, Qc, Tc, Timeout, ValidatorIndex, View, Vote,
+    BatchRef, Block, BlockId, CommitCertificate, CommitVote, CommittedBlock, Epoch, ExecutedState,
+    Height, Millis, Proposal, Qc, Tc, Timeout, ValidatorIndex, ValidatorsId, View, Vote,
 };
 
 /// What a leader puts into its block.
@@ -17,6 +17,8 @@ pub struct Content {
     pub executed: ExecutedState,
     /// The leader's clock.
     pub timestamp_unix_ms: Millis,
+    /// The validators of the next epoch, if this block is to be the last of its own.
+    pub next_validators: Option<ValidatorsId>,
 }
 
 /// What happened.
@@ -55,6 +57,41 @@ pub enum Event {
     Block(Box<Block>),
     /// A final block from sync; must extend the last committed one.
     Committed(Box<Verified<CommittedBlock>>),
+}
+
+impl Event {
+    /// The epoch whose validators signed what it brings.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.origin().map(|(epoch, _)| epoch)
+    }
+
+    /// Who signed what it brings, if one validator did.
+    pub fn signer(&self) -> Option<ValidatorIndex> {
+        match self {
+            Self::Proposal(p) => Some(p.block.proposer),
+            Self::Vote(v) => Some(v.validator),
+            Self::CommitVote(v) => Some(v.validator),
+            Self::Timeout(t) => Some(t.validator),
+            _ => None,
+        }
+    }
+
+    /// The epoch of what it brings, and the certificate that might be the one the epoch starts with.
+    pub(crate) fn origin(&self) -> Option<(Epoch, Option<&Qc>)> {
+        Some(match self {
+            Self::Proposal(p) => (p.block.epoch, Some(&p.justify)),
+            Self::Vote(v) => (v.epoch, None),
+            Self::CommitVote(v) => (v.epoch, None),
+            Self::Timeout(t) => (t.epoch, Some(&t.high_qc)),
+            Self::Qc(qc) => (qc.epoch, Some(qc)),
+            Self::Tc(tc) => (tc.epoch, None),
+            Self::CommitCertificate(c) => (c.epoch, None),
+            Self::Block(block) => (block.epoch, None),
+            Self::Committed(c) => (c.block.epoch, None),
+            Self::Signed(message) => (message.epoch(), None),
+            Self::Tick | Self::Propose { .. } | Self::Checked(_) => return None,
+        })
+    }
 }
 
 /// Two signed statements that exclude each other.

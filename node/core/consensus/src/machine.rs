@@ -14,8 +14,8 @@ use alloc::{
 };
 use qbind_crypto::{Verified, block_id};
 use qbind_types::{
-    Block, BlockId, CommitCertificate, CommittedBlock, Epoch, Height, Millis, Network, Proposal,
-    Qc, Signature, Tc, Timeout, ValidatorIndex, ValidatorSet, View,
+    Block, BlockId, CommitCertificate, CommittedBlock, Epoch, EpochStart, Height, Millis, Network,
+    Proposal, Qc, Signature, Tc, Timeout, ValidatorIndex, ValidatorSet, View,
 };
 
 /// Most blocks asked for by id at once.
@@ -26,8 +26,10 @@ const MAX_NEEDED: usize = 64;
 pub struct Config {
     /// Which chain.
     pub network: Network,
-    /// Who decides.
+    /// Who decides; the epoch is theirs.
     pub set: Arc<ValidatorSet>,
+    /// What the epoch starts from.
+    pub start: EpochStart,
     /// Which of them this node is; `None` for a node that only follows.
     pub me: Option<ValidatorIndex>,
     /// Pacemaker.
@@ -37,10 +39,8 @@ pub struct Config {
 /// What a replica starts from.
 #[derive(Debug, Clone)]
 pub struct Restored {
-    /// The safety record, or [`SafetyRecord::genesis`].
+    /// The safety record, or [`SafetyRecord::start`].
     pub safety: SafetyRecord,
-    /// Id of genesis.
-    pub genesis: BlockId,
     /// The last committed block, if any.
     pub committed: Option<Block>,
     /// Uncommitted blocks that were stored.
@@ -74,11 +74,13 @@ pub struct Consensus {
 impl Consensus {
     /// Starts or resumes; the effects must be carried out first.
     pub fn new(config: Config, restored: Restored, now: Millis) -> (Self, Vec<Effect>) {
-        let Restored { mut safety, genesis, committed, pending } = restored;
-        let tip =
-            committed.as_ref().map_or(Tip { id: genesis, height: Height(0), view: View(0) }, |b| {
-                Tip { id: block_id(b), height: b.height, view: b.view }
-            });
+        let Restored { mut safety, committed, pending } = restored;
+        let EpochStart { height, view, block: id, .. } = config.start;
+        let tip = committed.as_ref().map_or(Tip { id, height, view }, |b| Tip {
+            id: block_id(b),
+            height: b.height,
+            view: b.view,
+        });
         let mut chain = Chain::new(tip, committed);
         for block in pending {
             chain.insert(block_id(&block), block);
@@ -141,6 +143,13 @@ impl Consensus {
     /// Applies one event. Total: never blocks, fails, logs, or reads a clock.
     pub fn step(&mut self, now: Millis, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
+        if let Event::Signed(message) = &event {
+            // Also of an epoch that has ended here meanwhile: others may still need it.
+            out.push(Effect::Broadcast(Box::new(message.clone())));
+        }
+        if self.has_ended() || !self.concerns(&event) {
+            return out;
+        }
         match event {
             Event::Tick => self.on_tick(now, &mut out),
             Event::Proposal(p) => self.on_proposal(now, p, &mut out),
@@ -161,9 +170,34 @@ impl Consensus {
         out
     }
 
-    /// When `Event::Tick` is due.
+    /// Whether an event is of this epoch, and claims nothing of what the epoch starts from that this
+    /// replica knows to be false: only that block is certified without votes.
+    fn concerns(&self, event: &Event) -> bool {
+        let Some((epoch, qc)) = event.origin() else { return true };
+        let is_start = |qc: &Qc| *qc == Qc::start(&self.config.start);
+        epoch == self.epoch() && qc.is_none_or(|qc| !qc.votes.is_empty() || is_start(qc))
+    }
+
+    /// Whether the last block of the epoch is final. Nothing happens here any more.
+    pub fn has_ended(&self) -> bool {
+        self.end().is_some()
+    }
+
+    /// What the next epoch starts from, once that is final.
+    pub fn end(&self) -> Option<EpochStart> {
+        let Tip { id, height, view } = self.chain.tip();
+        let last = self.chain.get(&id).filter(|b| b.ends_epoch() && b.epoch == self.epoch())?;
+        Some(EpochStart { epoch: last.next_epoch(), height, view, block: id })
+    }
+
+    /// Whether a child of `parent` would come after the last block of the epoch.
+    pub fn is_closing(&self, parent: &BlockId) -> bool {
+        self.chain.is_closing(parent)
+    }
+
+    /// When `Event::Tick` is due; never, once the epoch has ended.
     pub fn deadline(&self) -> Millis {
-        self.pacemaker.deadline()
+        if self.has_ended() { Millis(u64::MAX) } else { self.pacemaker.deadline() }
     }
 
     /// The view this replica is in.
@@ -246,7 +280,6 @@ impl Consensus {
     }
 
     fn on_signed(&mut self, now: Millis, message: Message, out: &mut Vec<Effect>) {
-        out.push(Effect::Broadcast(Box::new(message.clone())));
         match message {
             Message::Proposal(p) => {
                 // Our own proposal needs no check of its signature, only the ordinary path.
@@ -360,7 +393,11 @@ impl Consensus {
             block.timestamp_unix_ms >= parent.timestamp_unix_ms
                 && block.executed.height >= parent.executed.height
         });
+        // After the last block of an epoch come empty ones at most, to make that one final.
+        let is_fitting = !self.chain.is_closing(&block.parent)
+            || (block.batches.is_empty() && !block.ends_epoch());
         forward
+            && is_fitting
             && block.height == height.next()
             && block.view > view
             && block.executed.height <= height
@@ -504,6 +541,7 @@ impl Consensus {
         }
         let Some((height, _)) = self.chain.position(&parent) else { return };
         let earliest = self.chain.get(&parent).map_or(Millis(0), |p| p.timestamp_unix_ms);
+        let is_closing = self.chain.is_closing(&parent);
         let block = Block {
             network: self.config.network,
             epoch: self.epoch(),
@@ -513,7 +551,8 @@ impl Consensus {
             proposer: me,
             timestamp_unix_ms: content.timestamp_unix_ms.max(earliest),
             executed: content.executed,
-            batches: content.batches,
+            batches: if is_closing { Vec::new() } else { content.batches },
+            next_validators: content.next_validators.filter(|_| !is_closing),
         };
         let id = block_id(&block);
         self.keep_block(id, &block, &justify, out);
@@ -580,6 +619,9 @@ impl Consensus {
                 self.last_commit = Some(certificate.clone());
                 self.forget();
                 out.push(Effect::Commit(committed));
+                if self.has_ended() {
+                    return;
+                }
                 self.try_vote(out);
                 self.try_lead(out);
             }
@@ -632,6 +674,9 @@ impl Consensus {
         }
         self.forget();
         out.push(Effect::Commit(vec![committed]));
+        if self.has_ended() {
+            return;
+        }
         if certificate.view >= self.view {
             self.pacemaker.progress(now);
             self.enter(certificate.view.next(), None, out);

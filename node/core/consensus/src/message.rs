@@ -28,6 +28,19 @@ pub enum Message {
 }
 
 impl Message {
+    /// The epoch whose validators signed it.
+    pub fn epoch(&self) -> Epoch {
+        match self {
+            Self::Proposal(m) => m.block.epoch,
+            Self::Vote(m) => m.epoch,
+            Self::CommitVote(m) => m.epoch,
+            Self::Timeout(m) => m.epoch,
+            Self::Qc(m) => m.epoch,
+            Self::Tc(m) => m.epoch,
+            Self::CommitCertificate(m) => m.epoch,
+        }
+    }
+
     /// The view the message is about.
     pub fn view(&self) -> View {
         match self {
@@ -90,6 +103,26 @@ pub enum Unsigned {
 }
 
 impl Unsigned {
+    /// The epoch of the signature.
+    pub fn epoch(&self) -> Epoch {
+        match self {
+            Self::Proposal { block, .. } => block.epoch,
+            Self::Vote { epoch, .. }
+            | Self::CommitVote { epoch, .. }
+            | Self::Timeout { epoch, .. } => *epoch,
+        }
+    }
+
+    /// Who is to sign.
+    pub fn signer(&self) -> ValidatorIndex {
+        match self {
+            Self::Proposal { block, .. } => block.proposer,
+            Self::Vote { validator, .. }
+            | Self::CommitVote { validator, .. }
+            | Self::Timeout { validator, .. } => *validator,
+        }
+    }
+
     /// The view the signature binds.
     pub fn view(&self) -> View {
         match self {

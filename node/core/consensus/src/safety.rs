@@ -1,7 +1,7 @@
 //! What must never be forgotten.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use qbind_types::{BlockId, Qc, Tc, View};
+use qbind_types::{BlockId, Epoch, EpochStart, Qc, Tc, View};
 
 /// The facts the safety argument needs after a crash; fsynced before each signature leaves.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -23,17 +23,22 @@ pub struct SafetyRecord {
 }
 
 impl SafetyRecord {
-    /// Before anything was signed.
-    pub fn genesis(block: BlockId) -> Self {
+    /// Before anything was signed in an epoch.
+    pub fn start(start: &EpochStart) -> Self {
         Self {
-            view: View(1),
+            view: start.view.next(),
             proposed: None,
             voted: None,
             commit_voted: None,
             timed_out: None,
-            high_qc: Qc::genesis(block),
+            high_qc: Qc::start(start),
             entered_by: None,
         }
+    }
+
+    /// The epoch it is about: what was signed in earlier ones excludes nothing in this.
+    pub fn epoch(&self) -> Epoch {
+        self.high_qc.epoch
     }
 
     /// Whether a vote in `view` would be this validator's first there, and the view not given up.

@@ -42,6 +42,8 @@ impl Net {
             .enumerate()
             .map(|(i, k)| ValidatorInfo {
                 id: i as u64,
+                address: Default::default(),
+                previous_key: None,
                 public_key: k.public_key(),
                 power: VotingPower(10),
             })
@@ -49,8 +51,9 @@ impl Net {
         let set = Arc::new(ValidatorSet::new(Epoch(0), members).unwrap());
         let verifier = Verifier::new(Network::Devnet, set.clone());
         let timing = Timing { base: Millis(100), cap: Millis(1_000), resend: Millis(100) };
-        let config = Config { network: Network::Devnet, set, me: None, timing };
         let genesis = BlockId([9; 32]);
+        let start = EpochStart::genesis(genesis);
+        let config = Config { network: Network::Devnet, set, start, me: None, timing };
         let mut net = Self {
             keys,
             config,
@@ -65,10 +68,11 @@ impl Net {
         };
         let mut first = Vec::new();
         for i in 0..n {
-            let (machine, effects) = net.start(i, SafetyRecord::genesis(genesis), None, vec![]);
+            let (machine, effects) =
+                net.start(i, SafetyRecord::start(&EpochStart::genesis(genesis)), None, vec![]);
             net.nodes.push(Node {
                 machine,
-                safety: SafetyRecord::genesis(genesis),
+                safety: SafetyRecord::start(&EpochStart::genesis(genesis)),
                 pending: vec![],
                 committed: vec![],
             });
@@ -88,7 +92,7 @@ impl Net {
         pending: Vec<Block>,
     ) -> (Consensus, Vec<Effect>) {
         let config = Config { me: Some(ValidatorIndex(i as u16)), ..self.config.clone() };
-        let restored = Restored { safety, genesis: self.genesis, committed, pending };
+        let restored = Restored { safety, committed, pending };
         Consensus::new(config, restored, self.now)
     }
 
@@ -120,6 +124,7 @@ impl Net {
                         batches: vec![],
                         executed: ExecutedState { height: Height(0), root: StateRoot::default() },
                         timestamp_unix_ms: self.now,
+                        next_validators: None,
                     };
                     self.feed(i, Event::Propose { view, parent, content });
                 }
@@ -263,7 +268,7 @@ fn one_of_four_down_costs_views_but_not_progress_and_two_down_halt() {
 
 #[test]
 fn a_second_vote_in_one_view_is_refused_by_the_record() {
-    let mut record = SafetyRecord::genesis(BlockId([0; 32]));
+    let mut record = SafetyRecord::start(&EpochStart::genesis(BlockId([0; 32])));
     assert!(record.may_vote(View(1)) && record.may_commit_vote(View(1)));
     record.voted = Some((View(1), BlockId([1; 32])));
     assert!(!record.may_vote(View(1)));
@@ -313,26 +318,146 @@ fn a_restarted_leader_says_what_it_had_recorded_again() {
     assert!(!effects.iter().any(|e| matches!(e, Effect::Sign(_))), "{effects:?}");
 }
 
+/// The first block of view 1.
+fn first_block(net: &Net, timestamp: u64) -> Block {
+    Block {
+        network: Network::Devnet,
+        epoch: Epoch(0),
+        height: Height(1),
+        view: View(1),
+        parent: net.genesis,
+        proposer: ValidatorIndex(1),
+        timestamp_unix_ms: Millis(timestamp),
+        executed: ExecutedState { height: Height(0), root: StateRoot::default() },
+        batches: vec![],
+        next_validators: None,
+    }
+}
+
+fn proposed(net: &Net, block: Block, justify: Qc, timeout: Option<Tc>) -> Event {
+    let proposer = usize::from(block.proposer.0);
+    let unsigned = Unsigned::Proposal { block, justify, timeout };
+    let signature = net.keys[proposer].sign(&unsigned.preimage(Network::Devnet));
+    let Message::Proposal(proposal) = unsigned.complete(signature) else { unreachable!() };
+    Event::Proposal(net.verifier.verify_proposal(proposal).unwrap())
+}
+
+fn considers(effects: &[Effect]) -> bool {
+    effects.iter().any(|e| matches!(e, Effect::Check(_)))
+}
+
+#[test]
+fn only_what_the_epoch_starts_from_is_certified_without_votes() {
+    let mut net = Net::new(4, 4, 0);
+    let start = Qc::start(&net.config.start);
+    let first = first_block(&net, 7);
+    let tc = {
+        let view = View(1);
+        let sign = |i: usize| {
+            let (epoch, validator) = (Epoch(0), ValidatorIndex(i as u16));
+            let unsigned = Unsigned::Timeout { epoch, view, high_qc: start.clone(), validator };
+            let signature = net.keys[i].sign(&unsigned.preimage(Network::Devnet));
+            SignedTimeout { validator, high_qc_view: View(0), signature }
+        };
+        Tc { epoch: Epoch(0), view, timeouts: [1, 2, 3].map(sign).to_vec() }
+    };
+    let second = |parent: BlockId, height: u64| Block {
+        height: Height(height),
+        view: View(2),
+        parent,
+        proposer: ValidatorIndex(2),
+        ..first.clone()
+    };
+    let id = block_id(&first);
+    let events = [
+        proposed(&net, first.clone(), start.clone(), None),
+        // Nobody voted for the first block: it is no parent, whatever a certificate without votes says.
+        proposed(&net, second(id, 2), Qc { block: id, ..start.clone() }, Some(tc.clone())),
+        proposed(&net, second(net.genesis, 1), start.clone(), Some(tc)),
+    ];
+    let machine = &mut net.nodes[0].machine;
+    let considered: Vec<bool> =
+        events.into_iter().map(|event| considers(&machine.step(Millis(1), event))).collect();
+    assert_eq!(considered, [true, false, true]);
+    let ahead = Qc { view: View(90), block: id, ..start };
+    let effects = machine.step(Millis(2), Event::Qc(net.verifier.verify_qc(ahead).unwrap()));
+    assert!(effects.is_empty(), "{effects:?}");
+}
+
+#[test]
+fn an_epoch_ends_with_its_last_block_and_what_comes_after_only_proves_it() {
+    let mut net = Net::new(4, 9, 0);
+    let start = Qc::start(&net.config.start);
+    let last = Block { next_validators: Some(ValidatorsId([5; 32])), ..first_block(&net, 7) };
+    let id = block_id(&last);
+    let qc = |view: u64, block: BlockId, phase: fn(Network, Epoch, View, &BlockId) -> Vec<u8>| {
+        let message = phase(Network::Devnet, Epoch(0), View(view), &block);
+        let vote = |i: usize| (ValidatorIndex(i as u16), net.keys[i].sign(&message));
+        Qc { epoch: Epoch(0), view: View(view), block, votes: [1, 2, 3].map(vote).to_vec() }
+    };
+    let closing = |timestamp: u64| Block {
+        height: Height(2),
+        view: View(2),
+        parent: id,
+        proposer: ValidatorIndex(2),
+        next_validators: None,
+        ..first_block(&net, timestamp)
+    };
+    let certified = qc(1, id, preimage::vote);
+    let batch =
+        BatchRef { epoch: Epoch(0), creator: ValidatorIndex(1), round: 0, id: BatchId([1; 32]) };
+    let full = Block { batches: vec![batch], ..closing(8) };
+    let ending = Block { next_validators: Some(ValidatorsId([6; 32])), ..closing(9) };
+    let empty = closing(10);
+    let (end, second) = (block_id(&empty), block_id(&last));
+    let commit = qc(2, end, preimage::commit);
+    let commit =
+        CommitCertificate { epoch: Epoch(0), view: View(2), block: end, votes: commit.votes };
+    let proposals = [
+        (proposed(&net, last.clone(), start, None), true),
+        (proposed(&net, full, certified.clone(), None), false),
+        (proposed(&net, ending, certified.clone(), None), false),
+        (proposed(&net, empty.clone(), certified, None), true),
+    ];
+    let verified = net.verifier.verify_commit_certificate(commit).unwrap();
+    for (i, (proposal, expected)) in proposals.into_iter().enumerate() {
+        // Each to a replica of its own, which knows the last block.
+        let machine = &mut net.nodes[i].machine;
+        if i > 0 {
+            let start = Qc::start(&net.config.start);
+            let unsigned =
+                Unsigned::Proposal { block: last.clone(), justify: start, timeout: None };
+            let signature = net.keys[1].sign(&unsigned.preimage(Network::Devnet));
+            let Message::Proposal(first) = unsigned.complete(signature) else { unreachable!() };
+            let first = Event::Proposal(net.verifier.verify_proposal(first).unwrap());
+            machine.step(Millis(1), first);
+        }
+        assert_eq!(considers(&machine.step(Millis(1), proposal)), expected, "proposal {i}");
+    }
+    let machine = &mut net.nodes[3].machine;
+    assert!(!machine.has_ended());
+    let effects = machine.step(Millis(2), Event::CommitCertificate(verified));
+    let committed: Vec<&CommittedBlock> = effects
+        .iter()
+        .filter_map(|e| if let Effect::Commit(blocks) = e { Some(blocks) } else { None })
+        .flatten()
+        .collect();
+    assert_eq!(committed.len(), 1, "what comes after the last block is not of the chain");
+    assert_eq!((&committed[0].block, &committed[0].proof.descendants), (&last, &vec![empty]));
+    assert!(net.verifier.verify_committed_block(committed[0].clone()).is_ok());
+    let end = EpochStart { epoch: Epoch(1), height: Height(1), view: View(1), block: second };
+    let machine = &mut net.nodes[3].machine;
+    assert_eq!(machine.end(), Some(end));
+    assert_eq!(machine.deadline(), Millis(u64::MAX));
+    assert!(machine.step(Millis(90_000), Event::Tick).is_empty());
+}
+
 #[test]
 fn a_leader_with_two_blocks_is_given_up_at_once() {
     let mut net = Net::new(4, 4, 0);
     let proposal = |net: &Net, timestamp: u64| {
-        let block = Block {
-            network: Network::Devnet,
-            epoch: Epoch(0),
-            height: Height(1),
-            view: View(1),
-            parent: net.genesis,
-            proposer: ValidatorIndex(1),
-            timestamp_unix_ms: Millis(timestamp),
-            executed: ExecutedState { height: Height(0), root: StateRoot::default() },
-            batches: vec![],
-        };
-        let justify = Qc::genesis(net.genesis);
-        let unsigned = Unsigned::Proposal { block, justify, timeout: None };
-        let signature = net.keys[1].sign(&unsigned.preimage(Network::Devnet));
-        let Message::Proposal(proposal) = unsigned.complete(signature) else { unreachable!() };
-        Event::Proposal(net.verifier.verify_proposal(proposal).unwrap())
+        let justify = Qc::start(&net.config.start);
+        proposed(net, first_block(net, timestamp), justify, None)
     };
     let gives_up = |effects: &[Effect]| {
         let gave =

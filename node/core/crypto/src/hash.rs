@@ -4,6 +4,7 @@ use crate::preimage;
 use aws_lc_rs::digest::{Context, Digest, SHA3_256};
 use qbind_types::{
     Address, Batch, BatchId, Block, BlockId, GenesisHash, Network, PublicKey, Transaction, TxId,
+    ValidatorSet, ValidatorsId,
 };
 
 /// SHA3-256 of the concatenation of `parts`.
@@ -29,10 +30,11 @@ pub fn block_id(block: &Block) -> BlockId {
     BlockId(sha3_256(&[&preimage::tag(block.network, "BLOCK"), &qbind_types::encode(block)]))
 }
 
-/// Identifies a batch by creator, round, parents and transaction ids, not by signatures.
+/// Identifies a batch by epoch, creator, round, parents and transaction ids, not by signatures.
 pub fn batch_id(network: Network, batch: &Batch) -> BatchId {
     let mut hasher = Context::new(&SHA3_256);
     hasher.update(&preimage::tag(network, "BATCH_ID"));
+    hasher.update(&batch.epoch.0.to_le_bytes());
     hasher.update(&batch.creator.0.to_le_bytes());
     hasher.update(&batch.round.to_le_bytes());
     hasher.update(&qbind_types::encode(&batch.parents));
@@ -41,6 +43,12 @@ pub fn batch_id(network: Network, batch: &Batch) -> BatchId {
         hasher.update(&tx_id(network, transaction).0);
     }
     BatchId(bytes(&hasher.finish()))
+}
+
+/// Identifies a validator set by its epoch and all its members.
+pub fn validators_id(network: Network, set: &ValidatorSet) -> ValidatorsId {
+    let tag = preimage::tag(network, "VALIDATORS");
+    ValidatorsId(sha3_256(&[&tag, &qbind_types::encode(set)]))
 }
 
 /// Identifies a transaction by its signed fields; the key is bound through the sender's address.

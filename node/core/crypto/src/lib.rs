@@ -12,13 +12,17 @@
 //! Never here: consensus rules, sockets, files.
 
 mod hash;
+mod light;
 pub mod preimage;
 mod scheme;
 pub mod sealed;
 mod verified;
+mod verifiers;
 mod verify_blocks;
 mod verify_data;
 
-pub use hash::{address_of, batch_id, block_id, genesis_hash, sha3_256, tx_id};
+pub use hash::{address_of, batch_id, block_id, genesis_hash, sha3_256, tx_id, validators_id};
+pub use light::{LightClient, LightError};
 pub use scheme::{AwsLc, Portable, Scheme, SecretKey, verify};
 pub use verified::{Reject, Verified, Verifier};
+pub use verifiers::Verifiers;

@@ -2,7 +2,8 @@
 
 use crate::{preimage, verify};
 use qbind_types::{
-    CommitVote, Network, PublicKey, Signature, Timeout, ValidatorIndex, ValidatorSet, View, Vote,
+    CommitVote, Epoch, Network, Signature, Timeout, ValidatorIndex, ValidatorInfo, ValidatorSet,
+    View, Vote,
 };
 use std::{
     collections::{HashSet, VecDeque},
@@ -53,8 +54,11 @@ pub enum Reject {
     #[error("made for another network")]
     WrongNetwork,
     /// Of an epoch whose validator set is not this one.
-    #[error("of another epoch")]
-    WrongEpoch,
+    #[error("of epoch {epoch}, whose validators are not known here")]
+    WrongEpoch {
+        /// That epoch.
+        epoch: Epoch,
+    },
     /// Names a validator that does not exist.
     #[error("unknown validator {index}")]
     UnknownValidator {
@@ -172,12 +176,12 @@ impl Verifier {
         &self.set
     }
 
-    pub(crate) fn key(&self, index: ValidatorIndex) -> Result<&PublicKey, Reject> {
-        self.set.get(index).map(|m| &m.public_key).ok_or(Reject::UnknownValidator { index })
+    pub(crate) fn member(&self, index: ValidatorIndex) -> Result<&ValidatorInfo, Reject> {
+        self.set.get(index).ok_or(Reject::UnknownValidator { index })
     }
 
-    pub(crate) fn check_epoch(&self, epoch: qbind_types::Epoch) -> Result<(), Reject> {
-        if epoch == self.set.epoch() { Ok(()) } else { Err(Reject::WrongEpoch) }
+    pub(crate) fn check_epoch(&self, epoch: Epoch) -> Result<(), Reject> {
+        if epoch == self.set.epoch() { Ok(()) } else { Err(Reject::WrongEpoch { epoch }) }
     }
 
     pub(crate) fn check(
@@ -187,12 +191,12 @@ impl Verifier {
         message: Vec<u8>,
         signature: &Signature,
     ) -> Result<(), Reject> {
-        let key = self.key(index)?;
+        let member = self.member(index)?;
         let seen = Seen { index, message, signature: signature.clone() };
         if self.memory.lock().expect("no panic while held").known.contains(&seen) {
             return Ok(());
         }
-        if !verify(key, &seen.message, signature) {
+        if !member.keys().any(|key| verify(key, &seen.message, signature)) {
             return Err(Reject::BadSignature { what, index });
         }
         self.memory.lock().expect("no panic while held").keep(seen);
@@ -209,7 +213,7 @@ impl Verifier {
             if previous.is_some_and(|p| p >= index) {
                 return Err(Reject::Signers);
             }
-            self.key(index)?;
+            self.member(index)?;
             previous = Some(index);
         }
         if self.set.is_quorum(signers) { Ok(()) } else { Err(Reject::BelowQuorum) }

@@ -36,13 +36,14 @@ impl Verifier {
     }
 
     fn check_batch_form(&self, batch: &Batch) -> Result<BatchRef, Reject> {
+        self.check_epoch(batch.epoch)?;
         if batch.transactions.len() > limits::BATCH_TRANSACTIONS
             || batch.parents.len() > self.set().count()
         {
             return Err(Reject::TooLarge { what: "batch" });
         }
         let id = batch_id(self.network(), batch);
-        let reference = BatchRef { creator: batch.creator, round: batch.round, id };
+        let reference = BatchRef::of(batch, id);
         let message = preimage::batch(self.network(), &reference);
         self.check("batch", batch.creator, message, &batch.signature)?;
         Ok(reference)
@@ -65,13 +66,15 @@ impl Verifier {
     /// # Errors
     /// The sender's fault.
     pub fn verify_ack(&self, ack: BatchAck) -> Result<Verified<BatchAck>, Reject> {
+        self.check_epoch(ack.batch.epoch)?;
         let message = preimage::ack(self.network(), &ack.batch, ack.validator);
         self.check("ack", ack.validator, message, &ack.signature)?;
         Ok(Verified::new(ack))
     }
 
     fn check_batch_certificate(&self, certificate: &BatchCertificate) -> Result<(), Reject> {
-        self.key(certificate.batch.creator)?;
+        self.check_epoch(certificate.batch.epoch)?;
+        self.member(certificate.batch.creator)?;
         self.check_signers(certificate.acks.iter().map(|(i, _)| *i))?;
         for (index, signature) in &certificate.acks {
             let message = preimage::ack(self.network(), &certificate.batch, *index);

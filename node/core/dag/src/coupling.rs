@@ -40,6 +40,8 @@ pub enum Mismatch {
     TooMany,
     /// A creator that is no validator.
     Stranger,
+    /// A batch of another epoch.
+    OtherEpoch,
     /// A batch twice, already included by an ancestor, or with a gap before it.
     OutOfSequence,
     /// A quorum certified another batch for this creator and round.
@@ -138,6 +140,9 @@ impl Dag {
         }
         let mut next = included.clone();
         for reference in refs {
+            if reference.epoch != self.set.epoch() {
+                return Err(Mismatch::OtherEpoch);
+            }
             if self.set.get(reference.creator).is_none() {
                 return Err(Mismatch::Stranger);
             }

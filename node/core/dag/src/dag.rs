@@ -66,10 +66,32 @@ impl Dag {
         }
     }
 
+    /// Goes on in the next epoch, in which this node has the place `me`. Batches belong to their
+    /// epoch: what no block has included is made batches of again, under the new validators.
+    pub fn next_epoch(
+        &mut self,
+        me: Option<ValidatorIndex>,
+        set: Arc<ValidatorSet>,
+        now: Millis,
+    ) -> Vec<Effect> {
+        let config = DagConfig { me, ..self.config.clone() };
+        let next = Self::new(config, set);
+        let last = core::mem::replace(self, next);
+        self.pool = last.pool;
+        self.pool.return_taken_before(now);
+        (self.served, self.expiry_due) = (last.served, last.expiry_due);
+        let mut out = Vec::new();
+        self.progress(now, &mut out);
+        out
+    }
+
     /// Applies one event. Total: never blocks, fails, logs, or reads a clock.
     pub fn step(&mut self, event: Event) -> Vec<Effect> {
         let now = event.now();
         let mut out = Vec::new();
+        if event.epoch().is_some_and(|epoch| epoch != self.set.epoch()) {
+            return out;
+        }
         match event {
             Event::Submit(submission) => self.on_submit(submission, &mut out),
             Event::Signed { reference, signature, .. } => {
@@ -152,8 +174,9 @@ impl Dag {
 
     fn on_request(&mut self, from: Peer, reference: BatchRef, now: Millis, out: &mut Vec<Effect>) {
         let is_known = self.certificate(&reference.id).is_some_and(|c| c.batch == reference);
-        let is_old =
-            self.chain(reference.creator).is_some_and(|chain| reference.round < chain.included);
+        let is_old = reference.epoch < self.set.epoch()
+            || (reference.epoch == self.set.epoch()
+                && self.chain(reference.creator).is_some_and(|c| reference.round < c.included));
         if (!is_known && !is_old) || !self.served.admit(from, now) {
             out.push(Effect::Note(Note::RequestRefused));
             return;
@@ -222,7 +245,7 @@ impl Dag {
 
     pub(crate) fn reference(&self, batch: &Batch) -> BatchRef {
         let id = qbind_crypto::batch_id(self.config.network, batch);
-        BatchRef { creator: batch.creator, round: batch.round, id }
+        BatchRef::of(batch, id)
     }
 
     pub(crate) fn ids(&self, batch: &Batch) -> Vec<TxId> {

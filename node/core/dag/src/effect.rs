@@ -4,8 +4,8 @@ use crate::{DagMessage, PendingTransaction, Rejection, Submission};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use qbind_crypto::Verified;
 use qbind_types::{
-    Address, Batch, BatchAck, BatchCertificate, BatchRef, CertifiedBatch, Millis, Signature, TxId,
-    ValidatorIndex,
+    Address, Batch, BatchAck, BatchCertificate, BatchRef, CertifiedBatch, Epoch, Millis, Signature,
+    TxId, ValidatorIndex,
 };
 
 /// Whom a message comes from or goes to.
@@ -101,6 +101,24 @@ pub enum Event {
 }
 
 impl Event {
+    /// Whose epoch's validators signed what it brings.
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        match self {
+            Self::Signed { reference, .. } | Self::AckSigned { reference, .. } => {
+                Some(reference.epoch)
+            }
+            Self::Batch { batch, .. } => Some(batch.epoch),
+            Self::Ack { ack, .. } => Some(ack.batch.epoch),
+            Self::Certificate { certificate, .. } => Some(certificate.batch.epoch),
+            Self::Response { certified, .. } => Some(certified.batch.epoch),
+            Self::Submit(_)
+            | Self::Request { .. }
+            | Self::Committed { .. }
+            | Self::Near { .. }
+            | Self::Tick { .. } => None,
+        }
+    }
+
     /// When it happened.
     pub fn now(&self) -> Millis {
         match self {
@@ -153,7 +171,12 @@ pub enum Effect {
     /// Sign this own batch (`preimage::batch`); answer with [`Event::Signed`].
     Sign(BatchRef),
     /// Sign an ack for this batch (`preimage::ack`); answer with [`Event::AckSigned`].
-    SignAck(BatchRef),
+    SignAck {
+        /// Which batch.
+        reference: BatchRef,
+        /// This node's place in the batch's epoch.
+        validator: ValidatorIndex,
+    },
     /// To every connected node.
     Broadcast(DagMessage),
     /// To one node; it may be lost, it is sent again when that matters.

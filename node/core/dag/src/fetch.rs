@@ -144,7 +144,12 @@ mod tests {
 
     #[test]
     fn who_still_wants_a_batch_waits_for_one_answer_and_not_for_the_back_off() {
-        let reference = BatchRef { creator: ValidatorIndex(1), round: 0, id: BatchId([1; 32]) };
+        let reference = BatchRef {
+            epoch: qbind_types::Epoch(0),
+            creator: ValidatorIndex(1),
+            round: 0,
+            id: BatchId([1; 32]),
+        };
         let timeout = Millis(500);
         let mut fetches = Fetches::default();
         fetches.wish(reference, Millis(0), true);

@@ -113,6 +113,7 @@ impl Dag {
         let latest = self.chains.iter().filter_map(|c| c.latest_certified);
         let others = latest.filter(|r| r.creator != me);
         let batch = Batch {
+            epoch: self.set.epoch(),
             creator: me,
             round: self.own.next_round,
             parents: self.own.previous.into_iter().chain(others).collect(),
@@ -154,7 +155,8 @@ impl Dag {
             chain.rounds.entry(reference.round).or_default().ack = Ack::Decided(reference.id);
         }
         self.accept(reference, batch.clone(), now, out);
-        out.extend([Effect::Broadcast(DagMessage::Batch(batch)), Effect::SignAck(reference)]);
+        let ack = Effect::SignAck { reference, validator: reference.creator };
+        out.extend([Effect::Broadcast(DagMessage::Batch(batch)), ack]);
     }
 
     /// An own batch is certified.

@@ -28,7 +28,7 @@ impl Dag {
         now: Millis,
         out: &mut Vec<Effect>,
     ) -> Result<(), BatchRefusal> {
-        let BatchRef { creator, round, id } = reference;
+        let BatchRef { creator, round, id, .. } = reference;
         self.check_form(&batch)?;
         let is_own = self.config.me == Some(creator);
         let chain = self.chain(creator).ok_or(BatchRefusal::Parents)?;
@@ -89,7 +89,8 @@ impl Dag {
         });
         let ascends = others.windows(2).all(|pair| pair[0].creator < pair[1].creator);
         let strangers =
-            others.iter().any(|p| p.creator == batch.creator || self.set.get(p.creator).is_none());
+            others.iter().any(|p| p.creator == batch.creator || self.set.get(p.creator).is_none())
+                || batch.parents.iter().any(|p| p.epoch != batch.epoch);
         if continues && ascends && !strangers { Ok(()) } else { Err(BatchRefusal::Parents) }
     }
 
@@ -157,22 +158,22 @@ impl Dag {
         now: Millis,
         out: &mut Vec<Effect>,
     ) {
-        let BatchRef { creator, round, id } = reference;
-        let may_ack = self.config.me.is_some_and(|me| me != creator);
+        let BatchRef { creator, round, id, .. } = reference;
+        let me = self.config.me.filter(|me| *me != creator);
         let Some(chain) = self.chain_mut(creator) else { return };
         let state = chain.rounds.entry(round).or_default();
         let batch = Arc::new(batch);
         state.batch = Some((id, batch.clone()));
         // The decision first: of a log that is cut off between them, the batch comes again and is
         // acked; the batch without its decision would be held and never acked.
-        if may_ack
+        if let Some(validator) = me
             && state.certificate.is_none()
             && state.ack.decision().is_none_or(|decided| decided == id)
         {
             state.ack = Ack::Decided(id);
             out.push(Effect::PersistAck(reference));
             out.push(Effect::Store { reference, batch });
-            out.push(Effect::SignAck(reference));
+            out.push(Effect::SignAck { reference, validator });
         } else {
             out.push(Effect::Store { reference, batch });
         }
@@ -350,7 +351,7 @@ impl Dag {
     ) {
         let waiting = self.chain_mut(creator).and_then(|c| c.waiting.remove(&round));
         if let Some((id, batch)) = waiting {
-            let reference = BatchRef { creator, round, id };
+            let reference = BatchRef { epoch: batch.epoch, creator, round, id };
             if let Err(reason) = self.take_batch(reference, batch, now, out) {
                 out.push(Effect::Note(Note::BatchRefused { creator, reason }));
             }

@@ -74,7 +74,7 @@ impl Dag {
     /// Of two batches of a round, which the store may hold, the certified or acked one counts.
     fn restore_batch(&mut self, batch: Batch) {
         let reference = self.reference(&batch);
-        let BatchRef { creator, round, id } = reference;
+        let BatchRef { creator, round, id, .. } = reference;
         let Some(chain) = self.chain_mut(creator) else { return };
         let state = chain.rounds.entry(round).or_default();
         if state.known_id().is_none_or(|known| known == id) {
@@ -93,9 +93,9 @@ impl Dag {
             .chain(me)
             .into_iter()
             .flat_map(|c| c.rounds.range(included..))
-            .filter_map(|(round, state)| {
+            .filter_map(|(_, state)| {
                 let (id, batch) = state.batch.as_ref()?;
-                let reference = BatchRef { creator: me, round: *round, id: *id };
+                let reference = BatchRef::of(batch, *id);
                 Some((reference, batch.as_ref().clone(), state.certificate.is_some()))
             })
             .collect();
@@ -118,7 +118,7 @@ impl Dag {
                     chain.rounds.entry(reference.round).or_default().ack =
                         Ack::Decided(reference.id);
                 }
-                out.push(Effect::SignAck(reference));
+                out.push(Effect::SignAck { reference, validator: me });
             }
         }
         let is_held = |batch: &Batch| {
@@ -144,8 +144,8 @@ impl Dag {
                     && round.certificate.is_none()
                     && batch.creator != me
                 {
-                    let (creator, round) = (batch.creator, batch.round);
-                    out.push(Effect::SignAck(BatchRef { creator, round, id: *id }));
+                    let reference = BatchRef::of(batch, *id);
+                    out.push(Effect::SignAck { reference, validator: me });
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Whether a transaction may enter the mempool.
 
-use crate::{Account, Params, gas};
+use crate::{Account, Params, Refusal, gas};
 use alloc::string::{String, ToString};
 use qbind_types::{Payload, Transaction};
 
@@ -44,14 +44,17 @@ pub enum Rejection {
         maximum: u64,
     },
     /// The payload has no known length.
-    #[error("payload of {got} bytes, expected 48 or 72")]
+    #[error("payload of {got} bytes is neither a transfer (48 or 72) nor a call to the registry")]
     PayloadLength {
         /// Bytes given.
         got: usize,
     },
-    /// A v1 payload where gas is off.
-    #[error("payload version 1 (72 bytes) is not taken here: gas is off")]
+    /// A v1 payload, or a call, where gas is off.
+    #[error("a payload of 72 bytes or more is not taken here: gas is off")]
     PayloadVersion,
+    /// The validators' registry would not take the call.
+    #[error("the registry refuses: {0}")]
+    Registry(Refusal),
 }
 
 impl Rejection {
@@ -63,6 +66,7 @@ impl Rejection {
             Self::FeeLow { .. } => "E_FEE_LOW",
             Self::GasLimit { .. } => "E_GAS_LIMIT",
             Self::PayloadLength { .. } | Self::PayloadVersion => "E_PAYLOAD",
+            Self::Registry(_) => "E_REGISTRY",
         }
     }
 
@@ -79,6 +83,7 @@ impl Rejection {
                 "recipient 32, amount 16; with gas also limit 8, price 16; big-endian".to_string()
             }
             Self::PayloadVersion => "leave out gas limit and price (48 bytes)".to_string(),
+            Self::Registry(_) => "read the validators' registry and correct the call".to_string(),
         }
     }
 }
@@ -90,7 +95,7 @@ pub(crate) fn check_offer(params: &Params, tx: &Transaction) -> Result<Payload, 
     if !params.gas_enabled {
         return match payload {
             Payload::V0(_) => Ok(payload),
-            Payload::V1(_) => Err(Rejection::PayloadVersion),
+            Payload::V1(_) | Payload::Call(..) => Err(Rejection::PayloadVersion),
         };
     }
     let (limit, price) = gas::offer(&payload);
@@ -111,8 +116,8 @@ pub(crate) fn admit(
     tx: &Transaction,
     pending_nonce: u64,
     pending_spend: u128,
-) -> Result<(), Rejection> {
-    check_offer(params, tx)?;
+) -> Result<Payload, Rejection> {
+    let payload = check_offer(params, tx)?;
     let next = pending_nonce.max(account.nonce);
     // The last nonce there is cannot be used up: no nonce comes after it.
     if tx.nonce < account.nonce || tx.nonce > next || tx.nonce == u64::MAX {
@@ -127,5 +132,5 @@ pub(crate) fn admit(
     if !is_covered {
         return Err(Rejection::Balance { balance: account.balance, needed });
     }
-    Ok(())
+    Ok(payload)
 }

@@ -20,6 +20,7 @@ pub fn transfer_gas(sender: &Address, payload: &Payload) -> u64 {
     let bytes = match payload {
         Payload::V0(_) => 48,
         Payload::V1(_) => 72,
+        Payload::Call(..) => payload.encode().len() as u64,
     };
     GAS_BASE + accounts * (GAS_ACCOUNT_READ + GAS_ACCOUNT_WRITE) + GAS_PAYLOAD_BYTE * bytes
 }
@@ -37,7 +38,7 @@ pub fn gas_bound(tx: &Transaction) -> u64 {
 pub(crate) fn offer(payload: &Payload) -> (u64, u128) {
     match payload {
         Payload::V0(_) => (GAS_IMPLIED_V0, 0),
-        Payload::V1(t) => (t.gas_limit, t.max_fee_per_gas),
+        Payload::V1(t) | Payload::Call(t, _) => (t.gas_limit, t.max_fee_per_gas),
     }
 }
 

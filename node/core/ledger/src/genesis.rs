@@ -6,11 +6,11 @@
 mod file;
 mod rules;
 
-use crate::hash::sha3_256;
+use crate::{Registry, hash::sha3_256};
 use alloc::{string::String, vec::Vec};
 use qbind_types::{
-    Address, Epoch, GenesisHash, Millis, Network, PublicKey, ValidatorIndex, ValidatorInfo,
-    ValidatorSet, VotingPower,
+    Address, Epoch, GenesisHash, Millis, Network, PublicKey, ValidatorInfo, ValidatorSet,
+    VotingPower,
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,8 @@ pub struct Genesis {
     pub network: Network,
     /// When the chain starts.
     pub genesis_time_unix_ms: Millis,
+    /// An election of the next epoch's validators every so many blocks.
+    pub epoch_blocks: u64,
     /// Who owns what; addresses are unique, amounts positive, their sum fits 128 bits.
     pub allocations: Vec<Allocation>,
     /// Who validates, sorted by id.
@@ -158,16 +160,17 @@ impl Genesis {
     pub fn validator_set(&self) -> ValidatorSet {
         let members = self.validators.iter().map(|v| ValidatorInfo {
             id: v.id,
+            address: v.address,
             public_key: v.pqc_public_key.clone(),
+            previous_key: None,
             power: VotingPower(v.stake),
         });
         ValidatorSet::new(Epoch(0), members.collect()).expect("checked when it was parsed")
     }
 
-    /// Where the fees of a proposer go.
-    pub fn proposer_address(&self, index: ValidatorIndex) -> Option<Address> {
-        // Sorted by id, as a validator set is.
-        self.validators.get(usize::from(index.0)).map(|v| v.address)
+    /// The validators' registry before the first block.
+    pub fn registry(&self) -> Registry {
+        Registry::new(self.epoch_blocks, self.validator_set())
     }
 
     /// The sum of all allocations.

@@ -1,16 +1,17 @@
 //! The state and the function from one block to the next.
 
 use crate::{
-    Account, AccountProof, FeeSplit, Genesis, LevelRunner, Params, Receipt, Rejection, Status,
-    admission,
+    Account, AccountProof, FailureReason, FeeSplit, Genesis, LevelRunner, Params, Receipt,
+    Registry, Rejection, Status, admission,
     execute::Board,
     plan::{self, Plan, Run},
     receipts_root,
+    registry::Caller,
     schedule::{self, Levels},
     tree::Tree,
 };
 use alloc::{collections::BTreeMap, vec::Vec};
-use qbind_types::{Address, Height, StateRoot, Transaction};
+use qbind_types::{Address, Height, Payload, REGISTRY, StateRoot, Transaction};
 
 /// A block as the ledger sees it.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +60,8 @@ pub struct Applied {
     pub state_root: StateRoot,
     /// Accounts that differ from before, by address.
     pub changes: Vec<(Address, Account)>,
+    /// Whether the validators' registry differs from before.
+    pub changes_registry: bool,
     /// What this block took out of the supply.
     pub burned: u128,
     /// How it ran; the only field that may differ between nodes.
@@ -100,6 +103,7 @@ pub struct Ledger {
     burned: u128,
     accounts: BTreeMap<Address, Account>,
     tree: Tree,
+    registry: Registry,
 }
 
 impl Ledger {
@@ -113,6 +117,7 @@ impl Ledger {
             .map(|a| (a.address, Account { nonce: 0, balance: a.amount }));
         Self::restore(params, Height(0), 0, accounts)
             .expect("a genesis has unique addresses and a sum that fits")
+            .with_registry(genesis.registry())
     }
 
     /// The state from stored accounts. Compare [`Ledger::state_root`] with the stored root.
@@ -135,7 +140,17 @@ impl Ledger {
         }
         let mut tree = Tree::new();
         tree.update(&map.iter().map(|(a, b)| (*a, *b)).collect::<Vec<_>>());
-        Ok(Self { params, height, burned, accounts: map, tree })
+        Ok(Self { params, height, burned, accounts: map, tree, registry: Registry::none() })
+    }
+
+    /// This ledger with a validators' registry.
+    pub fn with_registry(self, registry: Registry) -> Self {
+        Self { registry, ..self }
+    }
+
+    /// The validators' registry.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// The rules it runs under.
@@ -199,7 +214,19 @@ impl Ledger {
         pending_nonce: u64,
         pending_spend: u128,
     ) -> Result<(), Rejection> {
-        admission::admit(&self.params, self.account(&tx.sender), tx, pending_nonce, pending_spend)
+        let payload = admission::admit(
+            &self.params,
+            self.account(&tx.sender),
+            tx,
+            pending_nonce,
+            pending_spend,
+        )?;
+        if let Payload::Call(transfer, call) = payload {
+            let (sender, amount) = (tx.sender, transfer.amount);
+            let caller = Caller { sender, key: &tx.public_key, amount, height: self.height.next() };
+            self.registry.check(caller, &call).map_err(Rejection::Registry)?;
+        }
+        Ok(())
     }
 
     /// Runs a block and moves to its height.
@@ -236,8 +263,17 @@ impl Ledger {
         if let Mode::Serial { .. } = mode {
             board.run_serially(&plan.runs);
         }
-        let settled = self.settle(&plan, &board, machinery);
-        let changes = self.changes(&plan, &board, block.proposer, settled.proposer);
+        let mut settled = self.settle(&plan, &board, machinery);
+        let mut after = self.after(&plan, &board);
+        let mut changes_registry = self.call(block, &plan, &mut settled, &mut after);
+        if let Some(bonds) = self.registry.elect(block.height) {
+            changes_registry = true;
+            for (owner, bond) in bonds {
+                self.transfer(&mut after, REGISTRY, owner, bond);
+            }
+        }
+        self.credit(&mut after, block.proposer, settled.proposer);
+        let changes: Vec<(Address, Account)> = after.into_iter().collect();
         self.conserve(&changes, settled.burned);
         self.tree.update(&changes);
         self.accounts.extend(changes.iter().copied());
@@ -248,6 +284,7 @@ impl Ledger {
             receipts: settled.receipts,
             state_root: self.tree.root(),
             changes,
+            changes_registry,
             burned: settled.burned,
             mode,
         }
@@ -281,30 +318,67 @@ impl Ledger {
         settled
     }
 
-    /// Accounts that differ from before, the proposer paid.
-    fn changes(
-        &self,
-        plan: &Plan,
-        board: &Board,
-        proposer: Address,
-        reward: u128,
-    ) -> Vec<(Address, Account)> {
-        let mut after: BTreeMap<Address, Account> = plan
-            .touched
+    /// Accounts that differ from before.
+    fn after(&self, plan: &Plan, board: &Board) -> BTreeMap<Address, Account> {
+        plan.touched
             .iter()
             .enumerate()
             .map(|(place, (address, before))| (*address, *before, board.account(place)))
             .filter(|(_, before, after)| before != after)
             .map(|(address, _, after)| (address, after))
-            .collect();
-        if reward > 0 {
-            let paid = after.entry(proposer).or_insert_with(|| self.account(&proposer));
+            .collect()
+    }
+
+    /// Hands calls whose transfers succeeded to the registry, in block order; what comes with one that
+    /// is refused goes back. Says whether the registry changed.
+    fn call(
+        &mut self,
+        block: &BlockInput<'_>,
+        plan: &Plan,
+        settled: &mut Settled,
+        after: &mut BTreeMap<Address, Account>,
+    ) -> bool {
+        let mut has_changed = false;
+        for (run, call) in &plan.calls {
+            let run = &plan.runs[*run];
+            let receipt = &mut settled.receipts[run.tx_index];
+            if receipt.status != Status::Success {
+                continue;
+            }
+            let tx = block.transactions[run.tx_index];
+            let (sender, amount, height) = (tx.sender, run.amount, block.height);
+            let caller = Caller { sender, key: &tx.public_key, amount, height };
+            if self.registry.apply(caller, call).is_ok() {
+                has_changed = true;
+            } else {
+                receipt.status = Status::Failed(FailureReason::Registry);
+                self.transfer(after, REGISTRY, sender, amount);
+            }
+        }
+        has_changed
+    }
+
+    fn transfer(
+        &self,
+        after: &mut BTreeMap<Address, Account>,
+        from: Address,
+        to: Address,
+        amount: u128,
+    ) {
+        let payer = after.entry(from).or_insert_with(|| self.account(&from));
+        payer.balance =
+            payer.balance.checked_sub(amount).expect("the registry holds every bond it owes");
+        self.credit(after, to, amount);
+    }
+
+    fn credit(&self, after: &mut BTreeMap<Address, Account>, to: Address, amount: u128) {
+        if amount > 0 {
+            let paid = after.entry(to).or_insert_with(|| self.account(&to));
             paid.balance = paid
                 .balance
-                .checked_add(reward)
+                .checked_add(amount)
                 .expect("a balance cannot exceed the supply, which fits");
         }
-        after.into_iter().collect()
     }
 
     /// Stops the node rather than let money appear or vanish.

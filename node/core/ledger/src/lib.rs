@@ -41,6 +41,7 @@ mod params;
 mod plan;
 mod proof;
 mod receipt;
+mod registry;
 mod schedule;
 mod tree;
 
@@ -62,3 +63,4 @@ pub use ledger::{Applied, BlockInput, Ledger, Mode, RestoreError, SerialReason};
 pub use params::{Execution, FeeSplit, FeeSplitError, Params};
 pub use proof::{AccountProof, AccountProofError};
 pub use receipt::{FailureReason, Receipt, SkipReason, Status, receipts_root};
+pub use registry::{Refusal, Registered, Registry, Rotation};

@@ -5,7 +5,7 @@
 
 use crate::{Account, Execution, Params, Rejection, SkipReason, admission, gas};
 use alloc::{collections::BTreeMap, vec::Vec};
-use qbind_types::{Address, Transaction};
+use qbind_types::{Address, Payload, RegistryCall, Transaction};
 
 /// A transaction that will be tried.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) skipped: Vec<(usize, SkipReason)>,
     /// Every account a run reads or writes, and what it was before the block.
     pub(crate) touched: Vec<(Address, Account)>,
+    /// Calls to the registry, each with the place of its run, in block order.
+    pub(crate) calls: Vec<(usize, RegistryCall)>,
 }
 
 /// Sorts out a block: payload, gas limit and price; then nonce order; then block gas.
@@ -48,7 +50,8 @@ pub(crate) fn plan(
     account: impl Fn(&Address) -> Account,
 ) -> Plan {
     let mut interner = Interner { places: BTreeMap::new(), touched: Vec::new() };
-    let mut plan = Plan { runs: Vec::new(), skipped: Vec::new(), touched: Vec::new() };
+    let mut plan =
+        Plan { runs: Vec::new(), skipped: Vec::new(), touched: Vec::new(), calls: Vec::new() };
     let mut next_nonce: BTreeMap<Address, u64> = BTreeMap::new();
     let mut gas_left = if params.gas_enabled { params.block_gas_limit } else { u64::MAX };
     let mut closed = false;
@@ -92,6 +95,9 @@ pub(crate) fn plan(
             }
             Execution::NonceOnly => (sender, 0),
         };
+        if let Payload::Call(_, call) = payload {
+            plan.calls.push((plan.runs.len(), *call));
+        }
         plan.runs.push(Run { tx_index, sender, recipient, nonce: tx.nonce, amount, gas, fee });
     }
     plan.touched = interner.touched;
@@ -99,7 +105,7 @@ pub(crate) fn plan(
 }
 
 /// Gas used and fee; `None` if the fee exceeds any possible balance.
-fn cost(params: &Params, tx: &Transaction, payload: &qbind_types::Payload) -> Option<(u64, u128)> {
+fn cost(params: &Params, tx: &Transaction, payload: &Payload) -> Option<(u64, u128)> {
     if params.execution == Execution::NonceOnly {
         return Some((0, 0));
     }
@@ -110,7 +116,9 @@ fn cost(params: &Params, tx: &Transaction, payload: &qbind_types::Payload) -> Op
 
 fn skip_reason(rejection: &Rejection) -> SkipReason {
     match rejection {
-        Rejection::PayloadLength { .. } | Rejection::PayloadVersion => SkipReason::Payload,
+        Rejection::PayloadLength { .. } | Rejection::PayloadVersion | Rejection::Registry(_) => {
+            SkipReason::Payload
+        }
         Rejection::GasLimit { .. } => SkipReason::GasLimit,
         Rejection::FeeLow { .. } => SkipReason::FeeLow,
         Rejection::Nonce { .. } => SkipReason::Nonce,

@@ -54,6 +54,8 @@ pub enum SkipReason {
 pub enum FailureReason {
     /// The sender holds less than fee and amount together.
     InsufficientBalance,
+    /// The registry does not take the call.
+    Registry,
 }
 
 /// The outcome of one transaction.
@@ -91,6 +93,7 @@ impl fmt::Display for Status {
             Self::Skipped(SkipReason::FeeUnpayable) => "skipped: fee exceeds the balance",
             Self::Skipped(SkipReason::BlockGas) => "skipped: block gas used up",
             Self::Failed(FailureReason::InsufficientBalance) => "failed: insufficient balance",
+            Self::Failed(FailureReason::Registry) => "failed: refused by the validators' registry",
         })
     }
 }

@@ -47,7 +47,7 @@ impl Replica {
 
     /// First round of each creator that neither executed nor waiting blocks include.
     pub(crate) fn included_at_tip(&self) -> BTreeMap<ValidatorIndex, u64> {
-        let members = self.config.set.count();
+        let members = self.set.count();
         let mut included: BTreeMap<ValidatorIndex, u64> = (0..members)
             .map(|i| ValidatorIndex(u16::try_from(i).expect("at most 256 validators")))
             .map(|i| (i, self.dag.included(i)))
@@ -115,8 +115,7 @@ impl Replica {
         let transactions: Vec<&Transaction> =
             batches.iter().flat_map(|c| c.batch.transactions.iter()).collect();
         let ids: Vec<TxId> = transactions.iter().map(|t| tx_id(self.config.network, t)).collect();
-        let Some(proposer) = self.config.proposers.get(usize::from(block.proposer.0)).copied()
-        else {
+        let Some(proposer) = self.set.get(block.proposer).map(|member| member.address) else {
             self.halt(Halt::Rule { height, rule: "the proposer is a validator" }, out);
             return;
         };
@@ -128,7 +127,7 @@ impl Replica {
         }
         self.executed_view = block.view;
         let account_nonces = applied.changes.iter().map(|(a, c)| (*a, c.nonce)).collect();
-        out.push(Effect::Commit(Box::new(CommitRecord {
+        let record = CommitRecord {
             id: block_id(&block),
             committed,
             transactions: ids,
@@ -137,13 +136,20 @@ impl Replica {
             state_root: applied.state_root,
             burned_total: self.ledger.burned(),
             mode: applied.mode,
+            registry: applied.changes_registry.then(|| self.ledger.registry().clone()),
             references,
-        })));
-        let event =
-            qbind_dag::Event::Committed { refs: block.batches, account_nonces, now: now.monotonic };
+        };
+        self.announce_election(&record, out);
+        out.push(Effect::Commit(Box::new(record)));
+        let event = qbind_dag::Event::Committed {
+            refs: block.batches.clone(),
+            account_nonces,
+            now: now.monotonic,
+        };
         self.dag(now, event, out);
         let (last, _): (Height, _) = self.consensus.committed();
         self.sync(now, qbind_sync::Event::Advanced { height: last, executed: height }, out);
+        self.end_epoch(now, &block, out);
     }
 }
 

@@ -4,11 +4,12 @@ use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use qbind_consensus::{Evidence, Message, SafetyRecord, Unsigned};
 use qbind_crypto::Verified;
 use qbind_dag::{BatchEquivocation, DagMessage, Note, Peer, PendingTransaction};
-use qbind_ledger::{Account, Mode, Receipt};
+use qbind_ledger::{Account, Mode, Receipt, Registry};
 use qbind_sync::SyncMessage;
 use qbind_types::{
-    Address, Batch, BatchCertificate, BatchRef, Block, BlockId, CommittedBlock, Height, Millis, Qc,
-    Signature, StateRoot, Transaction, TxId, ValidatorIndex, View,
+    Address, Batch, BatchCertificate, BatchRef, Block, BlockId, CommittedBlock, Epoch, EpochStart,
+    Height, Millis, Qc, Signature, StateRoot, Transaction, TxId, ValidatorIndex, ValidatorSet,
+    View,
 };
 
 /// The two clocks of an event.
@@ -89,6 +90,23 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The epoch of the validators that signed what it brings.
+    pub fn epoch(&self) -> Option<Epoch> {
+        match self {
+            Self::Consensus(event) => event.epoch(),
+            Self::Batch(batch) => Some(batch.epoch),
+            Self::Ack(ack) => Some(ack.batch.epoch),
+            Self::Certificate(certificate) => Some(certificate.batch.epoch),
+            Self::BatchResponse(certified) => Some(certified.batch.epoch),
+            Self::Sync(qbind_sync::Event::Blocks { blocks, .. }) => {
+                blocks.iter().map(|b| b.block.epoch).max()
+            }
+            _ => None,
+        }
+    }
+}
+
 /// A message with its channel.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Wire {
@@ -128,6 +146,8 @@ pub struct CommitRecord {
     pub burned_total: u128,
     /// How it ran.
     pub mode: Mode,
+    /// The validators' registry, if the block changed it.
+    pub registry: Option<Registry>,
     /// What the check of its references against certificates found.
     pub references: References,
 }
@@ -208,7 +228,12 @@ pub enum Effect {
     /// Sign an own batch; answer `Event::BatchSigned`.
     SignBatch(BatchRef),
     /// Sign an ack; answer `Event::AckSigned`.
-    SignAck(BatchRef),
+    SignAck {
+        /// Of which batch.
+        reference: BatchRef,
+        /// This node's place in the batch's epoch.
+        validator: ValidatorIndex,
+    },
     /// Send; may be lost.
     Send {
         /// Whom.
@@ -252,6 +277,17 @@ pub enum Effect {
     Equivocation(Box<Evidence>),
     /// A creator signed two batches for one round.
     BatchEquivocation(Box<BatchEquivocation>),
+    /// Who validates the next epoch is decided: their messages may come from now on.
+    Elected(Arc<ValidatorSet>),
+    /// An epoch has started; also the first effect of a node that starts.
+    EpochStarted {
+        /// From what.
+        start: EpochStart,
+        /// Who validates.
+        set: Arc<ValidatorSet>,
+        /// This node's place among them.
+        me: Option<ValidatorIndex>,
+    },
     /// Stop.
     Halt(Halt),
     /// A view started.

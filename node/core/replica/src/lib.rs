@@ -20,6 +20,8 @@
 extern crate alloc;
 
 mod commit;
+mod early;
+mod epoch;
 mod event;
 mod open;
 mod propose;

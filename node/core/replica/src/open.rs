@@ -3,10 +3,10 @@
 use crate::Event;
 use alloc::{boxed::Box, vec::Vec};
 use qbind_consensus::{Event as ConsensusEvent, Message};
-use qbind_crypto::{Reject, Verifier, tx_id};
+use qbind_crypto::{Reject, Verifiers, tx_id};
 use qbind_dag::{DagMessage, MessageError, Peer};
 use qbind_sync::{Event as SyncEvent, SyncMessage};
-use qbind_types::{DecodeError, limits};
+use qbind_types::{CommittedBlock, DecodeError, limits};
 
 /// The channel a message came on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,19 +47,20 @@ pub fn open(
     channel: Channel,
     from: Peer,
     bytes: &[u8],
-    verifier: &Verifier,
+    verifiers: &Verifiers,
 ) -> Result<Event, OpenError> {
     if bytes.len() > limits::MESSAGE_BYTES {
         return Err(OpenError::TooLong { bytes: bytes.len() });
     }
     match channel {
-        Channel::Consensus => open_consensus(qbind_types::decode(bytes)?, verifier),
-        Channel::Dag => open_dag(from, DagMessage::decode(bytes)?, verifier),
-        Channel::Sync => open_sync(from, qbind_types::decode(bytes)?, verifier),
+        Channel::Consensus => open_consensus(qbind_types::decode(bytes)?, verifiers),
+        Channel::Dag => open_dag(from, DagMessage::decode(bytes)?, verifiers),
+        Channel::Sync => open_sync(from, qbind_types::decode(bytes)?, verifiers),
     }
 }
 
-fn open_consensus(message: Message, v: &Verifier) -> Result<Event, OpenError> {
+fn open_consensus(message: Message, verifiers: &Verifiers) -> Result<Event, OpenError> {
+    let v = verifiers.of(message.epoch())?;
     let event = match message {
         Message::Proposal(m) => ConsensusEvent::Proposal(v.verify_proposal(m)?),
         Message::Vote(m) => ConsensusEvent::Vote(v.verify_vote(m)?),
@@ -74,14 +75,21 @@ fn open_consensus(message: Message, v: &Verifier) -> Result<Event, OpenError> {
     Ok(Event::Consensus(Box::new(event)))
 }
 
-fn open_dag(from: Peer, message: DagMessage, v: &Verifier) -> Result<Event, OpenError> {
+fn open_dag(from: Peer, message: DagMessage, vs: &Verifiers) -> Result<Event, OpenError> {
     Ok(match message {
-        DagMessage::Batch(m) => Event::Batch(Box::new(v.verify_batch(m)?)),
-        DagMessage::Ack(m) => Event::Ack(Box::new(v.verify_ack(m)?)),
-        DagMessage::Certificate(m) => Event::Certificate(Box::new(v.verify_batch_certificate(m)?)),
+        DagMessage::Batch(m) => Event::Batch(Box::new(vs.of(m.epoch)?.verify_batch(m)?)),
+        DagMessage::Ack(m) => Event::Ack(Box::new(vs.of(m.batch.epoch)?.verify_ack(m)?)),
+        DagMessage::Certificate(m) => {
+            let verified = vs.of(m.batch.epoch)?.verify_batch_certificate(m)?;
+            Event::Certificate(Box::new(verified))
+        }
         DagMessage::Request(reference) => Event::BatchRequest { from, reference },
-        DagMessage::Response(m) => Event::BatchResponse(Box::new(v.verify_certified_batch(m)?)),
+        DagMessage::Response(m) => {
+            let verified = vs.of(m.batch.epoch)?.verify_certified_batch(m)?;
+            Event::BatchResponse(Box::new(verified))
+        }
         DagMessage::Transactions(list) => {
+            let v = vs.newest();
             let events = list.into_iter().map(|transaction| {
                 let id = tx_id(v.network(), &transaction);
                 let transaction = Box::new(v.verify_transaction(transaction)?);
@@ -92,7 +100,7 @@ fn open_dag(from: Peer, message: DagMessage, v: &Verifier) -> Result<Event, Open
     })
 }
 
-fn open_sync(from: Peer, message: SyncMessage, v: &Verifier) -> Result<Event, OpenError> {
+fn open_sync(from: Peer, message: SyncMessage, verifiers: &Verifiers) -> Result<Event, OpenError> {
     Ok(match message {
         SyncMessage::Status { height } => Event::Sync(SyncEvent::Status { from, height }),
         SyncMessage::BlocksRequest { from: height, limit } => {
@@ -103,9 +111,13 @@ fn open_sync(from: Peer, message: SyncMessage, v: &Verifier) -> Result<Event, Op
             if blocks.len() > most {
                 return Err(OpenError::Reject(Reject::TooLarge { what: "answer" }));
             }
-            let blocks = blocks.into_iter().map(|b| v.verify_committed_block(b));
-            let blocks = blocks.collect::<Result<Vec<_>, Reject>>()?;
-            Event::Sync(SyncEvent::Blocks { from, blocks })
+            let verify = |b: CommittedBlock| verifiers.of(b.block.epoch)?.verify_committed_block(b);
+            match blocks.into_iter().map(verify).collect::<Result<Vec<_>, Reject>>() {
+                Ok(blocks) => Event::Sync(SyncEvent::Blocks { from, blocks }),
+                // This node has not executed what says who validates that epoch.
+                Err(Reject::WrongEpoch { .. }) => Event::Sync(SyncEvent::TooNew { from }),
+                Err(lie) => return Err(lie.into()),
+            }
         }
         SyncMessage::BlockRequest(id) => Event::BlockRequest { from, id },
         SyncMessage::Block(block) => Event::Sync(SyncEvent::Block(Box::new(block))),

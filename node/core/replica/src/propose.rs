@@ -39,17 +39,20 @@ impl Replica {
             return;
         }
         let Some(included) = self.included_at(&lead.parent) else { return };
+        let is_closing = self.consensus.is_closing(&lead.parent);
         let batches = self.dag.candidates(
             &included,
             limits::BLOCK_BATCHES,
             self.ledger.params().block_gas_limit,
             &qbind_ledger::gas_bound,
         );
-        if batches.is_empty() && !lead.waited {
+        if batches.is_empty() && !lead.waited && !is_closing {
             return;
         }
         self.lead = None;
-        let content = Content { batches, executed, timestamp_unix_ms: now.unix };
+        let next_validators = self.next_validators(&lead.parent, executed.height);
+        let timestamp_unix_ms = now.unix;
+        let content = Content { batches, executed, timestamp_unix_ms, next_validators };
         self.propose(now, lead.view, lead.parent, content, out);
     }
 
@@ -79,6 +82,10 @@ impl Replica {
                 self.count(CouplingResult::WrongState, out);
                 return Decision::Refuse;
             }
+        }
+        if block.next_validators != self.next_validators(&block.parent, claimed.height) {
+            self.count(CouplingResult::WrongState, out);
+            return Decision::Refuse;
         }
         let Some(included) = self.included_at(&block.parent) else { return Decision::Wait };
         let mode = self.config.coupling;

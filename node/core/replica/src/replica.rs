@@ -1,6 +1,9 @@
 //! The routing.
 
-use crate::{CouplingResult, Effect, Event, Halt, Now, Target, Wire, propose::Lead};
+use crate::{
+    CouplingResult, Effect, Event, Halt, Now, Target, Wire, early::Early, epoch::place,
+    propose::Lead,
+};
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, VecDeque},
@@ -12,8 +15,8 @@ use qbind_dag::{CouplingMode, Dag, DagConfig, Peer, Sizes};
 use qbind_ledger::{Ledger, LevelRunner};
 use qbind_sync::{Sync, SyncMessage};
 use qbind_types::{
-    Address, Block, BlockId, CommittedBlock, Height, Millis, Network, StateRoot, ValidatorIndex,
-    ValidatorSet, View,
+    Block, BlockId, CommittedBlock, Epoch, EpochStart, Height, Millis, Network, PublicKey,
+    StateRoot, ValidatorIndex, ValidatorSet, View,
 };
 
 /// Heights for which the state root is remembered, to compare with what blocks claim.
@@ -23,10 +26,8 @@ pub(crate) const ROOTS: usize = 4_096;
 pub struct ReplicaConfig {
     /// Which chain.
     pub network: Network,
-    /// Who validates.
-    pub set: Arc<ValidatorSet>,
-    /// This node's place among them.
-    pub me: Option<ValidatorIndex>,
+    /// The key it signs with: in each epoch it is the validator whose key this is, if there is one.
+    pub key: Option<PublicKey>,
     /// Pacemaker.
     pub timing: Timing,
     /// How strictly votes depend on batches.
@@ -35,16 +36,14 @@ pub struct ReplicaConfig {
     pub empty_block_interval: Millis,
     /// The data layer.
     pub dag: DagConfig,
-    /// Where proposers' fees go, by validator index.
-    pub proposers: Vec<Address>,
     /// Runs Stage B levels.
     pub runner: Box<dyn LevelRunner + Send>,
 }
 
 /// What a node starts from.
 pub struct Restored {
-    /// Id of genesis.
-    pub genesis: BlockId,
+    /// What the epoch of the next block starts from.
+    pub start: EpochStart,
     /// The safety record, if one was written.
     pub safety: Option<SafetyRecord>,
     /// The last committed block.
@@ -62,6 +61,8 @@ pub struct Restored {
 /// Numbers for metrics and `/readyz`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gauges {
+    /// The epoch this node is in.
+    pub epoch: Epoch,
     /// The view this node is in.
     pub view: View,
     /// View of the last executed block: how far this node really is.
@@ -91,8 +92,14 @@ impl Gauges {
 /// One node's core.
 pub struct Replica {
     pub(crate) config: ReplicaConfig,
+    /// Of the epoch under way.
+    pub(crate) start: EpochStart,
+    pub(crate) set: Arc<ValidatorSet>,
+    /// This node's place among them.
+    pub(crate) me: Option<ValidatorIndex>,
     pub(crate) consensus: Consensus,
     pub(crate) dag: Dag,
+    pub(crate) early: Early,
     pub(crate) sync: Sync,
     pub(crate) ledger: Ledger,
     pub(crate) roots: BTreeMap<Height, StateRoot>,
@@ -108,28 +115,42 @@ pub struct Replica {
 
 impl Replica {
     /// Starts or resumes; the effects must be carried out first.
+    ///
+    /// # Panics
+    /// Our fault: the ledger's registry does not know the validators of the epoch it is in.
     pub fn new(config: ReplicaConfig, restored: Restored, now: Now) -> (Self, Vec<Effect>) {
-        let Restored { genesis, safety, committed, pending, ledger, roots, dag } = restored;
+        let Restored { start, safety, committed, mut pending, ledger, roots, dag } = restored;
         let executed_view = committed.as_ref().map_or(View(0), |b| b.view);
-        let (dag, dag_effects) =
-            Dag::restore(config.dag.clone(), config.set.clone(), dag, now.monotonic);
+        let set = ledger.registry().set(start.epoch).cloned();
+        let set = set.expect("the validators of an epoch are elected before it starts");
+        let me = place(config.key.as_ref(), &set);
+        let dag_config = DagConfig { me, ..config.dag.clone() };
+        let (dag, dag_effects) = Dag::restore(dag_config, set.clone(), dag, now.monotonic);
         let consensus_config = qbind_consensus::Config {
             network: config.network,
-            set: config.set.clone(),
-            me: config.me,
+            set: set.clone(),
+            start,
+            me,
             timing: config.timing,
         };
-        let safety = safety.unwrap_or_else(|| SafetyRecord::genesis(genesis));
-        let restored = qbind_consensus::Restored { safety, genesis, committed, pending };
+        // What was signed in an earlier epoch says nothing about this one.
+        let safety = safety.filter(|record| record.epoch() == start.epoch);
+        let safety = safety.unwrap_or_else(|| SafetyRecord::start(&start));
+        pending.retain(|block| block.epoch == start.epoch);
+        let restored = qbind_consensus::Restored { safety, committed, pending };
         let (consensus, consensus_effects) =
             Consensus::new(consensus_config, restored, now.monotonic);
         let mut known: BTreeMap<Height, StateRoot> = roots.into_iter().collect();
         known.insert(ledger.height(), ledger.state_root());
         let mut this = Self {
-            sync: Sync::new(ledger.height(), now.monotonic),
+            sync: Sync::new(ledger.height(), start.epoch, now.monotonic),
             config,
+            start,
+            set: set.clone(),
+            me,
             consensus,
             dag,
+            early: Early::default(),
             ledger,
             roots: known,
             queue: VecDeque::new(),
@@ -139,7 +160,10 @@ impl Replica {
             checking: None,
             halted: false,
         };
-        let mut out = Vec::new();
+        let mut out = alloc::vec![Effect::EpochStarted { start, set, me }];
+        if let Some(next) = this.ledger.registry().set(start.epoch.next()) {
+            out.push(Effect::Elected(next.clone()));
+        }
         this.route_dag(now, dag_effects, &mut out);
         this.route_consensus(now, consensus_effects, &mut out);
         this.settle(now, &mut out);
@@ -156,8 +180,9 @@ impl Replica {
         out
     }
 
-    fn dispatch(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
+    pub(crate) fn dispatch(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
         let mono = now.monotonic;
+        let Some(event) = self.early.keep(self.start.epoch, event) else { return };
         match event {
             Event::Tick => self.on_tick(now, out),
             Event::Consensus(event) => self.consensus(now, *event, out),
@@ -253,6 +278,7 @@ impl Replica {
     /// Numbers for metrics.
     pub fn gauges(&self) -> Gauges {
         Gauges {
+            epoch: self.start.epoch,
             view: self.consensus.view(),
             current_view: self.executed_view,
             highest_seen_view: self.consensus.highest_seen_view(),
@@ -298,7 +324,7 @@ impl Replica {
         }
     }
 
-    fn route_consensus(
+    pub(crate) fn route_consensus(
         &mut self,
         now: Now,
         effects: Vec<qbind_consensus::Effect>,
@@ -323,7 +349,12 @@ impl Replica {
                 E::NeedBlock { id, holders } => {
                     self.sync(now, qbind_sync::Event::NeedBlock { id, holders }, out);
                 }
-                E::Commit(blocks) => self.queue.extend(blocks),
+                E::Commit(blocks) => {
+                    if blocks.last().is_some_and(|last| last.block.ends_epoch()) {
+                        self.sync.hold();
+                    }
+                    self.queue.extend(blocks);
+                }
                 E::Entered { view, by_timeout } => {
                     self.lead = self.lead.take().filter(|l| l.view >= view);
                     self.checking = self.checking.take().filter(|b| b.view >= view);
@@ -355,7 +386,7 @@ impl Replica {
                 E::StorePending(pending) => Effect::StorePending(Box::new(pending)),
                 E::ForgetPending(ids) => Effect::ForgetPending(ids),
                 E::Sign(reference) => Effect::SignBatch(reference),
-                E::SignAck(reference) => Effect::SignAck(reference),
+                E::SignAck { reference, validator } => Effect::SignAck { reference, validator },
                 E::Broadcast(m) => send(Target::All, Wire::Dag(Box::new(m))),
                 E::SendTo { to, message } => send(Target::One(to), Wire::Dag(Box::new(message))),
                 E::ServeFromStore { to, batch } => Effect::ServeBatch { to, reference: batch },

@@ -82,7 +82,9 @@ fn carry_out_all<W: World>(
     let mut answers = Vec::new();
     for effect in effects {
         match effect {
-            Effect::Sign(_) | Effect::SignBatch(_) | Effect::SignAck(_) => signatures.push(effect),
+            Effect::Sign(_) | Effect::SignBatch(_) | Effect::SignAck { .. } => {
+                signatures.push(effect)
+            }
             other => answers.extend(world.carry_out(other)?),
         }
     }

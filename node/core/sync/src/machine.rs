@@ -4,7 +4,7 @@ use crate::{SyncMessage, bounds};
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use qbind_crypto::{Verified, block_id};
 use qbind_dag::Peer;
-use qbind_types::{Block, BlockId, CommittedBlock, Height, Millis, ValidatorIndex};
+use qbind_types::{Block, BlockId, CommittedBlock, Epoch, Height, Millis, ValidatorIndex};
 
 /// How often the own height is told.
 const STATUS_INTERVAL: Millis = Millis(1_000);
@@ -39,6 +39,17 @@ pub enum Event {
         from: Peer,
         /// What.
         blocks: Vec<Verified<CommittedBlock>>,
+    },
+    /// A peer is in an epoch whose validators are not known here yet: what it sends cannot be checked,
+    /// so consensus will not close the gap.
+    Ahead {
+        /// Who.
+        from: Peer,
+    },
+    /// A peer answered with blocks of an epoch whose validators are not known here yet.
+    TooNew {
+        /// Who.
+        from: Peer,
     },
     /// A peer sent something false.
     Lied {
@@ -112,6 +123,12 @@ pub struct Sync {
     peers: BTreeMap<Peer, PeerState>,
     ranges: BTreeMap<Peer, Range>,
     buffer: BTreeMap<Height, Verified<CommittedBlock>>,
+    /// The epoch of the next block.
+    epoch: Epoch,
+    /// Consensus waits for what only sync can bring.
+    is_urgent: bool,
+    /// The last block of an epoch was handed on: nothing follows before the next epoch starts.
+    is_held: bool,
     by_id: BTreeMap<BlockId, Wanted>,
 }
 
@@ -123,8 +140,8 @@ struct Wanted {
 }
 
 impl Sync {
-    /// Starts at a height.
-    pub fn new(height: Height, now: Millis) -> Self {
+    /// Starts at a height, in the epoch of the next block.
+    pub fn new(height: Height, epoch: Epoch, now: Millis) -> Self {
         Self {
             height,
             executed: height,
@@ -134,6 +151,9 @@ impl Sync {
             peers: BTreeMap::new(),
             ranges: BTreeMap::new(),
             buffer: BTreeMap::new(),
+            epoch,
+            is_urgent: false,
+            is_held: false,
             by_id: BTreeMap::new(),
         }
     }
@@ -164,6 +184,8 @@ impl Sync {
             Event::Tick => {}
             Event::Status { from, height } => self.on_status(now, from, height),
             Event::Blocks { from, blocks } => self.on_blocks(now, from, blocks, &mut out),
+            Event::Ahead { from } => self.on_ahead(now, from),
+            Event::TooNew { from } => self.leave_alone(from, now.plus(LOOK)),
             Event::Lied { from } => self.shun(now, from),
             Event::Block(block) => {
                 if self.by_id.remove(&block_id(&block)).is_some() {
@@ -203,6 +225,12 @@ impl Sync {
         (peer.height, peer.heard) = (height, now);
     }
 
+    fn on_ahead(&mut self, now: Millis, from: Peer) {
+        let known = self.peers.get(&from).map_or(Height(0), |peer| peer.height);
+        self.on_status(now, from, known.max(self.height.next()));
+        self.is_urgent = true;
+    }
+
     fn on_advanced(&mut self, now: Millis, height: Height, executed: Height) {
         if height > self.height {
             self.height = height;
@@ -236,16 +264,43 @@ impl Sync {
 
     /// Hands on what follows the known chain.
     fn deliver(&mut self, out: &mut Vec<Effect>) {
-        while let Some(block) = self.buffer.remove(&self.height.next()) {
+        while !self.is_held
+            && let Some(block) = self.buffer.remove(&self.height.next())
+        {
+            if block.block.epoch != self.epoch {
+                // What helped the last block of an epoch to its certificate is not of the chain.
+                return;
+            }
             self.height = self.height.next();
+            self.is_held = block.block.ends_epoch();
             out.push(Effect::Committed(Box::new(block)));
         }
     }
 
+    /// The epoch's last block is final.
+    pub fn hold(&mut self) {
+        self.is_held = true;
+    }
+
+    /// An epoch has started. If the places of the validators are new, who is who shows with the next
+    /// word of each.
+    pub fn start_epoch(&mut self, epoch: Epoch, places_are_new: bool) {
+        self.epoch = epoch;
+        self.is_held = false;
+        if places_are_new {
+            self.peers.clear();
+            self.ranges.clear();
+        }
+    }
+
     fn shun(&mut self, now: Millis, peer: Peer) {
+        self.leave_alone(peer, now.plus(PENALTY));
+    }
+
+    fn leave_alone(&mut self, peer: Peer, until: Millis) {
         self.ranges.remove(&peer);
         if let Some(state) = self.peers.get_mut(&peer) {
-            state.shunned_until = now.plus(PENALTY);
+            state.shunned_until = until;
         }
     }
 
@@ -265,7 +320,8 @@ impl Sync {
     fn ask_ranges(&mut self, now: Millis, out: &mut Vec<Effect>) {
         let gap = self.highest_peer().0.saturating_sub(self.height.0);
         let still = now >= self.moved.plus(PATIENCE);
-        if gap == 0 || (gap < LARGE_GAP && !still) {
+        self.is_urgent &= gap > 0;
+        if gap == 0 || (gap < LARGE_GAP && !still && !self.is_urgent) {
             return;
         }
         self.looked = now;

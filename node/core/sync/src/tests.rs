@@ -2,8 +2,9 @@
 
 use crate::{Effect, Event, Sync, SyncMessage};
 use alloc::{vec, vec::Vec};
+use qbind_crypto::{SecretKey, Verified, Verifier, block_id, preimage};
 use qbind_dag::Peer;
-use qbind_types::{BlockId, Height, Millis, ValidatorIndex};
+use qbind_types::*;
 
 fn peer(n: u16) -> Peer {
     Peer::Validator(ValidatorIndex(n))
@@ -23,7 +24,7 @@ fn requests(effects: &[Effect]) -> Vec<(Peer, u64)> {
 
 #[test]
 fn a_small_gap_is_left_to_consensus_until_the_chain_stands_still() {
-    let mut sync = Sync::new(Height(10), Millis(0));
+    let mut sync = Sync::new(Height(10), Epoch(0), Millis(0));
     let status = Event::Status { from: peer(1), height: Height(12) };
     assert_eq!(requests(&sync.step(Millis(10), status)), vec![]);
     assert_eq!(sync.deadline(), Millis(1_000));
@@ -32,7 +33,7 @@ fn a_small_gap_is_left_to_consensus_until_the_chain_stands_still() {
 
 #[test]
 fn a_large_gap_is_shared_among_peers_and_a_silent_one_is_replaced() {
-    let mut sync = Sync::new(Height(0), Millis(0));
+    let mut sync = Sync::new(Height(0), Epoch(0), Millis(0));
     sync.step(Millis(1), Event::Status { from: peer(1), height: Height(10) });
     let asked =
         requests(&sync.step(Millis(1), Event::Status { from: peer(2), height: Height(500) }));
@@ -50,7 +51,7 @@ fn a_large_gap_is_shared_among_peers_and_a_silent_one_is_replaced() {
 
 #[test]
 fn a_range_that_is_not_answered_soon_is_asked_of_another_peer_as_well() {
-    let mut sync = Sync::new(Height(10), Millis(0));
+    let mut sync = Sync::new(Height(10), Epoch(0), Millis(0));
     for n in 1..=3 {
         sync.step(Millis(10), Event::Status { from: peer(n), height: Height(12) });
     }
@@ -63,7 +64,7 @@ fn a_range_that_is_not_answered_soon_is_asked_of_another_peer_as_well() {
 
 #[test]
 fn empty_answers_and_lies_are_shunned() {
-    let mut sync = Sync::new(Height(0), Millis(0));
+    let mut sync = Sync::new(Height(0), Epoch(0), Millis(0));
     sync.step(Millis(1), Event::Status { from: peer(1), height: Height(500) });
     let effects = sync.step(Millis(2), Event::Blocks { from: peer(1), blocks: vec![] });
     assert_eq!(requests(&effects), vec![], "not asked again at once");
@@ -73,7 +74,7 @@ fn empty_answers_and_lies_are_shunned() {
 
 #[test]
 fn wishes_by_id_go_round_the_peers_and_end() {
-    let mut sync = Sync::new(Height(0), Millis(0));
+    let mut sync = Sync::new(Height(0), Epoch(0), Millis(0));
     for n in 0..3 {
         sync.step(Millis(0), Event::Status { from: peer(n), height: Height(0) });
     }
@@ -91,7 +92,7 @@ fn wishes_by_id_go_round_the_peers_and_end() {
 
 #[test]
 fn who_signed_for_a_block_is_asked_for_it_first() {
-    let mut sync = Sync::new(Height(0), Millis(0));
+    let mut sync = Sync::new(Height(0), Epoch(0), Millis(0));
     for n in 0..6 {
         sync.step(Millis(0), Event::Status { from: peer(n), height: Height(0) });
     }
@@ -114,4 +115,85 @@ fn who_signed_for_a_block_is_asked_for_it_first() {
     assert_eq!(first, vec![peer(2), peer(4)]);
     let others: alloc::collections::BTreeSet<Peer> = asked[2..].iter().copied().collect();
     assert_eq!(others.len(), 6, "then everybody: {asked:?}");
+}
+
+/// A chain of final blocks, each given as its epoch and whether it is the last of that.
+fn chain(of: &[(u64, bool)]) -> Vec<Verified<CommittedBlock>> {
+    let key = SecretKey::from_seed(&[1; 32]);
+    let member = ValidatorInfo {
+        id: 1,
+        address: Address::default(),
+        public_key: key.public_key(),
+        previous_key: None,
+        power: VotingPower(1),
+    };
+    let (network, mut parent) = (Network::Devnet, BlockId([9; 32]));
+    let mut blocks = Vec::new();
+    for (height, (epoch, is_last)) in (1u64..).zip(of) {
+        let (epoch, view) = (Epoch(*epoch), View(height));
+        let block = Block {
+            network,
+            epoch,
+            height: Height(height),
+            view,
+            parent,
+            proposer: ValidatorIndex(0),
+            timestamp_unix_ms: Millis(height),
+            executed: ExecutedState { height: Height(0), root: StateRoot::default() },
+            batches: vec![],
+            next_validators: is_last.then(ValidatorsId::default),
+        };
+        parent = block_id(&block);
+        let signature = key.sign(&preimage::commit(network, epoch, view, &parent));
+        let votes = vec![(ValidatorIndex(0), signature)];
+        let certificate = CommitCertificate { epoch, view, block: parent, votes };
+        let proof = CommitProof { descendants: vec![], certificate };
+        let set = ValidatorSet::new(epoch, vec![member.clone()]).unwrap();
+        let verifier = Verifier::new(network, alloc::sync::Arc::new(set));
+        blocks.push(verifier.verify_committed_block(CommittedBlock { block, proof }).unwrap());
+    }
+    blocks
+}
+
+fn delivered(effects: &[Effect]) -> Vec<u64> {
+    let height = |e: &Effect| match e {
+        Effect::Committed(block) => Some(block.block.height.0),
+        _ => None,
+    };
+    effects.iter().filter_map(height).collect()
+}
+
+#[test]
+fn the_next_epoch_waits_until_it_has_started() {
+    let mut sync = Sync::new(Height(0), Epoch(0), Millis(0));
+    sync.step(Millis(1), Event::Status { from: peer(1), height: Height(100) });
+    let blocks = chain(&[(0, false), (0, true), (1, false), (1, false)]);
+    let effects = sync.step(Millis(2), Event::Blocks { from: peer(1), blocks });
+    assert_eq!(delivered(&effects), [1, 2]);
+    sync.start_epoch(Epoch(1), false);
+    assert_eq!(delivered(&sync.step(Millis(3), Event::Tick)), [3, 4]);
+}
+
+#[test]
+fn what_only_proved_an_epochs_last_block_is_not_of_the_chain() {
+    let mut sync = Sync::new(Height(0), Epoch(0), Millis(0));
+    sync.step(Millis(1), Event::Status { from: peer(1), height: Height(100) });
+    // The third is final too, and still no block of the chain: it belongs to the epoch that has ended.
+    let blocks = chain(&[(0, false), (0, true), (0, false)]);
+    let effects = sync.step(Millis(2), Event::Blocks { from: peer(1), blocks });
+    assert_eq!(delivered(&effects), [1, 2]);
+    sync.start_epoch(Epoch(1), false);
+    let effects = sync.step(Millis(3), Event::Tick);
+    assert!(delivered(&effects).is_empty());
+    let status = Event::Status { from: peer(2), height: Height(100) };
+    assert_eq!(requests(&sync.step(Millis(4), status)), [(peer(2), 3)]);
+}
+
+#[test]
+fn who_is_an_epoch_behind_asks_at_once() {
+    let mut sync = Sync::new(Height(10), Epoch(0), Millis(0));
+    assert_eq!(requests(&sync.step(Millis(5), Event::Ahead { from: peer(2) })), [(peer(2), 11)]);
+    // An answer that cannot be checked yet is nobody's fault: a pause, and the same again.
+    assert_eq!(requests(&sync.step(Millis(6), Event::TooNew { from: peer(2) })), vec![]);
+    assert_eq!(requests(&sync.step(Millis(300), Event::Tick)), [(peer(2), 11)]);
 }

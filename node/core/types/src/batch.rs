@@ -1,6 +1,6 @@
 //! The DAG's vertices and the proof that they can be fetched.
 
-use crate::{BatchId, Signature, Transaction, ValidatorIndex};
+use crate::{BatchId, Epoch, Signature, Transaction, ValidatorIndex};
 use alloc::vec::Vec;
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -20,20 +20,31 @@ use borsh::{BorshDeserialize, BorshSerialize};
     serde::Deserialize,
 )]
 pub struct BatchRef {
+    /// Whose validator set certifies it, and whose blocks may include it.
+    pub epoch: Epoch,
     /// Who made it.
     pub creator: ValidatorIndex,
-    /// The creator's batches before this one; the first has round 0.
+    /// The creator's batches of this epoch before it; the first has round 0.
     pub round: u64,
     /// Its content.
     pub id: BatchId,
 }
 
+impl BatchRef {
+    /// The name of `batch`, whose id is `id`.
+    pub fn of(batch: &Batch, id: BatchId) -> Self {
+        Self { epoch: batch.epoch, creator: batch.creator, round: batch.round, id }
+    }
+}
+
 /// Transactions a validator disseminates together.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Batch {
+    /// In which epoch.
+    pub epoch: Epoch,
     /// Who made it.
     pub creator: ValidatorIndex,
-    /// The creator's batches before this one.
+    /// The creator's batches of this epoch before it.
     pub round: u64,
     /// Certified batches its creator knew: its own of `round - 1` first (absent in round 0), then
     /// at most one of each other validator, in index order.

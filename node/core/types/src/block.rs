@@ -2,7 +2,7 @@
 
 use crate::{
     BatchRef, BlockId, CommitCertificate, Epoch, Height, Millis, Network, StateRoot,
-    ValidatorIndex, View,
+    ValidatorIndex, ValidatorsId, View,
 };
 use alloc::vec::Vec;
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -35,8 +35,22 @@ pub struct Block {
     pub timestamp_unix_ms: Millis,
     /// The leader's last committed state when it proposed: not below the parent's.
     pub executed: ExecutedState,
-    /// Certified batches, none of them in an ancestor.
+    /// Certified batches of its epoch, none of them in an ancestor.
     pub batches: Vec<BatchRef>,
+    /// The validators of the next epoch; present in the last block of an epoch only.
+    pub next_validators: Option<ValidatorsId>,
+}
+
+impl Block {
+    /// Whether the next block of the chain belongs to the next epoch.
+    pub fn ends_epoch(&self) -> bool {
+        self.next_validators.is_some()
+    }
+
+    /// The epoch of the next block of the chain.
+    pub fn next_epoch(&self) -> Epoch {
+        if self.ends_epoch() { self.epoch.next() } else { self.epoch }
+    }
 }
 
 /// Shows that a block is committed: blocks from its child down to the one the certificate names.

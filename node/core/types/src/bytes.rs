@@ -76,7 +76,7 @@ hash32!(
     BlockId
 );
 hash32!(
-    /// SHA3-256 over creator, round, parent and transaction ids of a batch.
+    /// SHA3-256 over epoch, creator, round, parent and transaction ids of a batch.
     BatchId
 );
 hash32!(
@@ -86,6 +86,10 @@ hash32!(
 hash32!(
     /// Root of the authenticated account state.
     StateRoot
+);
+hash32!(
+    /// SHA3-256 over the canonical encoding of a validator set.
+    ValidatorsId
 );
 hash32!(
     /// SHA3-256 of the genesis file's bytes.

@@ -1,12 +1,12 @@
 //! Quorums of signatures. ML-DSA does not aggregate: each is a list.
 
-use crate::{BlockId, Epoch, Signature, ValidatorIndex, View};
+use crate::{BlockId, Epoch, EpochStart, Signature, ValidatorIndex, View};
 use alloc::vec::Vec;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 /// A quorum voted for `block` in `view`.
 ///
-/// The certificate of genesis has view 0 and no signatures.
+/// The block an epoch starts from needs none of that epoch's votes: see [`Qc::start`].
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Qc {
     /// Whose validator set signed.
@@ -55,9 +55,11 @@ pub struct Tc {
 }
 
 impl Qc {
-    /// The certificate of genesis.
-    pub fn genesis(block: BlockId) -> Self {
-        Self { epoch: Epoch(0), view: View(0), block, votes: Vec::new() }
+    /// The certificate of the block an epoch starts from: no signatures, for that block is agreed on
+    /// by the genesis hash or by the epoch before.
+    pub fn start(start: &EpochStart) -> Self {
+        let EpochStart { epoch, view, block, .. } = *start;
+        Self { epoch, view, block, votes: Vec::new() }
     }
 }
 

@@ -14,6 +14,7 @@ mod bytes;
 mod certificate;
 mod message;
 mod network;
+mod registry;
 mod transaction;
 mod units;
 mod validator;
@@ -22,14 +23,15 @@ pub use batch::{Batch, BatchAck, BatchCertificate, BatchRef, CertifiedBatch};
 pub use block::{Block, CommitProof, CommittedBlock, ExecutedState};
 pub use bytes::{
     Address, BatchId, BlockId, GenesisHash, PUBLIC_KEY_BYTES, ParseHexError, PublicKey,
-    SIGNATURE_BYTES, Signature, StateRoot, TxId,
+    SIGNATURE_BYTES, Signature, StateRoot, TxId, ValidatorsId,
 };
 pub use certificate::{CommitCertificate, Qc, SignedTimeout, Tc};
 pub use message::{CommitVote, Proposal, Timeout, Vote};
 pub use network::Network;
+pub use registry::{KeyRole, KeyRotation, REGISTRY, RegistryCall, RotationKind};
 pub use transaction::{Payload, PayloadError, Transaction, TransferV0, TransferV1};
 pub use units::{Epoch, Height, Millis, ValidatorIndex, View, VotingPower};
-pub use validator::{ValidatorInfo, ValidatorSet, ValidatorSetError};
+pub use validator::{EpochStart, ValidatorInfo, ValidatorSet, ValidatorSetError};
 
 /// Size limits of everything that crosses a wire, in bytes or items.
 pub mod limits {
@@ -41,10 +43,12 @@ pub mod limits {
     pub const BLOCK_BATCHES: usize = 64;
     /// Most transactions in one batch (any profile may set less).
     pub const BATCH_TRANSACTIONS: usize = 10_000;
-    /// Largest transaction payload.
-    pub const PAYLOAD_BYTES: usize = 72;
-    /// Largest encoded transaction: address, nonce, payload, public key, signature, lengths.
-    pub const TRANSACTION_BYTES: usize = 32 + 8 + 4 + PAYLOAD_BYTES + 1312 + 2420 + 2;
+    /// Largest transaction payload: a transfer with a call to the registry.
+    pub const PAYLOAD_BYTES: usize = 72 + 1_344;
+    /// Payload of a transfer with gas.
+    pub const TRANSFER_BYTES: usize = 72;
+    /// Largest encoded transfer: address, nonce, payload, public key, signature, lengths.
+    pub const TRANSACTION_BYTES: usize = 32 + 8 + 4 + TRANSFER_BYTES + 1312 + 2420 + 2;
 }
 
 /// Decodes `bytes` as `T`, refusing trailing bytes.

@@ -1,7 +1,7 @@
 //! Transfers.
 
-use crate::{Address, PublicKey, Signature};
-use alloc::vec::Vec;
+use crate::{Address, PublicKey, REGISTRY, RegistryCall, Signature, limits};
+use alloc::{boxed::Box, vec::Vec};
 use borsh::{BorshDeserialize, BorshSerialize};
 use core::fmt;
 
@@ -12,7 +12,7 @@ pub struct Transaction {
     pub sender: Address,
     /// Transfers of this sender before this one.
     pub nonce: u64,
-    /// 48 bytes (v0) or 72 bytes (v1); see [`Payload`].
+    /// 48 bytes (v0), 72 bytes (v1), or those of a v1 with a call behind them; see [`Payload`].
     pub payload: Vec<u8>,
     /// Signature suite; 100 is ML-DSA-44, the only one accepted.
     pub suite: u16,
@@ -45,15 +45,17 @@ pub struct TransferV1 {
 }
 
 /// What a transaction asks for; told apart by length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payload {
     /// 48 bytes: recipient, amount (big-endian).
     V0(TransferV0),
     /// 72 bytes: recipient, amount, gas limit, fee per gas (big-endian).
     V1(TransferV1),
+    /// The 72 bytes of a transfer to [`REGISTRY`], then the call.
+    Call(TransferV1, Box<RegistryCall>),
 }
 
-/// Payload bytes of no known length.
+/// Payload bytes of no known length, or a call of no known form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PayloadError {
     /// Bytes given.
@@ -62,14 +64,18 @@ pub struct PayloadError {
 
 impl fmt::Display for PayloadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "payload of {} bytes, expected 48 or 72", self.got)
+        write!(
+            f,
+            "payload of {} bytes, expected 48, 72, or 72 to the registry with a call behind them",
+            self.got
+        )
     }
 }
 
 impl core::error::Error for PayloadError {}
 
 impl Payload {
-    /// The 48 or 72 bytes.
+    /// The bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(72);
         match self {
@@ -77,26 +83,29 @@ impl Payload {
                 out.extend_from_slice(&t.recipient.0);
                 out.extend_from_slice(&t.amount.to_be_bytes());
             }
-            Self::V1(t) => {
+            Self::V1(t) | Self::Call(t, _) => {
                 out.extend_from_slice(&t.recipient.0);
                 out.extend_from_slice(&t.amount.to_be_bytes());
                 out.extend_from_slice(&t.gas_limit.to_be_bytes());
                 out.extend_from_slice(&t.max_fee_per_gas.to_be_bytes());
             }
         }
+        if let Self::Call(_, call) = self {
+            out.extend_from_slice(&crate::encode(&**call));
+        }
         out
     }
 
-    /// Reads the 48 or 72 bytes.
+    /// Reads the bytes.
     ///
     /// # Errors
-    /// The sender's fault: any other length.
+    /// The sender's fault: no transfer's length, and no call to the registry.
     pub fn decode(bytes: &[u8]) -> Result<Self, PayloadError> {
         let error = PayloadError { got: bytes.len() };
         let array = |from: usize| -> [u8; 16] {
             bytes[from..from + 16].try_into().expect("length checked")
         };
-        if bytes.len() != 48 && bytes.len() != 72 {
+        if bytes.len() != 48 && !(72..=limits::PAYLOAD_BYTES).contains(&bytes.len()) {
             return Err(error);
         }
         let recipient = Address(bytes[..32].try_into().expect("length checked"));
@@ -106,14 +115,21 @@ impl Payload {
         }
         let gas_limit = u64::from_be_bytes(bytes[48..56].try_into().expect("length checked"));
         let max_fee_per_gas = u128::from_be_bytes(array(56));
-        Ok(Self::V1(TransferV1 { recipient, amount, gas_limit, max_fee_per_gas }))
+        let transfer = TransferV1 { recipient, amount, gas_limit, max_fee_per_gas };
+        if bytes.len() == 72 {
+            return Ok(Self::V1(transfer));
+        }
+        match crate::decode(&bytes[72..]) {
+            Ok(call) if recipient == REGISTRY => Ok(Self::Call(transfer, Box::new(call))),
+            _ => Err(error),
+        }
     }
 
     /// Who receives.
     pub fn recipient(&self) -> Address {
         match self {
             Self::V0(t) => t.recipient,
-            Self::V1(t) => t.recipient,
+            Self::V1(t) | Self::Call(t, _) => t.recipient,
         }
     }
 
@@ -121,7 +137,7 @@ impl Payload {
     pub fn amount(&self) -> u128 {
         match self {
             Self::V0(t) => t.amount,
-            Self::V1(t) => t.amount,
+            Self::V1(t) | Self::Call(t, _) => t.amount,
         }
     }
 }

@@ -54,6 +54,13 @@ impl View {
     }
 }
 
+impl Epoch {
+    /// The epoch after this one.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
 impl Height {
     /// The height after this one.
     pub fn next(self) -> Self {

@@ -1,8 +1,10 @@
 //! The validator set of one epoch and its quorum arithmetic.
 
-use crate::{Epoch, PublicKey, ValidatorIndex, View, VotingPower, limits};
+use crate::{
+    Address, BlockId, Epoch, Height, PublicKey, ValidatorIndex, View, VotingPower, limits,
+};
 use alloc::vec::Vec;
-use borsh::{BorshDeserialize, BorshSerialize};
+use borsh::{BorshDeserialize, BorshSerialize, io};
 use core::fmt;
 
 /// One member of the set.
@@ -10,10 +12,42 @@ use core::fmt;
 pub struct ValidatorInfo {
     /// The operator's number for this validator (`--validator-id`).
     pub id: u64,
+    /// The account that owns it: gets its share of the fees, and governs its place in the set.
+    pub address: Address,
     /// The key that signs proposals, votes, timeouts, batches and acks.
     pub public_key: PublicKey,
+    /// The key before the last rotation, as long as it is valid too.
+    pub previous_key: Option<PublicKey>,
     /// Stake.
     pub power: VotingPower,
+}
+
+impl ValidatorInfo {
+    /// The keys whose signatures are this validator's.
+    pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
+        core::iter::once(&self.public_key).chain(&self.previous_key)
+    }
+}
+
+/// What an epoch starts from: the last block of the epoch before. Epoch 0 starts from genesis, which
+/// has height 0 and view 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct EpochStart {
+    /// The epoch that starts.
+    pub epoch: Epoch,
+    /// Height of that block.
+    pub height: Height,
+    /// Its view; the views of the epoch follow.
+    pub view: View,
+    /// Its id.
+    pub block: BlockId,
+}
+
+impl EpochStart {
+    /// The start of epoch 0.
+    pub fn genesis(block: BlockId) -> Self {
+        Self { epoch: Epoch(0), height: Height(0), view: View(0), block }
+    }
 }
 
 /// The validators of one epoch, sorted by id; a validator's index is its place in that order.
@@ -67,6 +101,22 @@ impl fmt::Display for ValidatorSetError {
 
 impl core::error::Error for ValidatorSetError {}
 
+impl BorshDeserialize for ValidatorSet {
+    fn deserialize_reader<R: io::Read>(reader: &mut R) -> io::Result<Self> {
+        let epoch = Epoch::deserialize_reader(reader)?;
+        let members = Vec::<ValidatorInfo>::deserialize_reader(reader)?;
+        let total = VotingPower::deserialize_reader(reader)?;
+        let wrong = |_| io::Error::new(io::ErrorKind::InvalidData, "not a validator set");
+        let set = Self::new(epoch, members.clone()).map_err(wrong)?;
+        // One encoding only: sorted, with the right sum.
+        if set.members == members && set.total == total {
+            Ok(set)
+        } else {
+            Err(wrong(ValidatorSetError::PowerOverflow))
+        }
+    }
+}
+
 impl ValidatorSet {
     /// Sorts by id and checks that ids and keys are unique and stakes positive.
     ///
@@ -83,8 +133,10 @@ impl ValidatorSet {
             if i > 0 && members[i - 1].id == member.id {
                 return Err(ValidatorSetError::DuplicateId { id: member.id });
             }
-            if !keys.insert(member.public_key.clone()) {
-                return Err(ValidatorSetError::DuplicateKey { id: member.id });
+            for key in member.keys() {
+                if !keys.insert(key.clone()) {
+                    return Err(ValidatorSetError::DuplicateKey { id: member.id });
+                }
             }
             if member.power.0 == 0 {
                 return Err(ValidatorSetError::NoPower { id: member.id });
@@ -112,6 +164,12 @@ impl ValidatorSet {
     /// The member at `index`, if there is one.
     pub fn get(&self, index: ValidatorIndex) -> Option<&ValidatorInfo> {
         self.members.get(usize::from(index.0))
+    }
+
+    /// The index of the validator one of whose keys this is.
+    pub fn index_of_key(&self, key: &PublicKey) -> Option<ValidatorIndex> {
+        let at = self.members.iter().position(|m| m.keys().any(|k| k == key))?;
+        u16::try_from(at).ok().map(ValidatorIndex)
     }
 
     /// The index of the validator with this id.

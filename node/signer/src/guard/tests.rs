@@ -1,6 +1,8 @@
 use super::*;
 use qbind_crypto::SecretKey;
 
+const EPOCH: Epoch = Epoch(3);
+
 fn key(seed: u8) -> PublicKey {
     SecretKey::from_seed(&[seed; 32]).public_key()
 }
@@ -43,7 +45,7 @@ impl Fixture {
 }
 
 fn check(guard: &mut Guard, statement: Statement, expected: Option<Refusal>) {
-    let refusal = match guard.approve(statement) {
+    let refusal = match guard.approve(EPOCH, statement) {
         Ok(()) => None,
         Err(GuardError::Refused { refusal, .. }) => Some(refusal),
         Err(other) => panic!("{other}"),
@@ -151,4 +153,26 @@ fn only_the_owner_may_read_it() {
     fixture.open();
     let mode = fs::metadata(&fixture.path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_later_epoch_begins_afresh_and_ends_the_earlier_one() {
+    let fixture = Fixture::new();
+    let mut guard = fixture.open();
+    guard.approve(EPOCH, vote(90, 1)).unwrap();
+    guard.approve(EPOCH, timeout(91, 89)).unwrap();
+    drop(guard);
+    let mut guard = fixture.open();
+    guard.approve(EPOCH.next(), vote(80, 2)).unwrap();
+    let refused = |result: Result<(), GuardError>| match result {
+        Err(GuardError::Refused { refusal, .. }) => Some(refusal),
+        _ => None,
+    };
+    let signed = EPOCH.next();
+    for statement in [vote(95, 1), commit(95, 1), proposal(95, 1), timeout(95, 94), vote(90, 1)] {
+        let refusal = refused(guard.approve(EPOCH, statement));
+        assert_eq!(refusal, Some(Refusal::EarlierEpoch { signed }), "{statement}");
+    }
+    assert_eq!(refused(guard.approve(EPOCH.next(), vote(80, 1))), Some(Refusal::Conflict));
+    guard.approve(EPOCH.next(), timeout(81, 80)).unwrap();
 }

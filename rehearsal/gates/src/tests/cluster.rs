@@ -64,6 +64,7 @@ pub(super) fn committed(
         timestamp_unix_ms: Millis(FIRST_BLOCK + height * 1000),
         executed,
         batches,
+        next_validators: None,
     };
     let id = block_id(&block);
     let message = preimage::commit(NET, Epoch(0), view, &id);
@@ -80,13 +81,14 @@ pub(super) fn certified(
 ) -> CertifiedBatch {
     let creator = ValidatorIndex(creator);
     let mut batch = Batch {
+        epoch: Epoch(0),
         creator,
         round,
         parents: Vec::new(),
         transactions,
         signature: Signature::from_slice(&[0; SIGNATURE_BYTES]).unwrap(),
     };
-    let reference = BatchRef { creator, round, id: batch_id(NET, &batch) };
+    let reference = BatchRef { epoch: Epoch(0), creator, round, id: batch_id(NET, &batch) };
     batch.signature = secret(u64::from(creator.0)).sign(&preimage::batch(NET, &reference));
     let ack = |i: u16| {
         let index = ValidatorIndex(i);
@@ -255,7 +257,7 @@ fn chain(evidence: &mut Evidence) {
         let id = block_id(&made.block);
         let transactions: Vec<&Transaction> =
             batch.iter().flat_map(|b| &b.batch.transactions).collect();
-        let proposer = facts.proposer(made.block.proposer).unwrap();
+        let proposer = facts.set.get(made.block.proposer).unwrap().address;
         let replayed = state.block(proposer, &transactions, true).unwrap();
         let root = replayed.root.unwrap();
         let ids: Vec<TxId> = transactions.iter().map(|tx| tx_id(NET, tx)).collect();

@@ -9,6 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const VALIDATOR_SPENDING: u128 = 1_000_000_000_000;
 /// What each load account owns: more than any rehearsal spends.
 const LOAD_ACCOUNT: u128 = 1_000_000_000_000_000_000;
+/// An election this often: a rehearsal of minutes sees several epochs end.
+const EPOCH_BLOCKS: u64 = 200;
 /// Of the council's members, how many decide.
 const COUNCIL_THRESHOLD: usize = 5;
 
@@ -17,6 +19,7 @@ pub(super) struct Genesis {
     chain_id: &'static str,
     network: &'static str,
     genesis_time_unix_ms: u64,
+    epoch_blocks: u64,
     allocations: Vec<Allocation>,
     validators: Vec<Validator>,
     council: Council,
@@ -86,6 +89,7 @@ impl Genesis {
             chain_id,
             network,
             genesis_time_unix_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            epoch_blocks: EPOCH_BLOCKS,
             allocations: staked.chain(load).collect(),
             validators: founders.iter().map(validator).collect(),
             council: Council {

@@ -1,7 +1,9 @@
 //! The scenario table: what goes wrong when, and what shows that it did.
 
-use crate::simulated;
-use qbind_sim::{Action, Byzantine, Clock, Forgery, Link, MessageKind, Phase, SimConfig, Timed};
+use crate::simulated::{self, Regions};
+use qbind_sim::{
+    Action, Byzantine, Call, CallKind, Clock, Forgery, Link, MessageKind, Phase, SimConfig, Timed,
+};
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
@@ -33,6 +35,10 @@ pub(super) enum Hit {
     Withheld,
     /// Messages took so long in the mean, in microseconds.
     Delay(u64),
+    /// So many epochs started.
+    Epochs(u64),
+    /// There are so many more validators in the end.
+    Joined(u64),
 }
 
 /// A cluster of `n` validators and the seed of its run.
@@ -303,11 +309,79 @@ fn random(c: Cluster) -> SimConfig {
     c.with(8_000, faults)
 }
 
+/// Short epochs, of which many end in the middle of a cut or a crash.
+fn epochs_end_in_trouble(c: Cluster) -> SimConfig {
+    let mut faults = Vec::new();
+    for round in 0..4 {
+        let start = 400 + round * 1_300;
+        let left = 1 + (c.seed + round) as usize % (c.n - 1);
+        faults.push(at(start, split(c.n, left)));
+        faults.push(at(start + 500, Action::Heal));
+        faults.push(at(start + 600, Action::CrashLeader));
+        faults.push(at(start + 900, Action::RestartCrashed));
+    }
+    SimConfig { epoch_blocks: 8, ..c.with(8_000, faults) }
+}
+
+/// One validator joins, one leaves, one changes its key and one is in a hurry to.
+fn validators_change(c: Cluster) -> SimConfig {
+    let call =
+        |at_ms, node, kind| Call { at_ms: at_ms + c.seed.wrapping_mul(37) % 500, node, kind };
+    let faults = vec![
+        at(1_000, Action::CrashLeader),
+        at(1_800, Action::RestartCrashed),
+        at(2_500, Action::Drop(MessageKind::All, 1_500)),
+        at(4_000, Action::StopDrop),
+        at(4_200, Action::SecondKey(1)),
+        at(6_500, Action::SecondKey(3)),
+    ];
+    let calls = vec![
+        call(300, c.n, CallKind::Join),
+        call(500, c.n + 1, CallKind::Join),
+        call(1_200, 1, CallKind::Rotate { ahead: 1, grace: Some(100) }),
+        call(2_000, 3, CallKind::Rotate { ahead: 2, grace: None }),
+        call(2_800, 0, CallKind::Leave),
+    ];
+    let mut config = SimConfig { epoch_blocks: 10, candidates: 2, calls, ..c.with(10_000, faults) };
+    config.validators.extend([0, 0]);
+    config
+}
+
+/// A shipped topology of real regions: the largest is cut off, then all of it loses packets.
+fn on_topology(c: Cluster, name: &str) -> SimConfig {
+    let regions = Regions::load(name);
+    let validators = regions.seats(c.n);
+    let here = |region: usize| (0..c.n).filter(|i| validators[*i] == region).collect::<Vec<_>>();
+    let (first, rest): (Vec<usize>, Vec<usize>) =
+        (here(0), (0..c.n).filter(|i| validators[*i] != 0).collect());
+    let faults = vec![
+        at(1_000, Action::CrashLeader),
+        at(2_500, Action::RestartCrashed),
+        at(3_500, Action::Partition(vec![first, rest])),
+        at(5_000, Action::Heal),
+        at(5_500, Action::Drop(MessageKind::All, 500)),
+        at(7_000, Action::StopDrop),
+    ];
+    SimConfig { links: regions.links(1_000), validators, ..c.with(8_000, faults) }
+}
+
+fn standard_tri_region(c: Cluster) -> SimConfig {
+    on_topology(c, "standard-tri-region")
+}
+
+fn us_centric(c: Cluster) -> SimConfig {
+    on_topology(c, "us-centric")
+}
+
+fn global_spread(c: Cluster) -> SimConfig {
+    on_topology(c, "global-spread")
+}
+
 const fn case(name: &'static str, hits: &'static [Hit], config: fn(Cluster) -> SimConfig) -> Case {
     Case { name, hits, config }
 }
 
-pub(super) const CASES: [Case; 22] = [
+pub(super) const CASES: [Case; 27] = [
     case("leader_crash_and_recover", &[Hit::ViewChanges], leader_crash),
     case("leader_crash_in_every_phase", &[Hit::PowerLosses(5)], leader_crash_in_every_phase),
     case("repeated_view_changes_under_message_loss", &[Hit::Dropped], message_loss),
@@ -330,6 +404,11 @@ pub(super) const CASES: [Case; 22] = [
     case("silent_and_mute_validators", &[Hit::ViewChanges, Hit::Withheld], silent_leaders),
     case("withheld_batches", &[Hit::Withheld], withholders),
     case("forged_batch_references", &[Hit::ViewChanges], liars_about_data),
+    case("epochs_end_in_trouble", &[Hit::Cut, Hit::Epochs(4)], epochs_end_in_trouble),
+    case("validators_change", &[Hit::Epochs(3), Hit::Joined(1)], validators_change),
+    case("standard_tri_region", &[Hit::Cut, Hit::Delay(20_000)], standard_tri_region),
+    case("us_centric", &[Hit::Cut, Hit::Delay(5_000)], us_centric),
+    case("global_spread", &[Hit::Cut, Hit::Delay(20_000)], global_spread),
 ];
 
 /// Also run, but without a fixed table of what it must hit.

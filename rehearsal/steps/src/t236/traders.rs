@@ -56,8 +56,13 @@ impl Wallet {
 
     /// Verifies for the wallet's network; transactions need no validator's key.
     pub(super) fn verifier(&self) -> Verifier {
-        let info =
-            ValidatorInfo { id: 1, public_key: self.key.public_key(), power: VotingPower(1) };
+        let info = ValidatorInfo {
+            id: 1,
+            address: Default::default(),
+            previous_key: None,
+            public_key: self.key.public_key(),
+            power: VotingPower(1),
+        };
         let set = ValidatorSet::new(Epoch(0), vec![info]).expect("one validator with stake");
         Verifier::new(self.network, Arc::new(set))
     }

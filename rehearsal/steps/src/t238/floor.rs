@@ -1,17 +1,16 @@
 //! Commit latency in virtual time, where computation is free, beside the least the network allows.
 
-use crate::{Check, Scenario, simulated};
+use crate::{
+    Check, Scenario,
+    simulated::{self, Regions},
+};
 use qbind_links::{DelayMatrix, Seat, floor};
-use qbind_plan::topology::Topology;
-use qbind_sim::{Link, LoadSpec, SimConfig, Simulation};
+use qbind_sim::{LoadSpec, SimConfig, Simulation};
 
 const TOPOLOGIES: [&str; 3] = ["standard-tri-region", "us-centric", "global-spread"];
 
 /// How far the simulation may be from the floor, in thousandths.
 const TOLERANCE: u64 = 50;
-
-/// One way between two nodes of one region.
-const INSIDE_US: u64 = 300;
 
 /// One scenario for each shipped topology of real regions.
 pub(super) fn compare(seed: u64) -> Vec<Scenario> {
@@ -19,24 +18,17 @@ pub(super) fn compare(seed: u64) -> Vec<Scenario> {
 }
 
 fn on(name: &str, seed: u64) -> Scenario {
-    let topology = Topology::load(name).expect("a shipped topology");
-    let regions: Vec<&str> = topology.regions.iter().map(|r| r.id.as_str()).collect();
-    let delay = |from: &str, to: &str| topology.link(from, to).map_or(INSIDE_US, |l| l.delay_us);
-    let mut matrix = DelayMatrix::new(INSIDE_US);
-    for (from, to) in regions.iter().flat_map(|a| regions.iter().map(move |b| (a, b))) {
-        matrix.set(from, to, delay(from, to));
+    let regions = Regions::load(name);
+    let names = regions.names();
+    let mut matrix = DelayMatrix::new(Regions::INSIDE_US);
+    for (from, to) in names.iter().flat_map(|a| names.iter().map(move |b| (a, b))) {
+        matrix.set(from, to, regions.delay_us(from, to));
     }
-    let validators: Vec<usize> = (0..)
-        .zip(&topology.regions)
-        .flat_map(|(at, region)| vec![at; region.validators as usize])
-        .collect();
+    let validators = regions.layout();
     let seats: Vec<Seat> =
-        validators.iter().map(|at| Seat { region: regions[*at].to_owned(), power: 100 }).collect();
+        validators.iter().map(|at| Seat { region: names[*at].to_owned(), power: 100 }).collect();
     let least = floor(&matrix, &seats).expect("a complete matrix").consensus_us;
-    let links = regions
-        .iter()
-        .map(|from| regions.iter().map(|to| Link::exact(delay(from, to))).collect())
-        .collect();
+    let links = regions.links(0);
     let config = SimConfig {
         // Batches would add their own waits; this is about blocks.
         load: LoadSpec { senders: 1, transfers: 1, amount: 1 },

@@ -95,6 +95,8 @@ impl World {
         let keys: Vec<_> = (0..4).map(|i| SecretKey::from_seed(&[i + 1; 32])).collect();
         let members = keys.iter().zip(0..).map(|(k, id)| ValidatorInfo {
             id,
+            address: Default::default(),
+            previous_key: None,
             public_key: k.public_key(),
             power: VotingPower(1),
         });
@@ -136,7 +138,7 @@ impl World {
 
     fn qc(&self, view: View, block: BlockId) -> Qc {
         if view == View(0) {
-            return Qc::genesis(self.genesis);
+            return Qc::start(&EpochStart::genesis(self.genesis));
         }
         let epoch = Epoch(0);
         let votes = self.votes(|validator| Unsigned::Vote { epoch, view, block, validator });
@@ -184,6 +186,7 @@ impl World {
 
     fn start(&self, me: ValidatorIndex, from: &ReplicaStart) -> (Consensus, Vec<Effect>) {
         let config = Config {
+            start: EpochStart::genesis(self.genesis),
             network: Network::Devnet,
             set: self.set.clone(),
             me: Some(me),
@@ -191,7 +194,6 @@ impl World {
         };
         let restored = Restored {
             safety: from.record.clone(),
-            genesis: self.genesis,
             committed: from.committed.clone(),
             pending: from.stored.clone(),
         };
@@ -239,7 +241,8 @@ impl World {
         forget_past_views(&mut machine.safety, view);
         if view.0 > self.views {
             // Nothing is proposed any more; only commit certificates still tell something.
-            machine.safety = SafetyRecord { view, ..SafetyRecord::genesis(self.genesis) };
+            machine.safety =
+                SafetyRecord { view, ..SafetyRecord::start(&EpochStart::genesis(self.genesis)) };
             machine.proposals.clear();
             machine.checking = None;
             machine.own_timeout = None;
@@ -256,7 +259,7 @@ impl World {
         }
         machine.chain.retain(|id| wanted.contains(id));
         if !state.may_restart {
-            state.record = SafetyRecord::genesis(self.genesis);
+            state.record = SafetyRecord::start(&EpochStart::genesis(self.genesis));
             state.stored.clear();
         }
         let view = state.record.view;
@@ -266,7 +269,7 @@ impl World {
     }
 
     fn initial(&self, me: ValidatorIndex) -> u32 {
-        let record = SafetyRecord::genesis(self.genesis);
+        let record = SafetyRecord::start(&EpochStart::genesis(self.genesis));
         let start = ReplicaStart { record: record.clone(), committed: None, stored: vec![] };
         let (machine, effects) = self.start(me, &start);
         let mut state = ReplicaState {
@@ -421,6 +424,7 @@ fn content(timestamp: u64) -> Content {
         batches: vec![],
         executed: ExecutedState { height: Height(0), root: StateRoot::default() },
         timestamp_unix_ms: Millis(timestamp),
+        next_validators: None,
     }
 }
 
@@ -531,6 +535,7 @@ impl World {
             timestamp_unix_ms: earliest.plus(Millis(timestamp)),
             executed,
             batches,
+            next_validators: None,
         };
         let id = block_id(&block);
         let news = News::Proposal(id, tc);

@@ -94,6 +94,6 @@ impl Entry {
 
 /// Length of the canonical encoding of a transaction.
 pub fn transaction_bytes(transaction: &Transaction) -> usize {
-    qbind_types::limits::TRANSACTION_BYTES - qbind_types::limits::PAYLOAD_BYTES
+    qbind_types::limits::TRANSACTION_BYTES - qbind_types::limits::TRANSFER_BYTES
         + transaction.payload.len()
 }

@@ -5,7 +5,7 @@ use crate::{
     keys::{Account, Keys, NETWORK},
 };
 use qbind_dag::{Dag, DagConfig, DagMessage, Event, MessageError, Peer, bounds};
-use qbind_types::{BatchId, BatchRef, Millis, ValidatorIndex, encode, limits};
+use qbind_types::{BatchId, BatchRef, Epoch, Millis, ValidatorIndex, encode, limits};
 
 #[test]
 fn a_hundred_thousand_useless_messages_leave_nothing_behind() {
@@ -13,6 +13,7 @@ fn a_hundred_thousand_useless_messages_leave_nothing_behind() {
     let mut dag = Dag::new(DagConfig::new(NETWORK, Some(ValidatorIndex(3))), keys.set.clone());
     let account = Account::new(1);
     let forged = |random: &mut Random| BatchRef {
+        epoch: Epoch(0),
         creator: ValidatorIndex(random.below(6) as u16),
         round: random.below(1_000),
         id: BatchId([random.below(256) as u8; 32]),
@@ -77,7 +78,7 @@ fn clients_are_refused_while_too_many_own_batches_are_not_committed() {
                     let signature = keys.sign_batch(&reference);
                     todo.extend(dag.step(Event::Signed { reference, signature, now }));
                 }
-                qbind_dag::Effect::SignAck(reference) => {
+                qbind_dag::Effect::SignAck { reference, .. } => {
                     let signature = keys.sign_ack(&reference, ValidatorIndex(0));
                     todo.extend(dag.step(Event::AckSigned { reference, signature, now }));
                 }
@@ -153,8 +154,12 @@ fn few_batches_of_one_creator_wait_for_their_predecessors() {
     let mut dag = Dag::new(DagConfig::new(NETWORK, Some(ValidatorIndex(3))), keys.set.clone());
     let transaction = Account::new(1).transfer(0, 1);
     for round in 1..20 {
-        let parent =
-            BatchRef { creator: ValidatorIndex(0), round: round - 1, id: BatchId([7; 32]) };
+        let parent = BatchRef {
+            epoch: Epoch(0),
+            creator: ValidatorIndex(0),
+            round: round - 1,
+            id: BatchId([7; 32]),
+        };
         let (_, batch) = keys.batch(0, round, vec![parent], vec![transaction.clone()]);
         dag.step(Event::Batch { batch, now: Millis(0) });
     }

@@ -152,7 +152,7 @@ impl Cluster {
                     let signature = self.keys.sign_batch(&reference);
                     self.feed(at, Event::Signed { reference, signature, now });
                 }
-                Effect::SignAck(reference) => {
+                Effect::SignAck { reference, .. } => {
                     let me = node.config.me.expect("full nodes ack nothing");
                     let is_durable = node.disk.acks.contains(&reference) || reference.creator == me;
                     assert!(is_durable, "an ack was signed before its decision was durable");

@@ -5,7 +5,9 @@ use qbind_dag::{
     Availability, CouplingMode, CouplingVerdict, Dag, DagConfig, DagMessage, Effect, Event,
     Mismatch, Note, Peer, bounds,
 };
-use qbind_types::{BatchId, BatchRef, CertifiedBatch, Millis, Transaction, ValidatorIndex, limits};
+use qbind_types::{
+    BatchId, BatchRef, CertifiedBatch, Epoch, Millis, Transaction, ValidatorIndex, limits,
+};
 use std::collections::BTreeMap;
 
 const NOW: Millis = Millis(1_000);
@@ -84,7 +86,8 @@ fn each_state_of_a_batch_has_its_verdict_in_each_mode() {
     let certificate = room.keys.certified(missing, &[0, 1, 2]);
     room.dag.step(Event::Certificate { certificate, now: NOW });
     let forged = BatchRef { id: BatchId([7; 32]), ..good[0] };
-    let unknown = BatchRef { creator: ValidatorIndex(3), round: 0, id: BatchId([8; 32]) };
+    let unknown =
+        BatchRef { epoch: Epoch(0), creator: ValidatorIndex(3), round: 0, id: BatchId([8; 32]) };
 
     assert_eq!(room.dag.availability(&good[0]), Availability::CertifiedAndHeld);
     assert_eq!(room.dag.availability(&uncertified[0]), Availability::HeldUncertified);
@@ -176,7 +179,8 @@ fn a_missing_batch_is_asked_of_each_signer_in_turn_until_it_comes() {
 #[test]
 fn a_forged_reference_is_given_up_after_everybody_was_asked() {
     let mut room = Room::new();
-    let forged = BatchRef { creator: ValidatorIndex(0), round: 0, id: BatchId([7; 32]) };
+    let forged =
+        BatchRef { epoch: Epoch(0), creator: ValidatorIndex(0), round: 0, id: BatchId([7; 32]) };
     let mut effects = room.dag.want(&[forged], NOW);
     let mut requests = Vec::new();
     while room.dag.sizes().wanted > 0 {
@@ -235,7 +239,12 @@ fn a_certified_batch_makes_its_node_look_for_the_one_before() {
 fn requests_without_an_answer_are_few_at_a_time_and_each_has_its_turn() {
     let mut room = Room::new();
     let missing: Vec<BatchRef> = (0..300)
-        .map(|i| BatchRef { creator: ValidatorIndex(0), round: i, id: BatchId([7; 32]) })
+        .map(|i| BatchRef {
+            epoch: Epoch(0),
+            creator: ValidatorIndex(0),
+            round: i,
+            id: BatchId([7; 32]),
+        })
         .collect();
     let mut effects = room.dag.want(&missing, NOW);
     let mut seen = std::collections::BTreeSet::new();
@@ -259,12 +268,18 @@ fn requests_without_an_answer_are_few_at_a_time_and_each_has_its_turn() {
 #[test]
 fn what_is_proven_to_exist_displaces_what_may_be_made_up() {
     let mut room = Room::new();
-    let made_up = |i: u64| BatchRef { creator: ValidatorIndex(1), round: i, id: BatchId([9; 32]) };
+    let made_up = |i: u64| BatchRef {
+        epoch: Epoch(0),
+        creator: ValidatorIndex(1),
+        round: i,
+        id: BatchId([9; 32]),
+    };
     let wanted = u64::try_from(bounds::WANTED).expect("small");
     let lies: Vec<BatchRef> = (0..wanted + 1).map(made_up).collect();
     let refused = |effects: &[Effect]| effects.contains(&Effect::Note(Note::FetchRefused));
     assert!(refused(&room.dag.want(&lies, NOW)), "there is no more room");
-    let named = BatchRef { creator: ValidatorIndex(0), round: 0, id: BatchId([7; 32]) };
+    let named =
+        BatchRef { epoch: Epoch(0), creator: ValidatorIndex(0), round: 0, id: BatchId([7; 32]) };
     assert!(refused(&room.dag.want(&[named], NOW)), "a proposal proves nothing");
     assert!(!refused(&room.dag.need(&[named], NOW)), "a final block does");
     assert_eq!(room.dag.sizes().wanted, bounds::WANTED);

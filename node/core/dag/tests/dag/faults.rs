@@ -6,7 +6,7 @@ use crate::{
 };
 use qbind_crypto::Reject;
 use qbind_dag::{BatchRefusal, Dag, DagConfig, DagMessage, Effect, Event, Note};
-use qbind_types::{BatchId, BatchRef, CertifiedBatch, Millis, ValidatorIndex};
+use qbind_types::{BatchId, BatchRef, CertifiedBatch, Epoch, Millis, ValidatorIndex};
 use std::sync::Arc;
 
 const NOW: Millis = Millis(1_000);
@@ -17,7 +17,7 @@ fn node(keys: &Keys, me: u16) -> Dag {
 
 fn acked(effects: &[Effect]) -> Vec<BatchRef> {
     let acks = effects.iter().filter_map(|e| match e {
-        Effect::SignAck(reference) => Some(*reference),
+        Effect::SignAck { reference, .. } => Some(*reference),
         _ => None,
     });
     acks.collect()
@@ -103,7 +103,9 @@ fn of_two_batches_of_one_round_only_the_first_is_acked_and_both_are_shown() {
     let effects = dag.step(Event::Batch { batch: a.clone(), now: NOW });
     assert_eq!(acked(&effects), [first]);
     let persisted = effects.iter().position(|e| *e == Effect::PersistAck(first));
-    let signed = effects.iter().position(|e| *e == Effect::SignAck(first));
+    let signed = effects
+        .iter()
+        .position(|e| matches!(e, Effect::SignAck { reference, .. } if *reference == first));
     assert!(persisted < signed, "durable before it is signed");
     let effects = dag.step(Event::Batch { batch: b.clone(), now: NOW });
     assert!(acked(&effects).is_empty());
@@ -169,6 +171,7 @@ fn batches_that_break_a_rule_are_refused() {
     let transfer = || vec![Account::new(1).transfer(0, 1)];
     let (zero, _) = keys.batch(0, 0, vec![], transfer());
     let at = |creator: u16, round, id| BatchRef {
+        epoch: Epoch(0),
         creator: ValidatorIndex(creator),
         round,
         id: BatchId([id; 32]),
@@ -260,7 +263,7 @@ fn an_ack_decided_before_a_crash_is_signed_after_it() {
     let now = cluster.now;
     // The crash comes between the decision and the signature.
     let effects = cluster.nodes[1].dag.as_mut().expect("is up").step(Event::Batch { batch, now });
-    let durable = effects.into_iter().filter(|e| !matches!(e, Effect::SignAck(_))).collect();
+    let durable = effects.into_iter().filter(|e| !matches!(e, Effect::SignAck { .. })).collect();
     cluster.perform(1, durable);
     cluster.crash(1);
     assert!(cluster.signed_acks.is_empty());

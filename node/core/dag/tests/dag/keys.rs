@@ -25,6 +25,8 @@ impl Keys {
         let members =
             validators.iter().zip(stakes).enumerate().map(|(i, (key, power))| ValidatorInfo {
                 id: i as u64 + 1,
+                address: Default::default(),
+                previous_key: None,
                 public_key: key.public_key(),
                 power: VotingPower(*power),
             });
@@ -55,8 +57,9 @@ impl Keys {
     ) -> (BatchRef, Verified<Batch>) {
         let unsigned = Signature::from_slice(&[0; 2420]).expect("length");
         let creator = ValidatorIndex(creator);
-        let mut batch = Batch { creator, round, parents, transactions, signature: unsigned };
-        let reference = BatchRef { creator, round, id: batch_id(NETWORK, &batch) };
+        let mut batch =
+            Batch { epoch: Epoch(0), creator, round, parents, transactions, signature: unsigned };
+        let reference = BatchRef { epoch: Epoch(0), creator, round, id: batch_id(NETWORK, &batch) };
         batch.signature = self.sign_batch(&reference);
         (reference, self.verifier.verify_batch(batch).expect("rightly signed"))
     }

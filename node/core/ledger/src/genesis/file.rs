@@ -15,6 +15,7 @@ pub(super) struct File {
     pub(super) chain_id: String,
     pub(super) network: Network,
     pub(super) genesis_time_unix_ms: u64,
+    pub(super) epoch_blocks: Option<u64>,
     pub(super) allocations: Vec<FileAllocation>,
     pub(super) validators: Vec<FileValidator>,
     pub(super) council: Option<Council>,

@@ -16,6 +16,10 @@ use qbind_types::{
 
 /// MainNet's council: members and threshold.
 const MAINNET_COUNCIL: (usize, u64) = (7, 5);
+/// Blocks of an epoch where the file does not say: about ten minutes at four blocks a second.
+const EPOCH_BLOCKS: u64 = 2_400;
+/// Shorter ones would be all hand-over; longer ones could hardly rotate a key.
+const EPOCH_BLOCKS_RANGE: core::ops::RangeInclusive<u64> = 8..=1_000_000;
 
 pub(super) fn check(file: file::File) -> Result<Genesis, GenesisError> {
     if file.chain_id.is_empty() || file.chain_id.len() > 64 {
@@ -23,6 +27,11 @@ pub(super) fn check(file: file::File) -> Result<Genesis, GenesisError> {
     }
     if file.genesis_time_unix_ms == 0 {
         return Err(rule("genesis_time_unix_ms", "expected a time after 1970"));
+    }
+    let epoch_blocks = file.epoch_blocks.unwrap_or(EPOCH_BLOCKS);
+    if !EPOCH_BLOCKS_RANGE.contains(&epoch_blocks) {
+        let (least, most) = (EPOCH_BLOCKS_RANGE.start(), EPOCH_BLOCKS_RANGE.end());
+        return Err(rule("epoch_blocks", format!("{epoch_blocks}, expected {least} to {most}")));
     }
     let allocations = allocations(file.allocations)?;
     let validators = validators(file.validators, &allocations)?;
@@ -38,6 +47,7 @@ pub(super) fn check(file: file::File) -> Result<Genesis, GenesisError> {
     Ok(Genesis {
         chain_id: file.chain_id,
         network: file.network,
+        epoch_blocks,
         genesis_time_unix_ms: Millis(file.genesis_time_unix_ms),
         allocations,
         validators,
@@ -121,7 +131,9 @@ fn validators(
     // What remains is the set's own judgement, so that `Genesis::validator_set` cannot fail.
     let members = out.iter().map(|v| ValidatorInfo {
         id: v.id,
+        address: v.address,
         public_key: v.pqc_public_key.clone(),
+        previous_key: None,
         power: VotingPower(v.stake),
     });
     ValidatorSet::new(Epoch(0), members.collect())

@@ -1,0 +1,374 @@
+//! Who validates in which epoch: the validators' registry, changed by committed calls.
+//!
+//! ```text
+//!  calls in blocks ─▶ registry ── block at height E × epoch_blocks ──▶ validators of epoch E, fixed
+//! ```
+//! What the registry says at an election holds for the epoch elected; a call that comes later waits
+//! for the next election.
+
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use borsh::{BorshDeserialize, BorshSerialize};
+use qbind_types::{
+    Address, Epoch, Height, KeyRole, KeyRotation, PublicKey, RegistryCall, RotationKind,
+    ValidatorInfo, ValidatorSet, VotingPower, limits,
+};
+
+/// Epochs whose validators are kept: the current one, its neighbours.
+const SETS: usize = 3;
+/// Epochs ahead for which a rotation may be planned, and most epochs of grace.
+const HORIZON: u64 = 100_000;
+
+/// Why the registry refuses a call; the caller's fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No validator has this id.
+    #[error("no validator has id {id}")]
+    ValidatorNotFound {
+        /// The id.
+        id: u64,
+    },
+    /// The sender neither owns the validator nor holds its key.
+    #[error("the sender does not own validator {id}, nor is it the holder of its key")]
+    NotAuthorised {
+        /// The validator.
+        id: u64,
+    },
+    /// One rotation at a time.
+    #[error("validator {id} has a rotation in progress until epoch {until}")]
+    RotationAlreadyInProgress {
+        /// The validator.
+        id: u64,
+        /// First epoch in which that is over.
+        until: Epoch,
+    },
+    /// The validators of that epoch are elected already.
+    #[error("epoch {asked} is decided already; the earliest is {earliest}")]
+    EffectiveEpochInPast {
+        /// What the call says.
+        asked: Epoch,
+        /// What would do.
+        earliest: Epoch,
+    },
+    /// Too far ahead, or too much grace.
+    #[error("{asked} epochs are too many, at most {HORIZON}")]
+    TooFar {
+        /// What the call says.
+        asked: u64,
+    },
+    /// Another validator has or had the key.
+    #[error("the key is in use")]
+    InvalidPublicKey,
+    /// No key of this role is registered.
+    #[error("UNSUPPORTED: no {role} key is registered; the consensus key does its work")]
+    KeyRoleNotFound {
+        /// The role.
+        role: KeyRole,
+    },
+    /// The id or the owner has a validator.
+    #[error("validator id {id}, or its owner, is registered already")]
+    AlreadyRegistered {
+        /// The id.
+        id: u64,
+    },
+    /// Below the least stake of genesis.
+    #[error("a bond of {got} is not between {least} (the least stake of genesis) and 2^63")]
+    Bond {
+        /// What the call brings.
+        got: u128,
+        /// What it needs.
+        least: u64,
+    },
+    /// No place, or nobody would be left.
+    #[error("the set would have {members} members, expected 1 to {}", limits::VALIDATORS)]
+    Members {
+        /// How many.
+        members: usize,
+    },
+    /// This call brings no money.
+    #[error("this call takes no amount")]
+    Amount,
+    /// The validator is leaving.
+    #[error("validator {id} leaves already")]
+    Leaving {
+        /// Which.
+        id: u64,
+    },
+}
+
+/// A rotation under way.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Rotation {
+    /// The key that takes over.
+    pub new_key: PublicKey,
+    /// First epoch in which it is valid.
+    pub effective: Epoch,
+    /// Last epoch in which the old key is valid too; before `effective` if there is no grace.
+    pub grace_until: Epoch,
+    /// Asked for by the owner, whom only the owner overrides.
+    by_owner: bool,
+}
+
+/// A validator as the registry knows it.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Registered {
+    /// The account that owns it.
+    pub owner: Address,
+    /// Its key; the old one while a rotation is under way.
+    pub key: PublicKey,
+    /// Stake.
+    pub stake: u64,
+    /// Its next key, while there is one.
+    pub rotation: Option<Rotation>,
+    /// What it gets back when it has left: nothing, if its stake is an allocation of genesis.
+    bond: u64,
+    is_leaving: bool,
+}
+
+/// Who calls.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    pub(crate) sender: Address,
+    pub(crate) key: &'a PublicKey,
+    /// What the call brings.
+    pub(crate) amount: u128,
+    /// Of the block it is in.
+    pub(crate) height: Height,
+}
+
+/// The validators and what is to become of them.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Registry {
+    epoch_blocks: u64,
+    least_stake: u64,
+    validators: BTreeMap<u64, Registered>,
+    sets: BTreeMap<Epoch, Arc<ValidatorSet>>,
+}
+
+impl Registry {
+    /// At genesis; an election every `epoch_blocks` blocks.
+    pub fn new(epoch_blocks: u64, genesis: ValidatorSet) -> Self {
+        let validators = genesis.members().iter().map(|m| {
+            let registered = Registered {
+                owner: m.address,
+                key: m.public_key.clone(),
+                stake: m.power.0,
+                rotation: None,
+                bond: 0,
+                is_leaving: false,
+            };
+            (m.id, registered)
+        });
+        Self {
+            epoch_blocks: epoch_blocks.max(1),
+            least_stake: genesis.members().iter().map(|m| m.power.0).min().unwrap_or(1),
+            validators: validators.collect(),
+            sets: BTreeMap::from([(genesis.epoch(), Arc::new(genesis))]),
+        }
+    }
+
+    /// One without validators, for a ledger that only counts money.
+    pub fn none() -> Self {
+        let (validators, sets) = (BTreeMap::new(), BTreeMap::new());
+        Self { epoch_blocks: u64::MAX, least_stake: 1, validators, sets }
+    }
+
+    /// The height whose block elects the validators of `epoch`.
+    pub fn election(&self, epoch: Epoch) -> Height {
+        Height(self.epoch_blocks.saturating_mul(epoch.0))
+    }
+
+    /// The validators of an epoch: the current, the next once it is elected, and the last.
+    pub fn set(&self, epoch: Epoch) -> Option<&Arc<ValidatorSet>> {
+        self.sets.get(&epoch)
+    }
+
+    /// All sets kept.
+    pub fn sets(&self) -> impl Iterator<Item = &Arc<ValidatorSet>> {
+        self.sets.values()
+    }
+
+    /// All validators, by id.
+    pub fn validators(&self) -> impl Iterator<Item = (u64, &Registered)> {
+        self.validators.iter().map(|(id, registered)| (*id, registered))
+    }
+
+    /// The first epoch that a call in the block at `height` can change.
+    pub fn earliest(&self, height: Height) -> Epoch {
+        Epoch(height.0.div_ceil(self.epoch_blocks))
+    }
+
+    /// Whether a call would be taken in the block at `height`.
+    ///
+    /// # Errors
+    /// The caller's fault.
+    pub(crate) fn check(&self, caller: Caller<'_>, call: &RegistryCall) -> Result<(), Refusal> {
+        match call {
+            RegistryCall::Rotate(rotation) => self.check_rotation(caller, rotation),
+            RegistryCall::Join { id, public_key } => self.check_join(caller, *id, public_key),
+            RegistryCall::Leave { id } => self.check_leave(caller, *id),
+        }
+    }
+
+    fn check_rotation(&self, caller: Caller<'_>, asked: &KeyRotation) -> Result<(), Refusal> {
+        let id = asked.validator_id;
+        let found = self.validators.get(&id).ok_or(Refusal::ValidatorNotFound { id })?;
+        let by_owner = caller.sender == found.owner;
+        let by_holder = *caller.key == found.key && asked.kind == RotationKind::Scheduled;
+        if !by_owner && !by_holder {
+            return Err(Refusal::NotAuthorised { id });
+        }
+        no_amount(caller)?;
+        if asked.role != KeyRole::Consensus {
+            return Err(Refusal::KeyRoleNotFound { role: asked.role });
+        }
+        let earliest = self.earliest(caller.height);
+        if asked.effective_epoch < earliest {
+            let asked = asked.effective_epoch;
+            return Err(Refusal::EffectiveEpochInPast { asked, earliest });
+        }
+        let ahead = asked.effective_epoch.0 - earliest.0;
+        if ahead.max(asked.grace_epochs) > HORIZON {
+            return Err(Refusal::TooFar { asked: ahead.max(asked.grace_epochs) });
+        }
+        if let Some(rotation) = &found.rotation {
+            // Who stole the key may have used it first: an emergency by the owner comes before that.
+            let overrides = by_owner && asked.kind == RotationKind::Emergency;
+            if !overrides || rotation.by_owner && rotation.grace_until < rotation.effective {
+                let until = rotation.effective.max(rotation.grace_until.next());
+                return Err(Refusal::RotationAlreadyInProgress { id, until });
+            }
+        }
+        if self.is_known(&asked.new_key) {
+            return Err(Refusal::InvalidPublicKey);
+        }
+        Ok(())
+    }
+
+    fn check_join(&self, caller: Caller<'_>, id: u64, key: &PublicKey) -> Result<(), Refusal> {
+        let least = self.least_stake;
+        let stake = u64::try_from(caller.amount).ok().filter(|s| *s >= least && *s < 1 << 63);
+        let Some(stake) = stake else { return Err(Refusal::Bond { got: caller.amount, least }) };
+        let is_owner = |r: &Registered| r.owner == caller.sender;
+        if self.validators.contains_key(&id) || self.validators.values().any(is_owner) {
+            return Err(Refusal::AlreadyRegistered { id });
+        }
+        if self.is_known(key) {
+            return Err(Refusal::InvalidPublicKey);
+        }
+        let members = self.validators.len() + 1;
+        let total: u128 = self.validators.values().map(|r| u128::from(r.stake)).sum();
+        if members > limits::VALIDATORS || u64::try_from(total + u128::from(stake)).is_err() {
+            return Err(Refusal::Members { members });
+        }
+        Ok(())
+    }
+
+    fn check_leave(&self, caller: Caller<'_>, id: u64) -> Result<(), Refusal> {
+        let found = self.validators.get(&id).ok_or(Refusal::ValidatorNotFound { id })?;
+        if caller.sender != found.owner {
+            return Err(Refusal::NotAuthorised { id });
+        }
+        no_amount(caller)?;
+        if found.is_leaving {
+            return Err(Refusal::Leaving { id });
+        }
+        let left = self.validators.values().filter(|r| !r.is_leaving).count();
+        if left < 2 { Err(Refusal::Members { members: 0 }) } else { Ok(()) }
+    }
+
+    /// Whether a key is anybody's, or about to be: nobody may take another's.
+    fn is_known(&self, key: &PublicKey) -> bool {
+        self.validators
+            .values()
+            .any(|r| r.key == *key || r.rotation.as_ref().is_some_and(|next| next.new_key == *key))
+    }
+
+    /// Carries out a call.
+    ///
+    /// # Errors
+    /// The caller's fault; nothing has changed.
+    pub(crate) fn apply(&mut self, caller: Caller<'_>, call: &RegistryCall) -> Result<(), Refusal> {
+        self.check(caller, call)?;
+        match call {
+            RegistryCall::Rotate(asked) => {
+                if let Some(found) = self.validators.get_mut(&asked.validator_id) {
+                    let effective = asked.effective_epoch;
+                    let grace_until = match asked.kind {
+                        RotationKind::Scheduled => Epoch(effective.0 + asked.grace_epochs),
+                        RotationKind::Emergency => Epoch(effective.0.saturating_sub(1)),
+                    };
+                    let by_owner = caller.sender == found.owner;
+                    let new_key = asked.new_key.clone();
+                    found.rotation = Some(Rotation { new_key, effective, grace_until, by_owner });
+                }
+            }
+            RegistryCall::Join { id, public_key } => {
+                let bond = u64::try_from(caller.amount).expect("checked");
+                let registered = Registered {
+                    owner: caller.sender,
+                    key: public_key.clone(),
+                    stake: bond,
+                    rotation: None,
+                    bond,
+                    is_leaving: false,
+                };
+                self.validators.insert(*id, registered);
+            }
+            RegistryCall::Leave { id } => {
+                if let Some(found) = self.validators.get_mut(id) {
+                    found.is_leaving = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// After the block at `height`: elects the next epoch's validators if it is time, and says which
+    /// bonds are to be paid back. `None` if there is no election.
+    pub(crate) fn elect(&mut self, height: Height) -> Option<Vec<(Address, u128)>> {
+        if height.0 == 0 || !height.0.is_multiple_of(self.epoch_blocks) {
+            return None;
+        }
+        let epoch = Epoch(height.0 / self.epoch_blocks);
+        let gone: Vec<u64> =
+            self.validators.iter().filter(|(_, r)| r.is_leaving).map(|(id, _)| *id).collect();
+        let gone = gone.into_iter().filter_map(|id| self.validators.remove(&id));
+        let bonds = gone.map(|r| (r.owner, u128::from(r.bond))).filter(|(_, bond)| *bond > 0);
+        let bonds = bonds.collect();
+        let members = self.validators.iter_mut().map(|(id, r)| r.member(*id, epoch)).collect();
+        let set = ValidatorSet::new(epoch, members).expect(
+            "every call was checked to leave a set, and an election changes no key or stake",
+        );
+        self.sets.insert(epoch, Arc::new(set));
+        while self.sets.len() > SETS {
+            self.sets.pop_first();
+        }
+        Some(bonds)
+    }
+}
+
+impl Registered {
+    /// Whether its end is decided.
+    pub fn is_leaving(&self) -> bool {
+        self.is_leaving
+    }
+
+    /// This validator in an epoch; a rotation that is over is forgotten.
+    fn member(&mut self, id: u64, epoch: Epoch) -> ValidatorInfo {
+        if let Some(over) = self.rotation.take_if(|r| epoch >= r.effective && epoch > r.grace_until)
+        {
+            self.key = over.new_key;
+        }
+        let rotated = self.rotation.as_ref().filter(|r| epoch >= r.effective);
+        let (public_key, previous_key) = match rotated {
+            Some(rotation) => (rotation.new_key.clone(), Some(self.key.clone())),
+            None => (self.key.clone(), None),
+        };
+        let power = VotingPower(self.stake);
+        ValidatorInfo { id, address: self.owner, public_key, previous_key, power }
+    }
+}
+
+fn no_amount(caller: Caller<'_>) -> Result<(), Refusal> {
+    if caller.amount == 0 { Ok(()) } else { Err(Refusal::Amount) }
+}

@@ -1,0 +1,111 @@
+//! Makes and checks the keys of a node.
+
+use clap::{Args, Parser, Subcommand};
+use qbind_crypto::SecretKey;
+use qbind_node::tools::{ToolError, end, explain, passphrase};
+use qbind_signer::Role;
+use std::{fmt::Write, fs, path::PathBuf, process::ExitCode};
+
+/// Makes and checks the keys of a node
+#[derive(Parser)]
+#[command(name = "qbind-keygen", version, after_help = "Exit codes: 0 done, 1 no, 64 usage.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make keys; existing files are never touched
+    Generate(Generate),
+    /// Open every key of a keystore and compare it with its public key
+    Verify(Verify),
+}
+
+#[derive(Args)]
+struct Generate {
+    /// The directory to write to; made if there is none
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
+    /// The validator the keys are for
+    #[arg(long, value_name = "N")]
+    validator_id: u64,
+    /// Roles, with commas between them: consensus, p2p-identity, batch-signing
+    #[arg(long = "key-roles", visible_alias = "key-role", value_name = "ROLES")]
+    #[arg(value_delimiter = ',', required = true, value_parser = role)]
+    key_roles: Vec<Role>,
+    /// Encrypt the secrets; required, for they are never written otherwise
+    #[arg(long)]
+    encrypt: bool,
+    /// The environment variable with the passphrase
+    #[arg(long, value_name = "NAME", default_value = "QBIND_KEYSTORE_PASSPHRASE")]
+    passphrase_env: String,
+}
+
+#[derive(Args)]
+struct Verify {
+    /// The keystore
+    #[arg(long, value_name = "DIR")]
+    keystore: PathBuf,
+    /// The environment variable with the passphrase
+    #[arg(long, value_name = "NAME", default_value = "QBIND_KEYSTORE_PASSPHRASE")]
+    passphrase_env: String,
+}
+
+const ROLES: [Role; 3] = [Role::Consensus, Role::P2pIdentity, Role::BatchSigning];
+
+fn role(text: &str) -> Result<Role, String> {
+    let found = ROLES.into_iter().find(|role| role.as_str() == text);
+    found.ok_or_else(|| "expected consensus, p2p-identity or batch-signing".to_owned())
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::try_parse() {
+        Ok(cli) => match cli.command {
+            Command::Generate(args) => generate(&args),
+            Command::Verify(args) => verify(&args),
+        },
+        Err(error) => return qbind_node::tools::usage(&error),
+    };
+    end("qbind-keygen", result)
+}
+
+fn generate(args: &Generate) -> Result<String, ToolError> {
+    if !args.encrypt {
+        return Err(ToolError::usage("keys are never written in the clear; pass --encrypt"));
+    }
+    let passphrase = passphrase(&args.passphrase_env)?;
+    let dir = args.output.display();
+    fs::create_dir_all(&args.output)
+        .map_err(|e| ToolError::usage(format!("cannot create {dir}: {e}")))?;
+    let mut out = String::new();
+    for role in &args.key_roles {
+        let secret = SecretKey::generate();
+        qbind_signer::create(&args.output, *role, &secret, &passphrase)
+            .map_err(|e| ToolError::usage(explain(&e)))?;
+        let (id, role) = (args.validator_id, role.as_str());
+        writeln!(out, "validator {id}: {dir}/{role}.key, {dir}/{role}.pub")
+            .expect("writing to memory cannot fail");
+    }
+    Ok(out)
+}
+
+fn verify(args: &Verify) -> Result<String, ToolError> {
+    let passphrase = passphrase(&args.passphrase_env)?;
+    let dir = args.keystore.display();
+    let mut out = String::new();
+    for role in ROLES {
+        let name = format!("{}.key", role.as_str());
+        if !args.keystore.join(&name).exists() {
+            continue;
+        }
+        let secret = qbind_signer::load(&args.keystore, role, &passphrase)
+            .map_err(|e| ToolError::refused(explain(&e)))?;
+        let start = hex::encode(&secret.public_key().as_bytes()[..8]);
+        writeln!(out, "{dir}/{name}: OK, public key 0x{start}…").expect("memory");
+    }
+    if out.is_empty() {
+        return Err(ToolError::refused(format!("no key in {dir}")));
+    }
+    Ok(out)
+}
