@@ -23,6 +23,7 @@ missing=()
 command -v cc >/dev/null || missing+=(gcc)
 command -v c++ >/dev/null || missing+=(g++)
 command -v make >/dev/null || missing+=(make)
+command -v curl >/dev/null || missing+=(curl)
 has_libclang || missing+=(libclang-dev)
 
 if ((${#missing[@]})); then

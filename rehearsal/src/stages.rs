@@ -13,7 +13,7 @@ use qbind_evidence::{
 use qbind_gates::{evaluate_dir, records::paths};
 use qbind_lab::{
     Lab, LabConfig, Place,
-    network::{self, CreateOptions, NetworkDir, NetworkProfile, Reach},
+    network::{self, CreateOptions, EPOCH_BLOCKS, NetworkDir, NetworkProfile, Reach},
 };
 use qbind_links::{Class, PairMeasurement};
 use qbind_measure::{Measurement, Pair, Schedule, csv, markdown, measure_pairs};
@@ -160,6 +160,7 @@ fn prepare_network(request: &Request) -> Result<NetworkDir, RehearsalError> {
         out: out.join(NETWORK),
         profile: NetworkProfile::Mainnet,
         load_accounts: request.manifest.load.value.accounts,
+        epoch_blocks: EPOCH_BLOCKS,
         reach: Reach::Lab,
     };
     network::create(&options).usage("make the network")

@@ -5,7 +5,7 @@ mod support;
 
 use qbind_lab::{
     Lab, LabConfig,
-    network::{CreateOptions, NetworkProfile, Reach, create},
+    network::{CreateOptions, EPOCH_BLOCKS, NetworkProfile, Reach, create},
 };
 use qbind_plan::topology::Topology;
 use serde_json::Value;
@@ -37,6 +37,7 @@ impl Network {
             out: dir.path().join("network"),
             profile: NetworkProfile::Mainnet,
             load_accounts: 1,
+            epoch_blocks: EPOCH_BLOCKS,
             reach: Reach::Lab,
         };
         let network = create(&options).expect("a new directory");

@@ -1,7 +1,9 @@
 //! `qbindctl genesis`: make a network's keys, configurations and genesis file; hash one.
 
 use clap::{Args, Subcommand, ValueEnum};
-use qbind_lab::network::{CreateOptions, NetworkDir, NetworkError, NetworkProfile, Reach, create};
+use qbind_lab::network::{
+    CreateOptions, EPOCH_BLOCKS, NetworkDir, NetworkError, NetworkProfile, Reach, create,
+};
 use qbind_plan::topology::{Topology, TopologyError};
 use serde_json::json;
 use std::{
@@ -57,6 +59,10 @@ pub struct GenesisNewArgs {
     #[arg(long, value_name = "K", default_value_t = 64)]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub load_accounts: u32,
+    /// An election of the next epoch's validators every so many blocks
+    #[arg(long, value_name = "BLOCKS", default_value_t = EPOCH_BLOCKS)]
+    #[arg(value_parser = clap::value_parser!(u64).range(8..=1_000_000))]
+    pub epoch_blocks: u64,
     /// Text for people, JSON for programs
     #[arg(long, value_enum, default_value_t)]
     pub output: GenesisOutput,
@@ -101,6 +107,7 @@ fn new(args: &GenesisNewArgs) -> Result<String, (String, u8)> {
         out: args.out.clone(),
         profile: args.profile,
         load_accounts: args.load_accounts,
+        epoch_blocks: args.epoch_blocks,
         reach: Reach::Lab,
     };
     let network = create(&options).map_err(|error| (chain(&error), exit_code(&error)))?;

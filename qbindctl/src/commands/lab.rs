@@ -6,7 +6,7 @@ mod render;
 use clap::{Args, Subcommand, ValueEnum};
 use qbind_lab::{
     Degradation,
-    network::NetworkProfile,
+    network::{EPOCH_BLOCKS, NetworkProfile},
     supervisor::{Client, ControlError, Reply, Request, exec},
 };
 use qbind_plan::topology::Topology;
@@ -93,6 +93,10 @@ pub struct LabUpArgs {
     #[arg(long, value_name = "K", default_value_t = 64)]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub load_accounts: u32,
+    /// An election of the next epoch's validators every so many blocks
+    #[arg(long, value_name = "BLOCKS", default_value_t = EPOCH_BLOCKS)]
+    #[arg(value_parser = clap::value_parser!(u64).range(8..=1_000_000))]
+    pub epoch_blocks: u64,
     /// The node program [default: qbind-node beside this program]
     #[arg(long, value_name = "FILE", env = "QBIND_NODE_BINARY")]
     pub node_binary: Option<PathBuf>,

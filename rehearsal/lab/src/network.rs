@@ -21,7 +21,7 @@ mod node_toml;
 #[cfg(test)]
 mod tests;
 
-pub use create::{CreateOptions, Reach, create, open_or_create};
+pub use create::{CreateOptions, EPOCH_BLOCKS, Reach, create, open_or_create};
 pub use error::NetworkError;
 pub use keys::LoadAccount;
 

@@ -8,7 +8,7 @@ mod support;
 
 use qbind_lab::{
     Lab, LabConfig, LabError, LabEvent, LinkSelection, NodeState, Place, Privilege,
-    network::{CreateOptions, NetworkProfile, Reach, create},
+    network::{CreateOptions, EPOCH_BLOCKS, NetworkProfile, Reach, create},
     supervisor::{self, Client, Reply, Request, ServeOptions},
 };
 use qbind_plan::topology::Topology;
@@ -40,6 +40,7 @@ fn config(dir: &Path, mode: &str) -> LabConfig {
             out: temp.path().join("net"),
             profile: NetworkProfile::Devnet,
             load_accounts: 0,
+            epoch_blocks: EPOCH_BLOCKS,
             reach: Reach::Lab,
         };
         create(&options).unwrap();

@@ -37,6 +37,7 @@ pub(super) fn up(args: &LabUpArgs) -> Result<Answer, Failure> {
     command.arg("--dir").arg(&dir).arg("--node-binary").arg(&binary);
     command.args(["--profile", args.profile.as_str()]);
     command.args(["--load-accounts", &args.load_accounts.to_string()]);
+    command.args(["--epoch-blocks", &args.epoch_blocks.to_string()]);
     command.args(["--ready-timeout", &args.ready_timeout.to_string()]);
     let mut progress = progress();
     launch(command, |ready, of| {
@@ -84,6 +85,7 @@ fn own_it(
         out: args.target.dir()?,
         profile: args.profile,
         load_accounts: args.load_accounts,
+        epoch_blocks: args.epoch_blocks,
         reach: Reach::Lab,
     };
     let network = open_or_create(&options).map_err(|error| Failure::of(&error, USAGE))?;

@@ -38,9 +38,14 @@ pub struct CreateOptions {
     pub profile: NetworkProfile,
     /// Funded accounts for load.
     pub load_accounts: u32,
+    /// An election of the next epoch's validators every so many blocks.
+    pub epoch_blocks: u64,
     /// Where the addresses are.
     pub reach: Reach,
 }
+
+/// Blocks of an epoch where nobody says otherwise: a rehearsal of minutes sees several end.
+pub const EPOCH_BLOCKS: u64 = 200;
 
 /// Makes keys, genesis and configuration for every node of a topology.
 ///
@@ -156,7 +161,7 @@ fn fill(draft: &Path, target: &Path, options: &CreateOptions) -> Result<(), Netw
     keys::make_dir(&draft.join("accounts"), 0o700)?;
     keys::write_load_accounts(&draft.join("accounts/load-accounts.json"), &accounts)?;
 
-    let genesis = Genesis::new(*profile, &founders, accounts.iter().map(|a| a.address), &council);
+    let genesis = Genesis::new(options, &founders, accounts.iter().map(|a| a.address), &council);
     let genesis = serde_json::to_string_pretty(&genesis).expect("plain data serialises");
     let genesis_hash = qbind_crypto::genesis_hash(genesis.as_bytes());
     keys::write(&draft.join("genesis.json"), genesis.as_bytes())?;

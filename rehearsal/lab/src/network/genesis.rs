@@ -1,6 +1,6 @@
 //! The genesis file.
 
-use super::NetworkProfile;
+use super::{CreateOptions, NetworkProfile};
 use qbind_types::{Address, PublicKey};
 use serde::Serialize;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,8 +9,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const VALIDATOR_SPENDING: u128 = 1_000_000_000_000;
 /// What each load account owns: more than any rehearsal spends.
 const LOAD_ACCOUNT: u128 = 1_000_000_000_000_000_000;
-/// An election this often: a rehearsal of minutes sees several epochs end.
-const EPOCH_BLOCKS: u64 = 200;
 /// Of the council's members, how many decide.
 const COUNCIL_THRESHOLD: usize = 5;
 
@@ -57,7 +55,7 @@ pub(super) struct Founder {
 
 impl Genesis {
     pub(super) fn new(
-        profile: NetworkProfile,
+        options: &CreateOptions,
         founders: &[Founder],
         load_accounts: impl Iterator<Item = Address>,
         council: &[Address],
@@ -80,7 +78,7 @@ impl Genesis {
             name: f.name.clone(),
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let (chain_id, network) = match profile {
+        let (chain_id, network) = match options.profile {
             NetworkProfile::Mainnet => ("qbind-mainnet-v0", "mainnet"),
             NetworkProfile::TestnetBeta => ("qbind-testnet-beta", "testnet"),
             NetworkProfile::Devnet => ("qbind-devnet-v0", "devnet"),
@@ -89,7 +87,7 @@ impl Genesis {
             chain_id,
             network,
             genesis_time_unix_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
-            epoch_blocks: EPOCH_BLOCKS,
+            epoch_blocks: options.epoch_blocks,
             allocations: staked.chain(load).collect(),
             validators: founders.iter().map(validator).collect(),
             council: Council {

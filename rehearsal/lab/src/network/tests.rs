@@ -8,6 +8,7 @@ fn options(out: PathBuf, reach: Reach) -> CreateOptions {
         out,
         profile: NetworkProfile::Mainnet,
         load_accounts: 3,
+        epoch_blocks: super::EPOCH_BLOCKS,
         reach,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Error, Spec};
 use nix::sys::{prctl, signal::Signal};
-use qbind_lab::network::{self, CreateOptions, NetworkDir, NodeInfo, Reach};
+use qbind_lab::network::{self, CreateOptions, EPOCH_BLOCKS, NetworkDir, NodeInfo, Reach};
 use qbind_plan::topology::{NodeRole, Topology};
 use std::{
     fs::{self, File},
@@ -48,6 +48,7 @@ impl Cluster {
             profile: spec.profile,
             // One more than send: the probe of the signature check has its own.
             load_accounts: spec.senders + 1,
+            epoch_blocks: EPOCH_BLOCKS,
             reach: Reach::Loopback,
         })?;
         let passphrase = network.passphrase()?;
