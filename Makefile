@@ -4,7 +4,7 @@ OUT ?= out/$(shell date -u +%Y-%m-%dT%H%M%SZ)
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 REHEARSE = $(TARGET_DIR)/debug/qbindctl rehearse --target lab --topology standard-tri-region
 
-.PHONY: help setup test build rehearse rehearse-full bench-latency growth lint docs
+.PHONY: help setup test build rehearse rehearse-full bench-latency bench-catch-up growth lint docs
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ rehearse-full: build ## Whole dress rehearsal on this machine
 
 bench-latency: ## Commit latency of the protocol alone over three regions, in virtual time
 	@cargo run -q -p qbind-sim --example commit_latency
+
+bench-catch-up: build ## How long a node that was away for ten minutes at 200 transfers a second takes to catch up
+	@cargo build -q -p qbind-rehearsal --example catch_up
+	$(TARGET_DIR)/debug/examples/catch_up 10 200 4 $(TARGET_DIR)/debug/qbind-node
 
 growth: ## Bytes and signature checks by the number of validators, counted in the simulator
 	@cargo run -q -p qbind-sim --example growth

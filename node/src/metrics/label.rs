@@ -187,6 +187,10 @@ labels! {
     Offense("offense") {
         /// Two signed statements that exclude each other.
         O1DoubleSign = "O1_double_sign",
+        /// Two batches of one round, which could both be certified only by a fault.
+        O4InvalidDagCert = "O4_invalid_dag_cert",
+        /// A proposal whose references break the rules of a block.
+        O5DagCouplingViolation = "O5_dag_coupling_violation",
     }
     /// How an HTTP request ended.
     HttpClass("class") {

@@ -99,7 +99,7 @@ fn move_everything(m: &Metrics) {
     m.signer.load_success.inc(KeystoreBackend::EncryptedFsV1);
     m.signer.load_failure.inc(KeystoreBackend::EncryptedFsV1);
     HttpClass::ALL.iter().for_each(|l| m.http.requests.inc(*l));
-    m.slashing_evidence.inc(Offense::O1DoubleSign);
+    Offense::ALL.iter().for_each(|l| m.slashing_evidence.inc(*l));
     m.state_size_bytes.set(1 << 20);
 }
 

@@ -20,6 +20,8 @@ use tokio::sync::mpsc;
 const WAITING: usize = 1_024;
 /// Messages that do not verify after which a peer is banned for a while.
 const STRIKES: u32 = 16;
+/// How many of them a false answer counts for: it was asked for and waited for.
+const LIE: u32 = 4;
 const BAN: Duration = Duration::from_secs(60);
 
 type Job = (NodeId, Received);
@@ -116,16 +118,21 @@ impl Worker {
                 Err(error) => {
                     meters::refused(&self.metrics, self.channel);
                     tracing::debug!(%error, peer = %from, "refused a message");
-                    self.strike(from);
+                    let is_answer = self.channel == CoreChannel::Sync;
+                    let lied = Event::Sync(qbind_sync::Event::Lied { from: peer });
+                    if is_answer && self.inputs.send(Input::Event(lied)).is_err() {
+                        return;
+                    }
+                    self.strike(from, if is_answer { LIE } else { 1 });
                 }
             }
         }
     }
 
-    fn strike(&self, from: NodeId) {
+    fn strike(&self, from: NodeId, weight: u32) {
         let mut strikes = self.strikes.lock().expect("no panic while held");
         let count = strikes.entry(from).or_insert(0);
-        *count += 1;
+        *count += weight;
         if *count >= STRIKES {
             strikes.remove(&from);
             tracing::warn!(peer = %from, "banned for messages that do not verify");

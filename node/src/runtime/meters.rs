@@ -72,6 +72,12 @@ pub(super) fn effect(metrics: &Metrics, set: &ValidatorSet, effect: &Effect) {
             }
             metrics.slashing_evidence.inc(Offense::O1DoubleSign);
         }
+        Effect::BatchEquivocation(_) => {
+            metrics.slashing_evidence.inc(Offense::O4InvalidDagCert);
+        }
+        Effect::CouplingViolation(_) => {
+            metrics.slashing_evidence.inc(Offense::O5DagCouplingViolation);
+        }
         Effect::Sign(unsigned) => {
             if let Unsigned::Proposal { block, .. } = &**unsigned
                 && !block.batches.is_empty()

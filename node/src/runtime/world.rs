@@ -275,6 +275,11 @@ impl DaemonWorld {
                     "epoch started"
                 );
             }
+            Effect::CouplingViolation(evidence) => {
+                let block = &evidence.proposal.block;
+                let (validator, view) = (block.proposer.0, block.view.0);
+                tracing::warn!(validator, view, rule = ?evidence.rule, "coupling violation");
+            }
             Effect::Halt(why) => return Err(Fault::Halt(why)),
             Effect::Entered { view, by_timeout } => {
                 tracing::trace!(view = view.0, by_timeout, "entered");

@@ -5,6 +5,7 @@ use qbind_consensus::Message;
 use qbind_crypto::{SecretKey, block_id, preimage};
 use qbind_dag::DagMessage;
 use qbind_replica::Wire;
+use qbind_sync::SyncMessage;
 use qbind_types::{
     Block, CommitCertificate, Network, Proposal, Qc, Signature, ValidatorIndex, ValidatorSet,
 };
@@ -34,6 +35,7 @@ impl Liar<'_> {
                 let near = to.into_iter().filter(|node| (1..=k).contains(&distance(node)));
                 vec![(near.collect(), wire)]
             }
+            Byzantine::LyingServer => vec![(to, falsified(wire))],
             Byzantine::Forger(forgery) => match &wire {
                 Wire::Consensus(m) => match &**m {
                     Message::Proposal(p) => self.fork(forgery, to, p),
@@ -94,6 +96,29 @@ impl Liar<'_> {
                 .collect(),
         }
     }
+}
+
+/// An answer with something else in it than was certified.
+fn falsified(mut wire: Wire) -> Wire {
+    match &mut wire {
+        Wire::Sync(m) => {
+            let block = match &mut **m {
+                SyncMessage::Blocks(blocks) => blocks.last_mut().map(|last| &mut last.block),
+                SyncMessage::Block(block) => Some(block),
+                _ => None,
+            };
+            if let Some(block) = block {
+                block.timestamp_unix_ms.0 += 1;
+            }
+        }
+        Wire::Dag(m) => {
+            if let DagMessage::Response(certified) = &mut **m {
+                certified.batch.transactions.pop();
+            }
+        }
+        Wire::Consensus(_) => {}
+    }
+    wire
 }
 
 fn is_proposal(wire: &Wire) -> bool {

@@ -442,7 +442,10 @@ impl Simulation {
             Ok(event) => Rc::new(event),
             Err(_) => {
                 self.outcome.refused += 1;
-                return;
+                if channel != Channel::Sync {
+                    return;
+                }
+                Rc::new(Event::Sync(qbind_sync::Event::Lied { from: Peer::Node(from as u64) }))
             }
         };
         let bytes = bytes.len() as u64;
@@ -637,6 +640,13 @@ impl Simulation {
                 self.outcome.halts.push(format!("node {node}: {why}"));
                 self.crash(node);
             }
+            Observed::Violation(accused) => {
+                self.outcome.coupling_violations += 1;
+                let accused = self.nodes.get(accused).filter(|_| self.config.calls.is_empty());
+                if accused.is_some_and(|node| node.byzantine.is_none()) {
+                    self.outcome.false_evidence += 1;
+                }
+            }
             Observed::Equivocation(accused) => {
                 self.outcome.equivocations += 1;
                 // Whose index means somebody else in another epoch is not among the twins.
@@ -758,6 +768,7 @@ fn empty_outcome() -> Outcome {
         equivocations: 0,
         broken_promises: Vec::new(),
         power_losses: 0,
+        coupling_violations: 0,
         false_evidence: 0,
         epochs: 0,
         validators: Vec::new(),
@@ -797,7 +808,9 @@ fn sent_by(sender: Peer, mut event: Event) -> Event {
     if let Event::BatchRequest { from, .. }
     | Event::BlocksRequest { from, .. }
     | Event::BlockRequest { from, .. }
-    | Event::Sync(Sync::Status { from, .. } | Sync::Blocks { from, .. }) = &mut event
+    | Event::Sync(
+        Sync::Status { from, .. } | Sync::Blocks { from, .. } | Sync::Lied { from },
+    ) = &mut event
     {
         *from = sender;
     }

@@ -231,6 +231,10 @@ pub enum Byzantine {
     ForgedBatch,
     /// Claims other content for a certified reference.
     MismatchedBatch,
+    /// Leaves batches out between those it puts into its blocks.
+    BrokenSequence,
+    /// Changes the blocks and batches it is asked for.
+    LyingServer,
 }
 
 /// What a made-up certificate is made of.

@@ -20,6 +20,8 @@ pub struct Outcome {
     pub broken_promises: Vec<String>,
     /// Nodes that lost power at a chosen place.
     pub power_losses: u64,
+    /// Proposals whose references break a rule of blocks, as shown by whoever refused them.
+    pub coupling_violations: u64,
     /// Proofs against validators that keep the rules.
     pub false_evidence: u64,
     /// The newest epoch that started.

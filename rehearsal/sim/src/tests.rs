@@ -73,7 +73,8 @@ fn twins_beyond_the_bound_are_seen_and_within_it_harmless() {
     let run = |twins: &[usize], groups: [Vec<usize>; 2]| {
         let byzantine = twins.iter().map(|i| (*i, Byzantine::Twin)).collect();
         let faults = vec![Timed { at_ms: 0, action: Action::Partition(groups.to_vec()) }];
-        Simulation::new(SimConfig { byzantine, faults, ..config(2) }).run()
+        Simulation::new(SimConfig { byzantine, faults, empty_block_interval_ms: 50, ..config(2) })
+            .run()
     };
     let two = run(&[0, 1], [vec![0, 1, 2], vec![4, 5, 3]]);
     assert!(!two.divergences.is_empty(), "two of four can break safety, and it must show");
@@ -150,4 +151,34 @@ fn a_leader_loses_power_in_each_phase_of_its_view() {
         assert_eq!(outcome.power_losses, 1, "{phase:?}: {outcome:?}");
         assert!(outcome.is_safe() && outcome.recovery_ms.is_some(), "{phase:?}: {outcome:?}");
     }
+}
+
+#[test]
+fn a_leader_that_leaves_batches_out_is_shown_by_its_own_signature() {
+    let outcome =
+        Simulation::new(SimConfig { byzantine: lying(1, Byzantine::BrokenSequence), ..config(4) })
+            .run();
+    assert!(outcome.is_safe(), "{outcome:?}");
+    assert!(outcome.coupling_violations > 0 && outcome.false_evidence == 0, "{outcome:?}");
+    assert_eq!(outcome.committed_once, outcome.accepted, "{outcome:?}");
+}
+
+#[test]
+fn who_serves_falsified_blocks_is_asked_no_more_and_the_others_serve() {
+    let faults = vec![
+        Timed { at_ms: 500, action: Action::Crash(0) },
+        Timed { at_ms: 4_000, action: Action::Restart(0) },
+    ];
+    let byzantine = lying(3, Byzantine::LyingServer);
+    let refused: u64 = (0..10)
+        .map(|seed| {
+            let (byzantine, faults) = (byzantine.clone(), faults.clone());
+            let run = SimConfig { byzantine, faults, empty_block_interval_ms: 50, ..config(seed) };
+            let outcome = Simulation::new(run).run();
+            assert!(outcome.is_safe(), "seed {seed}: {outcome:?}");
+            assert!(outcome.final_height_divergence <= 2, "seed {seed}: {outcome:?}");
+            outcome.refused
+        })
+        .sum();
+    assert!(refused > 0, "nobody asked the liar");
 }

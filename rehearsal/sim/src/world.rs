@@ -24,6 +24,8 @@ pub(crate) enum Observed {
     Halted(Halt),
     /// By the validator with this index.
     Equivocation(usize),
+    /// Likewise.
+    Violation(usize),
     Coupling(CouplingResult),
     Entered {
         view: View,
@@ -134,6 +136,11 @@ impl NodeWorld<'_> {
                 let round = last.map_or_else(|| self.disk.next_round(creator), |r| r.round + 1);
                 let id = BatchId([0xEE; 32]);
                 block.batches.push(qbind_types::BatchRef { epoch, creator, round, id });
+            }
+            Some(Byzantine::BrokenSequence) => {
+                if let Some(reference) = block.batches.last_mut() {
+                    reference.round += 1;
+                }
             }
             Some(Byzantine::MismatchedBatch) => {
                 if let Some(reference) = block.batches.last_mut() {
@@ -279,6 +286,10 @@ impl World for NodeWorld<'_> {
             Effect::Equivocation(evidence) => {
                 let accused = usize::from(evidence.validator.0);
                 self.observed.push(Observed::Equivocation(accused));
+            }
+            Effect::CouplingViolation(evidence) => {
+                let accused = usize::from(evidence.proposal.block.proposer.0);
+                self.observed.push(Observed::Violation(accused));
             }
             Effect::BatchEquivocation(evidence) => {
                 let accused = usize::from(evidence.first.creator.0);

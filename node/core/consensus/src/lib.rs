@@ -53,6 +53,16 @@
 //! The timer doubles with each view given up in a row, so the first commit after a long partition may
 //! take as long as the partition, and once more for each faulty leader that follows.
 //!
+//! # Epochs
+//!
+//! A validator set is fixed for an epoch, and each epoch is a run of this protocol of its own: its
+//! genesis is the last block of the epoch before, its views go on from that block's. A block that names
+//! the next validators is the last of its epoch. After it only empty blocks may follow, to help it to a
+//! certificate if its own view failed; they are not of the chain. All commit certificates of an epoch
+//! lie on one branch, by the claim above, so all honest replicas end it with the same block and start
+//! the next from it. No statement of one epoch counts in another: votes, timeouts and blocks carry the
+//! epoch under their signatures, and the safety record is of one epoch.
+//!
 //! # Deviations
 //!
 //! - From Simplex: dummy blocks are replaced by TCs that carry the highest QC, so a proposal proves its

@@ -228,6 +228,11 @@ impl Consensus {
         }
     }
 
+    /// The first proposal of a view that is not over.
+    pub fn proposal(&self, view: View) -> Option<&Proposal> {
+        self.proposals.get(&view).map(Verified::get)
+    }
+
     /// A known uncommitted block, or one of the last final ones.
     pub fn block(&self, id: &BlockId) -> Option<&Block> {
         self.chain.find(id)

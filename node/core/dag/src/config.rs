@@ -21,16 +21,16 @@ pub mod bounds {
     /// creator sends them again.
     pub const WAITING_PER_CREATOR: usize = 4;
     /// Batches this node looks for; further wishes are refused, whoever needs them asks again.
-    pub const WANTED: usize = 384;
+    pub const WANTED: usize = 768;
     /// Requests without an answer at one time; the rest waits its turn.
-    pub const FETCHES: usize = 96;
+    pub const FETCHES: usize = 384;
     /// Requests after which an uncertified reference, which may be forged, is forgotten.
     pub const FETCH_ATTEMPTS: u32 = 24;
     /// Peers whose requests are counted; when full, those of past intervals give way, and if there
     /// are none the request is refused.
     pub const REQUESTERS: usize = 1_024;
     /// Batches served to one peer per second; further requests are refused.
-    pub const SERVED_PER_SECOND: u32 = 192;
+    pub const SERVED_PER_SECOND: u32 = 1_024;
     /// Times a transaction without effect is put in a batch again before it is dropped.
     pub const ATTEMPTS: u32 = 8;
     /// Transactions a full node forwards in one message.

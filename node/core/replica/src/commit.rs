@@ -3,14 +3,16 @@
 use crate::{CommitRecord, Effect, Halt, Now, References, Replica, replica::ROOTS};
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use qbind_crypto::{Verified, batch_id, block_id, tx_id};
-use qbind_dag::Submission;
+use qbind_dag::{Availability, Submission};
 use qbind_ledger::BlockInput;
 use qbind_types::{
     BatchRef, BlockId, CertifiedBatch, CommittedBlock, Height, Transaction, TxId, ValidatorIndex,
 };
 
 /// Final blocks whose batches are fetched at once.
-const PREFETCH: usize = 48;
+const PREFETCH: usize = 96;
+/// Batches that must have come before more are looked for.
+const ROOM: usize = 64;
 
 impl Replica {
     /// A client's transaction: the ledger's rules first, then the pool's.
@@ -69,17 +71,10 @@ impl Replica {
 
     pub(crate) fn execute_ready(&mut self, now: Now, out: &mut Vec<Effect>) {
         while let Some(next) = self.queue.front() {
-            let missing = next.block.batches.iter().any(|r| self.dag.certified(r).is_none());
-            if missing {
+            let is_here = |r: &BatchRef| self.dag.availability(r) == Availability::CertifiedAndHeld;
+            if !next.block.batches.iter().all(is_here) {
                 self.lacked = true;
-                let wanted: Vec<BatchRef> = self
-                    .queue
-                    .iter()
-                    .take(PREFETCH)
-                    .flat_map(|c| c.block.batches.iter().copied())
-                    .collect();
-                let effects = self.dag.need(&wanted, now.monotonic);
-                self.route_dag(now, effects, out);
+                self.prefetch(now, next.block.height, out);
                 return;
             }
             let Some(next) = self.queue.pop_front() else { return };
@@ -88,6 +83,23 @@ impl Replica {
                 return;
             }
         }
+    }
+
+    /// Looks for the batches of the next final blocks, of which `first` is the first. Looking through
+    /// all of them is no work for every message that comes: only for a new first, and when enough has
+    /// come to look for more.
+    fn prefetch(&mut self, now: Now, first: Height, out: &mut Vec<Effect>) {
+        let wanted = self.dag.sizes().wanted;
+        let of = (first, self.queue.len().min(PREFETCH));
+        if self.prefetched.is_some_and(|(last, then)| last == of && wanted + ROOM > then.max(ROOM))
+        {
+            return;
+        }
+        let queue = self.queue.iter().take(PREFETCH);
+        let wanted: Vec<BatchRef> = queue.flat_map(|c| c.block.batches.iter().copied()).collect();
+        let effects = self.dag.need(&wanted, now.monotonic);
+        self.route_dag(now, effects, out);
+        self.prefetched = Some((of, self.dag.sizes().wanted));
     }
 
     fn execute(&mut self, now: Now, committed: CommittedBlock, out: &mut Vec<Effect>) {

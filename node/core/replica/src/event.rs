@@ -3,13 +3,13 @@
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use qbind_consensus::{Evidence, Message, SafetyRecord, Unsigned};
 use qbind_crypto::Verified;
-use qbind_dag::{BatchEquivocation, DagMessage, Note, Peer, PendingTransaction};
+use qbind_dag::{BatchEquivocation, DagMessage, Mismatch, Note, Peer, PendingTransaction};
 use qbind_ledger::{Account, Mode, Receipt, Registry};
 use qbind_sync::SyncMessage;
 use qbind_types::{
     Address, Batch, BatchCertificate, BatchRef, Block, BlockId, CommittedBlock, Epoch, EpochStart,
-    Height, Millis, Qc, Signature, StateRoot, Transaction, TxId, ValidatorIndex, ValidatorSet,
-    View,
+    Height, Millis, Proposal, Qc, Signature, StateRoot, Transaction, TxId, ValidatorIndex,
+    ValidatorSet, View,
 };
 
 /// The two clocks of an event.
@@ -288,6 +288,8 @@ pub enum Effect {
         /// This node's place among them.
         me: Option<ValidatorIndex>,
     },
+    /// A leader's references break a rule of blocks.
+    CouplingViolation(Box<CouplingViolation>),
     /// Stop.
     Halt(Halt),
     /// A view started.
@@ -311,6 +313,16 @@ pub enum Effect {
     Coupling(CouplingResult),
     /// Something to count.
     Note(Note),
+}
+
+/// Proof that a leader broke the rules of a block's references: its signed proposal, beside the chain
+/// it extends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CouplingViolation {
+    /// What it signed.
+    pub proposal: Proposal,
+    /// Which rule.
+    pub rule: Mismatch,
 }
 
 /// Outcomes of the coupling check, for metrics.

@@ -11,6 +11,8 @@
 //!                                    └─▶ Effects ─ perform ─▶ World (disk, keys, network)
 //! ```
 //!
+//! Each epoch has a consensus and a data layer of its own; ledger and sync stay.
+//!
 //! Promises: a validator votes only for a block whose batches are held and certified (mode
 //! `Enforce`), whose executed state equals its own, and whose gas fits; committed blocks execute in
 //! height order, once, when all their batches are here; a certified wrong state root stops the node.
@@ -28,7 +30,10 @@ mod propose;
 mod replica;
 mod world;
 
-pub use event::{CommitRecord, CouplingResult, Effect, Event, Halt, Now, References, Target, Wire};
+pub use event::{
+    CommitRecord, CouplingResult, CouplingViolation, Effect, Event, Halt, Now, References, Target,
+    Wire,
+};
 pub use open::{Channel, OpenError, open};
 pub use replica::{Gauges, Replica, ReplicaConfig, Restored};
 pub use world::{World, begin, perform};

@@ -1,10 +1,10 @@
 //! When to propose what, and when a proposal deserves a vote.
 
-use crate::{CouplingResult, Effect, Now, Replica};
-use alloc::vec::Vec;
+use crate::{CouplingResult, CouplingViolation, Effect, Now, Replica};
+use alloc::{boxed::Box, vec::Vec};
 use qbind_consensus::Content;
 use qbind_crypto::block_id;
-use qbind_dag::CouplingVerdict;
+use qbind_dag::{CouplingVerdict, Mismatch};
 use qbind_types::{Block, BlockId, ExecutedState, Height, Millis, View, limits};
 
 /// This node leads and has not proposed yet.
@@ -106,6 +106,9 @@ impl Replica {
             if result == CouplingResult::Missing {
                 return Decision::Wait;
             }
+            if let CouplingVerdict::Mismatch(rule) = verdict {
+                self.accuse(block, rule, out);
+            }
             self.count(result, out);
             return Decision::Refuse;
         }
@@ -115,6 +118,18 @@ impl Replica {
         }
         self.count(result, out);
         Decision::Vote
+    }
+
+    /// Shows a proposal whose references no honest leader could have chosen. Two certificates for one
+    /// round are not the leader's fault: it may know the other.
+    fn accuse(&self, block: &Block, rule: Mismatch, out: &mut Vec<Effect>) {
+        if rule != Mismatch::OtherCertified
+            && let Some(proposal) = self.consensus.proposal(block.view)
+            && proposal.block == *block
+        {
+            let violation = CouplingViolation { proposal: proposal.clone(), rule };
+            out.push(Effect::CouplingViolation(Box::new(violation)));
+        }
     }
 
     /// Gas of the batches at hand; all of them, in mode `Enforce`.

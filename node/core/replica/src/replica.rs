@@ -105,6 +105,9 @@ pub struct Replica {
     pub(crate) roots: BTreeMap<Height, StateRoot>,
     /// Final, not executed: some batch is missing.
     pub(crate) queue: VecDeque<CommittedBlock>,
+    /// From which waiting block on how many were last looked through for batches, and how many batches
+    /// were looked for then.
+    pub(crate) prefetched: Option<((Height, usize), usize)>,
     /// The next block to execute lacked batches when it became final.
     pub(crate) lacked: bool,
     pub(crate) executed_view: View,
@@ -154,6 +157,7 @@ impl Replica {
             ledger,
             roots: known,
             queue: VecDeque::new(),
+            prefetched: None,
             lacked: false,
             executed_view,
             lead: None,

@@ -18,8 +18,10 @@ const LOOK: Millis = Millis(250);
 const HEDGE: Millis = Millis(750);
 /// How long an answer may take.
 const ANSWER: Millis = Millis(3_000);
-/// How long a peer that failed is left alone.
+/// How long a peer that failed is left alone; doubled with each failure in a row.
 const PENALTY: Millis = Millis(5_000);
+/// Doublings at most: five minutes.
+const DOUBLINGS: u32 = 6;
 
 /// What happened.
 #[derive(Debug, Clone)]
@@ -102,6 +104,8 @@ struct PeerState {
     height: Height,
     heard: Millis,
     shunned_until: Millis,
+    /// In a row.
+    failures: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -220,7 +224,7 @@ impl Sync {
         {
             self.peers.remove(&silent);
         }
-        let fresh = PeerState { height, heard: now, shunned_until: Millis(0) };
+        let fresh = PeerState { height, heard: now, shunned_until: Millis(0), failures: 0 };
         let peer = self.peers.entry(from).or_insert(fresh);
         (peer.height, peer.heard) = (height, now);
     }
@@ -252,6 +256,9 @@ impl Sync {
         if blocks.is_empty() || !ascending {
             self.shun(now, from);
             return;
+        }
+        if let Some(state) = self.peers.get_mut(&from) {
+            state.failures = 0;
         }
         for block in blocks {
             let height = block.block.height;
@@ -294,7 +301,11 @@ impl Sync {
     }
 
     fn shun(&mut self, now: Millis, peer: Peer) {
-        self.leave_alone(peer, now.plus(PENALTY));
+        let failures = self.peers.get(&peer).map_or(0, |state| state.failures);
+        self.leave_alone(peer, now.plus(Millis(PENALTY.0 << failures.min(DOUBLINGS))));
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.failures = failures.saturating_add(1);
+        }
     }
 
     fn leave_alone(&mut self, peer: Peer, until: Millis) {

@@ -197,3 +197,25 @@ fn who_is_an_epoch_behind_asks_at_once() {
     assert_eq!(requests(&sync.step(Millis(6), Event::TooNew { from: peer(2) })), vec![]);
     assert_eq!(requests(&sync.step(Millis(300), Event::Tick)), [(peer(2), 11)]);
 }
+
+#[test]
+fn who_lies_again_and_again_is_left_alone_for_longer_each_time() {
+    let mut sync = Sync::new(Height(0), Epoch(0), Millis(0));
+    let mut now = 1;
+    let mut pauses = Vec::new();
+    for _ in 0..9 {
+        sync.step(Millis(now), Event::Status { from: peer(1), height: Height(900) });
+        sync.step(Millis(now), Event::Lied { from: peer(1) });
+        let told = now;
+        while requests(&sync.step(Millis(now), Event::Tick)).is_empty() {
+            now += 1_000;
+        }
+        pauses.push((now - told) / 1_000);
+    }
+    assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 320, 320]);
+    let blocks = chain(&[(0, false)]);
+    sync.step(Millis(now), Event::Blocks { from: peer(1), blocks });
+    sync.step(Millis(now), Event::Lied { from: peer(1) });
+    assert_eq!(requests(&sync.step(Millis(now + 4_000), Event::Tick)), []);
+    assert!(!requests(&sync.step(Millis(now + 5_000), Event::Tick)).is_empty(), "all is forgiven");
+}

@@ -97,8 +97,8 @@ fn leader_crash(c: Cluster) -> SimConfig {
 
 fn leader_crash_in_every_phase(c: Cluster) -> SimConfig {
     let faults = (0u64..).zip(Phase::ALL).flat_map(|(i, phase)| {
-        let start = 500 + 1_600 * i;
-        [at(start, Action::CrashLeaderAt(phase)), at(start + 1_200, Action::RestartCrashed)]
+        let start = 500 + 1_800 * i;
+        [at(start, Action::CrashLeaderAt(phase)), at(start + 1_500, Action::RestartCrashed)]
     });
     c.with(10_000, faults.collect())
 }
