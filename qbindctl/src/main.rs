@@ -10,6 +10,10 @@ mod reference;
 use clap::Parser;
 use commands::Command;
 
+/// The simulated steps make and drop messages by the million.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Rehearses a launch, judges it, and attests what was seen
 #[derive(Debug, Parser)]
 #[command(

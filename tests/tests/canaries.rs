@@ -67,6 +67,25 @@ const CANARIES: &[Canary] = &[
         }],
     },
     Canary {
+        name: "mixes-epochs",
+        trips: &["false_evidence", "commit_divergence"],
+        edits: &[Edit {
+            file: MACHINE,
+            sound: "        epoch == self.epoch() && qc.is_none_or(",
+            broken: "        (broken(\"mixes-epochs\") || epoch == self.epoch()) && qc.is_none_or(",
+        }],
+    },
+    Canary {
+        name: "goes-on-past-an-epochs-end",
+        trips: &["commit_divergence", "block_mismatch"],
+        edits: &[Edit {
+            file: "node/core/consensus/src/chain.rs",
+            sound: "        let last = blocks.iter().position(Block::ends_epoch)",
+            broken: "        let last = blocks.iter().position(|b| \
+                     b.ends_epoch() && !broken(\"goes-on-past-an-epochs-end\"))",
+        }],
+    },
+    Canary {
         name: "skips-fsync",
         trips: &["broken_promises"],
         edits: &[Edit {

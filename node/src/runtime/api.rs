@@ -230,7 +230,7 @@ impl NodeView for NodeApi {
 
     fn registry(&self) -> RegistryView {
         let registry = self.shared.registry();
-        let earliest_epoch = registry.earliest(self.shared.height().next());
+        let earliest_epoch = registry.earliest();
         let validators = registry.validators().map(|(id, found)| RegisteredView {
             id,
             owner: found.owner,

@@ -24,7 +24,7 @@ mod world;
 use crate::{NodeError, Prepared, metrics::Metrics};
 use driver::Driver;
 use qbind_crypto::{SecretKey, Verifier, Verifiers};
-use qbind_ledger::{Account, Genesis, Ledger, LevelRunner};
+use qbind_ledger::{Genesis, Ledger, LevelRunner};
 use qbind_network::{NetworkEvent, NetworkHandle};
 use qbind_profile::{NodeConfig, Role, SignerMode};
 use qbind_replica::{Now, Replica, ReplicaConfig, Restored};
@@ -80,11 +80,7 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
     let disk = |e| NodeError::transient("cannot read the data directory").because(e);
     let mut loaded = store.load().map_err(disk)?;
     if loaded.accounts.is_empty() {
-        loaded.accounts = genesis
-            .allocations
-            .iter()
-            .map(|a| (a.address, Account { nonce: 0, balance: a.amount }))
-            .collect();
+        loaded.accounts = genesis.accounts();
         store.store_genesis(loaded.accounts.iter().copied(), &founders).map_err(disk)?;
     }
     let has_signed = loaded.safety.is_some();
@@ -277,9 +273,15 @@ fn check_place(
             member.id
         ))),
         Some(_) => Ok(()),
-        None if ledger.height() == Height(0) => Err(NodeError::configuration(format!(
-            "the keystore {keystore} holds another key than validator {id} has in the genesis file"
-        ))),
+        // At genesis a founder has no other key, unless it rotated and lost its database since.
+        None if ledger.height() == Height(0) && set.index_of(id).is_some() => {
+            tracing::warn!(
+                validator = id,
+                "the keystore {keystore} holds another key than the genesis file says: right if the key \
+                 was rotated since, wrong otherwise; the node follows the chain until it is found there"
+            );
+            Ok(())
+        }
         None => {
             tracing::warn!(
                 validator = id,

@@ -101,6 +101,11 @@ fn run_steps(args: &StepsRunArgs) -> u8 {
             floor: args.floor,
         },
     };
+    if let Some(misfit) = steps.iter().find_map(|step| step.misfit(&options.selection)) {
+        eprintln!("qbindctl: {misfit}");
+        eprintln!("hint: name the step, as in `qbindctl steps run T222 --case twins`");
+        return USAGE;
+    }
     let mut results = Vec::new();
     for (at, step) in steps.iter().enumerate() {
         eprintln!("[{}/{}] {step} {}", at + 1, steps.len(), step.title());

@@ -17,6 +17,8 @@ use std::{
 pub(crate) struct Genesis {
     pub(crate) network: Network,
     pub(crate) set: Arc<ValidatorSet>,
+    /// An election every so many blocks.
+    pub(crate) epoch_blocks: u64,
     pub(crate) allocations: Vec<(Address, u128)>,
     pub(crate) id: BlockId,
 }
@@ -24,8 +26,15 @@ pub(crate) struct Genesis {
 #[derive(Deserialize)]
 struct GenesisFile {
     network: Network,
+    #[serde(default = "epoch_blocks")]
+    epoch_blocks: u64,
     allocations: Vec<GenesisAllocation>,
     validators: Vec<GenesisValidator>,
+}
+
+/// Where the file does not say.
+fn epoch_blocks() -> u64 {
+    2_400
 }
 
 #[derive(Deserialize)]
@@ -75,6 +84,7 @@ impl Genesis {
         }
         Ok(Self {
             network: file.network,
+            epoch_blocks: file.epoch_blocks.max(1),
             set: Arc::new(set),
             allocations,
             // The block before the first is the genesis file itself.

@@ -21,6 +21,7 @@ mod peers;
 mod performance;
 mod read;
 pub mod records;
+mod registry;
 mod replay;
 mod safety;
 pub mod series;

@@ -8,8 +8,13 @@
 //! if the fee can be paid and the amount cannot: nonce and fee are gone. Else it *succeeds*. Of the
 //! fee the proposer gets its share at the end of the block and the rest is burned.
 
-use crate::state_root::{Account, Leaves};
-use qbind_types::{Address, Network, Payload, StateRoot, Transaction};
+use crate::{
+    registry::Registry,
+    state_root::{Account, Leaves},
+};
+use qbind_types::{
+    Address, Epoch, Network, Payload, REGISTRY, StateRoot, Transaction, ValidatorSet,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 const GAS_BASE: u64 = 21_000;
@@ -71,11 +76,19 @@ pub(crate) struct Replay {
     pub(crate) supply: u128,
     /// Left the supply so far.
     pub(crate) burned: u128,
+    height: u64,
+    registry: Registry,
+    /// Who was elected for the last epochs that are decided.
+    elected: BTreeMap<Epoch, ValidatorSet>,
 }
 
 impl Replay {
     /// From the allocations of genesis.
-    pub(crate) fn new(rules: Rules, allocations: &[(Address, u128)]) -> Result<Self, Broken> {
+    pub(crate) fn new(
+        rules: Rules,
+        allocations: &[(Address, u128)],
+        registry: Registry,
+    ) -> Result<Self, Broken> {
         let mut replay = Self {
             rules,
             accounts: BTreeMap::new(),
@@ -83,6 +96,9 @@ impl Replay {
             leaves: Leaves::default(),
             supply: 0,
             burned: 0,
+            height: 0,
+            registry,
+            elected: BTreeMap::new(),
         };
         for (address, amount) in allocations {
             let account = Account { nonce: 0, balance: *amount };
@@ -95,6 +111,17 @@ impl Replay {
                 .checked_add(*amount)
                 .ok_or_else(|| Broken("the supply exceeds 2^128 - 1".to_owned()))?;
         }
+        // The registry holds the stakes from the start.
+        let mut staked = Account { nonce: 0, balance: 0 };
+        for (owner, stake) in replay.registry.stakes() {
+            let account = replay.accounts.entry(owner).or_default();
+            account.balance = account.balance.checked_sub(stake).ok_or_else(|| {
+                Broken(format!("genesis allocates to {owner} less than its stake"))
+            })?;
+            staked.balance += stake;
+        }
+        replay.accounts.insert(REGISTRY, staked);
+        replay.changed.insert(REGISTRY);
         Ok(replay)
     }
 
@@ -124,6 +151,7 @@ impl Replay {
     /// Runs one block.
     pub(crate) fn block(
         &mut self,
+        epoch: Epoch,
         proposer: Address,
         transactions: &[&Transaction],
         with_root: bool,
@@ -160,14 +188,36 @@ impl Replay {
             *expected += 1;
             later.push((at, fee, payload));
         }
+        self.height += 1;
+        let mut calls = Vec::new();
         for (at, fee, payload) in later {
             let tx = transactions[at];
             statuses[at] = self.transfer(tx, fee, &payload)?;
+            if let (Payload::Call(transfer, call), Status::Success) = (payload, statuses[at]) {
+                calls.push((at, transfer.amount, call));
+            }
             if statuses[at] != Status::Skipped {
                 let share = fee / 10_000 * self.rules.proposer_bps
                     + fee % 10_000 * self.rules.proposer_bps / 10_000;
                 reward += share;
                 self.burned += fee - share;
+            }
+        }
+        // Calls count after all transfers of the block, in its order.
+        for (at, amount, call) in calls {
+            let tx = transactions[at];
+            if !self.registry.call(tx, amount, &call) {
+                statuses[at] = Status::Failed;
+                self.pay_back(tx.sender, amount)?;
+            }
+        }
+        if let Some((bonds, set)) = self.registry.elect(self.height, epoch) {
+            for (owner, bond) in bonds {
+                self.pay_back(owner, bond)?;
+            }
+            self.elected.insert(set.epoch(), set);
+            while self.elected.len() > 2 {
+                self.elected.pop_first();
             }
         }
         if reward > 0 {
@@ -218,6 +268,24 @@ impl Replay {
         sender.balance = after_amount;
         self.credit(payload.recipient(), payload.amount())?;
         Ok(Status::Success)
+    }
+
+    /// Who validates an epoch, if it is one of the last that were elected.
+    pub(crate) fn elected(&self, epoch: Epoch) -> Option<&ValidatorSet> {
+        self.elected.get(&epoch)
+    }
+
+    fn pay_back(&mut self, to: Address, amount: u128) -> Result<(), Broken> {
+        if amount == 0 {
+            return Ok(());
+        }
+        let registry = self.accounts.entry(REGISTRY).or_default();
+        registry.balance = registry
+            .balance
+            .checked_sub(amount)
+            .ok_or_else(|| Broken("the registry owes more than it holds".to_owned()))?;
+        self.changed.insert(REGISTRY);
+        self.credit(to, amount)
     }
 
     fn credit(&mut self, to: Address, amount: u128) -> Result<(), Broken> {

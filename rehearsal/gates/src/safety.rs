@@ -8,12 +8,14 @@ use crate::{
     feed::Feed,
     finding::Finding,
     records::{Fate, paths},
+    registry::Registry,
     replay::{Replay, Rules, Status},
     series::{scalar, sum},
     stats::upper_bound_ppm,
     verdict::Gate,
     windows::{NoWindows, Windows},
 };
+use qbind_crypto::validators_id;
 use qbind_plan::Plan;
 use qbind_types::{Address, BlockId, StateRoot, TxId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -435,7 +437,8 @@ fn replay(chain: &Chain) -> Ledgered {
         accounted: None,
         broken: None,
     };
-    let mut state = match Replay::new(rules, &chain.genesis.allocations) {
+    let registry = Registry::new(chain.genesis.epoch_blocks, &chain.genesis.set);
+    let mut state = match Replay::new(rules, &chain.genesis.allocations, registry) {
         Ok(state) => state,
         Err(broken) => {
             out.broken = Some(broken.0);
@@ -452,12 +455,22 @@ fn replay(chain: &Chain) -> Ledgered {
         let with_root = height.is_multiple_of(stride) || height == whole as u64;
         let transactions = chain.transactions(link);
         let Some(proposer) = link.proposer else { break };
-        match state.block(proposer, &transactions, with_root) {
+        match state.block(link.block.epoch, proposer, &transactions, with_root) {
             Ok(replayed) => {
                 let each = chain.ids(link).into_iter().zip(transactions).zip(replayed.statuses);
                 out.blocks.push(each.map(|((id, tx), s)| (id, tx.sender, tx.nonce, s)).collect());
                 if let Some(root) = replayed.root {
                     out.roots.insert(height, root);
+                }
+                if let Some(named) = link.block.next_validators {
+                    let set = state.elected(link.block.next_epoch());
+                    let elected = set.map(|set| validators_id(chain.genesis.network, set));
+                    if elected != Some(named) {
+                        out.broken = Some(format!(
+                            "height {height} names other validators than the committed calls elect"
+                        ));
+                        break;
+                    }
                 }
             }
             Err(broken) => {

@@ -21,7 +21,7 @@ use qbind_replica::{
     Channel, CouplingResult, Event, Now, Replica, ReplicaConfig, Target, Wire, begin, open, perform,
 };
 use qbind_types::{
-    Address, Block, BlockId, Epoch, Millis, Network, TxId, ValidatorIndex, ValidatorInfo,
+    Address, Block, BlockId, Epoch, Millis, Network, REGISTRY, TxId, ValidatorIndex, ValidatorInfo,
     ValidatorSet, VotingPower,
 };
 use rand::{RngExt, SeedableRng};
@@ -135,6 +135,8 @@ impl Simulation {
             let account = Account { nonce: 0, balance: load::BALANCE };
             genesis_accounts.insert(address_of(&key.public_key()), account);
         }
+        let staked = u128::from(STAKE) * founders as u128;
+        genesis_accounts.insert(REGISTRY, Account { nonce: 0, balance: staked });
         let twin = |i: &usize| config.byzantine.get(i) == Some(&Byzantine::Twin);
         let twins: Vec<usize> = (0..n).filter(twin).collect();
         let mut regions = config.validators.clone();
@@ -500,7 +502,7 @@ impl Simulation {
         let Some(replica) = &self.nodes[through].replica else { return };
         let owner = &self.keys[node];
         let account = replica.ledger().account(&address_of(&owner.public_key()));
-        let earliest = replica.ledger().registry().earliest(replica.ledger().height().next());
+        let earliest = replica.ledger().registry().earliest();
         let call = calls::transaction(NETWORK, owner, account.nonce, node as u64, kind, earliest);
         let id = tx_id(NETWORK, &call);
         if !calls::is_done(replica.ledger().registry(), node as u64, kind) {

@@ -171,7 +171,8 @@ mod tests {
             let list: Vec<&Transaction> = transactions.iter().collect();
             let height = ledger.height().next();
             let proposer = Address([0xee; 32]);
-            let block = BlockInput { height, proposer, transactions: &list };
+            let block =
+                BlockInput { height, epoch: qbind_types::Epoch(0), proposer, transactions: &list };
             let mut applied = ledger.apply(&block, &SerialRunner);
             tamper(&mut applied);
             replay.enter(&block, &applied, &ledger);

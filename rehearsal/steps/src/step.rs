@@ -42,6 +42,36 @@ impl StepId {
     pub const ALL: [Self; 7] =
         [Self::T185, Self::T222, Self::T221, Self::T223, Self::T234, Self::T236, Self::T238];
 
+    /// The cases that can be chosen by name.
+    fn cases(self) -> Vec<&'static str> {
+        match self {
+            Self::T221 => t221::case_names(),
+            Self::T222 => t222::case_names(),
+            Self::T238 => t238::case_names(),
+            Self::T185 | Self::T223 | Self::T234 | Self::T236 => Vec::new(),
+        }
+    }
+
+    /// Why this step cannot run what is selected: who asks for a case that does not exist, or for
+    /// seeds of a step that has none, must not get a PASS for something else.
+    pub fn misfit(self, selection: &Selection) -> Option<String> {
+        let cases = self.cases();
+        if let Some(case) = &selection.case
+            && !cases.contains(&case.as_str())
+        {
+            let known = if cases.is_empty() { "none".to_owned() } else { cases.join(", ") };
+            return Some(format!("{self} has no case {case}; its cases: {known}"));
+        }
+        if selection.seeds.is_some() && cases.is_empty() {
+            return Some(format!("{self} takes no --seeds; T221, T222 and T238 do"));
+        }
+        if selection.validators.is_some() && !matches!(self, Self::T222 | Self::T238) {
+            return Some(format!("{self} takes no --validators; T222 and T238 do"));
+        }
+        (selection.floor && self != Self::T238)
+            .then(|| format!("{self} takes no --floor; T238 does"))
+    }
+
     /// Such as `T185`.
     pub fn as_str(self) -> &'static str {
         match self {

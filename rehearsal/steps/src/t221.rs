@@ -25,6 +25,11 @@ struct Setup {
     signatures: Signatures,
 }
 
+/// Every case, by name.
+pub(crate) fn case_names() -> Vec<&'static str> {
+    CASES.iter().map(|(name, _)| *name).collect()
+}
+
 const CASES: [Case; 9] = [
     ("i1_i4_warn_commits_certified_batches", |setup| certified(CouplingMode::Warn, 4, 40, setup)),
     ("i1_i4_enforce_commits_certified_batches", |setup| {

@@ -42,6 +42,11 @@ pub fn run(options: &Options) -> StepResult {
     result
 }
 
+/// Every case, by name.
+pub(crate) fn case_names() -> Vec<&'static str> {
+    all_cases().map(|case| case.name).collect()
+}
+
 fn all_cases() -> impl Iterator<Item = &'static Case> {
     const ALL_RANDOM: &Case = &RANDOM;
     const TABLE: &[Case] = &CASES;

@@ -191,7 +191,12 @@ fn soak(soak: &Soak, seed: u64, subjects: &[Subject<'_>]) -> Outcome {
         let height = serial.height().next();
         // Proposers are senders too, so that their reward and their spending meet in one account.
         let place = usize::try_from(n).expect("a few blocks") % PROPOSERS.min(soak.senders);
-        let block = BlockInput { height, proposer: address(place), transactions: &list };
+        let block = BlockInput {
+            height,
+            epoch: qbind_types::Epoch(0),
+            proposer: address(place),
+            transactions: &list,
+        };
         let expected = serial.apply(&block, &SerialRunner);
         book.enter(&block, &expected, &serial);
         for (i, (subject, ledger)) in subjects.iter().zip(&mut ledgers).enumerate() {
@@ -286,6 +291,7 @@ fn levels_of(transfers: &[(usize, u64, usize)], runner: &dyn LevelRunner) -> Str
         .collect();
     let list: Vec<&Transaction> = list.iter().collect();
     let block = BlockInput {
+        epoch: qbind_types::Epoch(0),
         height: ledger.height().next(),
         proposer: Address([0xee; 32]),
         transactions: &list,

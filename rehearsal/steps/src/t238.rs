@@ -30,6 +30,11 @@ const fn case(name: &'static str, preset: Preset, duration_ms: u64, seed: u64) -
     Case { name, preset, validators: FOUR, duration_ms, seed, stage_b: false }
 }
 
+/// Every case, by name.
+pub(crate) fn case_names() -> Vec<&'static str> {
+    CASES.iter().map(|case| case.name).collect()
+}
+
 const CASES: [Case; 7] = [
     case("uniform_latency_baseline", Preset::UniformLatency, 8_000, 42),
     case("asymmetric_latency_one_slow_region", Preset::AsymmetricLatency, 8_000, 123),

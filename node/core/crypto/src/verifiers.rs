@@ -57,7 +57,7 @@ impl Verifiers {
     /// Nobody's fault: this node is not there yet, or has left that epoch long behind.
     pub fn of(&self, epoch: Epoch) -> Result<Arc<Verifier>, Reject> {
         let epochs = self.epochs.read().expect("no panic while held");
-        let found = epochs.iter().find(|v| v.set().epoch() == epoch);
+        let found = epochs.iter().rev().find(|v| v.set().epoch() == epoch);
         found.cloned().ok_or(Reject::WrongEpoch { epoch })
     }
 }

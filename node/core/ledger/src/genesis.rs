@@ -6,10 +6,10 @@
 mod file;
 mod rules;
 
-use crate::{Registry, hash::sha3_256};
-use alloc::{string::String, vec::Vec};
+use crate::{Account, Registry, hash::sha3_256};
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
 use qbind_types::{
-    Address, Epoch, GenesisHash, Millis, Network, PublicKey, ValidatorInfo, ValidatorSet,
+    Address, Epoch, GenesisHash, Millis, Network, PublicKey, REGISTRY, ValidatorInfo, ValidatorSet,
     VotingPower,
 };
 use serde::{Deserialize, Serialize};
@@ -171,6 +171,21 @@ impl Genesis {
     /// The validators' registry before the first block.
     pub fn registry(&self) -> Registry {
         Registry::new(self.epoch_blocks, self.validator_set())
+    }
+
+    /// Every account before the first block: its allocation, less the stake of its validator, which the
+    /// registry holds.
+    pub fn accounts(&self) -> Vec<(Address, Account)> {
+        let stakes = self.validators.iter().map(|v| (v.address, u128::from(v.stake)));
+        let mut stakes: BTreeMap<Address, u128> = stakes.collect();
+        stakes.insert(REGISTRY, 0);
+        let staked: u128 = stakes.values().sum();
+        let account = |balance| Account { nonce: 0, balance };
+        let own = self.allocations.iter().map(|a| {
+            let stake = stakes.get(&a.address).copied().unwrap_or(0);
+            (a.address, account(a.amount - stake))
+        });
+        own.chain([(REGISTRY, account(staked))]).collect()
     }
 
     /// The sum of all allocations.

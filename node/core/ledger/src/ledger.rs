@@ -11,13 +11,15 @@ use crate::{
     tree::Tree,
 };
 use alloc::{collections::BTreeMap, vec::Vec};
-use qbind_types::{Address, Height, Payload, REGISTRY, StateRoot, Transaction};
+use qbind_types::{Address, Epoch, Height, Payload, REGISTRY, StateRoot, Transaction};
 
 /// A block as the ledger sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct BlockInput<'a> {
     /// One above the ledger's.
     pub height: Height,
+    /// Whose validators decided it.
+    pub epoch: Epoch,
     /// Who is paid.
     pub proposer: Address,
     /// In the order they execute; signatures are verified, and each sender is the address of its
@@ -107,15 +109,9 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The state before the first block.
-    ///
-    /// Stake is part of the allocation of its validator's address and stays in its balance.
+    /// The state before the first block; the stakes are with the validators' registry.
     pub fn from_genesis(genesis: &Genesis, params: Params) -> Self {
-        let accounts = genesis
-            .allocations
-            .iter()
-            .map(|a| (a.address, Account { nonce: 0, balance: a.amount }));
-        Self::restore(params, Height(0), 0, accounts)
+        Self::restore(params, Height(0), 0, genesis.accounts())
             .expect("a genesis has unique addresses and a sum that fits")
             .with_registry(genesis.registry())
     }
@@ -223,7 +219,7 @@ impl Ledger {
         )?;
         if let Payload::Call(transfer, call) = payload {
             let (sender, amount) = (tx.sender, transfer.amount);
-            let caller = Caller { sender, key: &tx.public_key, amount, height: self.height.next() };
+            let caller = Caller { sender, key: &tx.public_key, amount };
             self.registry.check(caller, &call).map_err(Rejection::Registry)?;
         }
         Ok(())
@@ -266,14 +262,15 @@ impl Ledger {
         let mut settled = self.settle(&plan, &board, machinery);
         let mut after = self.after(&plan, &board);
         let mut changes_registry = self.call(block, &plan, &mut settled, &mut after);
-        if let Some(bonds) = self.registry.elect(block.height) {
+        if let Some(bonds) = self.registry.elect(block.height, block.epoch) {
             changes_registry = true;
             for (owner, bond) in bonds {
                 self.transfer(&mut after, REGISTRY, owner, bond);
             }
         }
         self.credit(&mut after, block.proposer, settled.proposer);
-        let changes: Vec<(Address, Account)> = after.into_iter().collect();
+        let changes: Vec<(Address, Account)> =
+            after.into_iter().filter(|(a, account)| self.account(a) != *account).collect();
         self.conserve(&changes, settled.burned);
         self.tree.update(&changes);
         self.accounts.extend(changes.iter().copied());
@@ -346,8 +343,8 @@ impl Ledger {
                 continue;
             }
             let tx = block.transactions[run.tx_index];
-            let (sender, amount, height) = (tx.sender, run.amount, block.height);
-            let caller = Caller { sender, key: &tx.public_key, amount, height };
+            let (sender, amount) = (tx.sender, run.amount);
+            let caller = Caller { sender, key: &tx.public_key, amount };
             if self.registry.apply(caller, call).is_ok() {
                 has_changed = true;
             } else {
@@ -365,6 +362,10 @@ impl Ledger {
         to: Address,
         amount: u128,
     ) {
+        // Nothing moved, nothing changed: not even an empty account appears.
+        if amount == 0 {
+            return;
+        }
         let payer = after.entry(from).or_insert_with(|| self.account(&from));
         payer.balance =
             payer.balance.checked_sub(amount).expect("the registry holds every bond it owes");

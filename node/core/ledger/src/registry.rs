@@ -84,6 +84,12 @@ pub enum Refusal {
         /// How many.
         members: usize,
     },
+    /// More stake than may change at one election.
+    #[error("at most {most} of stake may come and go before the next election; wait for that")]
+    TooMuchStake {
+        /// How much.
+        most: u128,
+    },
     /// This call brings no money.
     #[error("this call takes no amount")]
     Amount,
@@ -119,8 +125,10 @@ pub struct Registered {
     pub stake: u64,
     /// Its next key, while there is one.
     pub rotation: Option<Rotation>,
-    /// What it gets back when it has left: nothing, if its stake is an allocation of genesis.
+    /// What it gets back when it has left.
     bond: u64,
+    /// Joined since the last election.
+    is_new: bool,
     is_leaving: bool,
 }
 
@@ -131,8 +139,6 @@ pub(crate) struct Caller<'a> {
     pub(crate) key: &'a PublicKey,
     /// What the call brings.
     pub(crate) amount: u128,
-    /// Of the block it is in.
-    pub(crate) height: Height,
 }
 
 /// The validators and what is to become of them.
@@ -142,6 +148,9 @@ pub struct Registry {
     least_stake: u64,
     validators: BTreeMap<u64, Registered>,
     sets: BTreeMap<Epoch, Arc<ValidatorSet>>,
+    /// Bonds of who left at the last election: they validate until the epoch ends, and are paid at the
+    /// next.
+    owed: Vec<(Address, u128)>,
 }
 
 impl Registry {
@@ -153,7 +162,8 @@ impl Registry {
                 key: m.public_key.clone(),
                 stake: m.power.0,
                 rotation: None,
-                bond: 0,
+                bond: m.power.0,
+                is_new: false,
                 is_leaving: false,
             };
             (m.id, registered)
@@ -163,16 +173,18 @@ impl Registry {
             least_stake: genesis.members().iter().map(|m| m.power.0).min().unwrap_or(1),
             validators: validators.collect(),
             sets: BTreeMap::from([(genesis.epoch(), Arc::new(genesis))]),
+            owed: Vec::new(),
         }
     }
 
     /// One without validators, for a ledger that only counts money.
     pub fn none() -> Self {
         let (validators, sets) = (BTreeMap::new(), BTreeMap::new());
-        Self { epoch_blocks: u64::MAX, least_stake: 1, validators, sets }
+        Self { epoch_blocks: u64::MAX, least_stake: 1, validators, sets, owed: Vec::new() }
     }
 
-    /// The height whose block elects the validators of `epoch`.
+    /// The height from which on the validators of `epoch` are elected: by the first block of the epoch
+    /// before that is not below it.
     pub fn election(&self, epoch: Epoch) -> Height {
         Height(self.epoch_blocks.saturating_mul(epoch.0))
     }
@@ -192,9 +204,9 @@ impl Registry {
         self.validators.iter().map(|(id, registered)| (*id, registered))
     }
 
-    /// The first epoch that a call in the block at `height` can change.
-    pub fn earliest(&self, height: Height) -> Epoch {
-        Epoch(height.0.div_ceil(self.epoch_blocks))
+    /// The first epoch that a call in the next block can change: the one that is elected next.
+    pub fn earliest(&self) -> Epoch {
+        self.sets.keys().next_back().map_or(Epoch(0), |last| last.next())
     }
 
     /// Whether a call would be taken in the block at `height`.
@@ -221,14 +233,8 @@ impl Registry {
         if asked.role != KeyRole::Consensus {
             return Err(Refusal::KeyRoleNotFound { role: asked.role });
         }
-        let earliest = self.earliest(caller.height);
-        if asked.effective_epoch < earliest {
-            let asked = asked.effective_epoch;
-            return Err(Refusal::EffectiveEpochInPast { asked, earliest });
-        }
-        let ahead = asked.effective_epoch.0 - earliest.0;
-        if ahead.max(asked.grace_epochs) > HORIZON {
-            return Err(Refusal::TooFar { asked: ahead.max(asked.grace_epochs) });
+        if asked.kind == RotationKind::Scheduled {
+            self.check_schedule(asked)?;
         }
         if let Some(rotation) = &found.rotation {
             // Who stole the key may have used it first: an emergency by the owner comes before that.
@@ -242,6 +248,29 @@ impl Registry {
             return Err(Refusal::InvalidPublicKey);
         }
         Ok(())
+    }
+
+    /// An emergency takes the next election, whatever its event says: it may have waited for a while.
+    fn check_schedule(&self, asked: &KeyRotation) -> Result<(), Refusal> {
+        let earliest = self.earliest();
+        if asked.effective_epoch < earliest {
+            let asked = asked.effective_epoch;
+            return Err(Refusal::EffectiveEpochInPast { asked, earliest });
+        }
+        let ahead = asked.effective_epoch.0 - earliest.0;
+        let asked = ahead.max(asked.grace_epochs);
+        if asked > HORIZON { Err(Refusal::TooFar { asked }) } else { Ok(()) }
+    }
+
+    /// How much stake may still come or go before the next election: a quarter of what validates now
+    /// in all, so that no single call decides who has a quorum.
+    fn check_change(&self, more: u64) -> Result<(), Refusal> {
+        let sum = |of: fn(&Registered) -> bool| -> u128 {
+            self.validators.values().filter(|r| of(r)).map(|r| u128::from(r.stake)).sum()
+        };
+        let changing = sum(|r| r.is_new || r.is_leaving) + u128::from(more);
+        let most = sum(|r| !r.is_new) / 4;
+        if changing > most { Err(Refusal::TooMuchStake { most }) } else { Ok(()) }
     }
 
     fn check_join(&self, caller: Caller<'_>, id: u64, key: &PublicKey) -> Result<(), Refusal> {
@@ -260,7 +289,7 @@ impl Registry {
         if members > limits::VALIDATORS || u64::try_from(total + u128::from(stake)).is_err() {
             return Err(Refusal::Members { members });
         }
-        Ok(())
+        self.check_change(stake)
     }
 
     fn check_leave(&self, caller: Caller<'_>, id: u64) -> Result<(), Refusal> {
@@ -273,7 +302,11 @@ impl Registry {
             return Err(Refusal::Leaving { id });
         }
         let left = self.validators.values().filter(|r| !r.is_leaving).count();
-        if left < 2 { Err(Refusal::Members { members: 0 }) } else { Ok(()) }
+        if left < 2 {
+            return Err(Refusal::Members { members: 0 });
+        }
+        // Who has never validated takes nothing away.
+        if found.is_new { Ok(()) } else { self.check_change(found.stake) }
     }
 
     /// Whether a key is anybody's, or about to be: nobody may take another's.
@@ -291,11 +324,14 @@ impl Registry {
         self.check(caller, call)?;
         match call {
             RegistryCall::Rotate(asked) => {
+                let earliest = self.earliest();
                 if let Some(found) = self.validators.get_mut(&asked.validator_id) {
-                    let effective = asked.effective_epoch;
-                    let grace_until = match asked.kind {
-                        RotationKind::Scheduled => Epoch(effective.0 + asked.grace_epochs),
-                        RotationKind::Emergency => Epoch(effective.0.saturating_sub(1)),
+                    let (effective, grace_until) = match asked.kind {
+                        RotationKind::Scheduled => {
+                            let from = asked.effective_epoch;
+                            (from, Epoch(from.0 + asked.grace_epochs))
+                        }
+                        RotationKind::Emergency => (earliest, Epoch(earliest.0.saturating_sub(1))),
                     };
                     let by_owner = caller.sender == found.owner;
                     let new_key = asked.new_key.clone();
@@ -310,6 +346,7 @@ impl Registry {
                     stake: bond,
                     rotation: None,
                     bond,
+                    is_new: true,
                     is_leaving: false,
                 };
                 self.validators.insert(*id, registered);
@@ -323,18 +360,19 @@ impl Registry {
         Ok(())
     }
 
-    /// After the block at `height`: elects the next epoch's validators if it is time, and says which
-    /// bonds are to be paid back. `None` if there is no election.
-    pub(crate) fn elect(&mut self, height: Height) -> Option<Vec<(Address, u128)>> {
-        if height.0 == 0 || !height.0.is_multiple_of(self.epoch_blocks) {
+    /// After a block of the epoch `of`: elects the next epoch's validators if it is time, once, and
+    /// says which bonds are to be paid back. `None` if there is no election.
+    pub(crate) fn elect(&mut self, height: Height, of: Epoch) -> Option<Vec<(Address, u128)>> {
+        let epoch = of.next();
+        if height < self.election(epoch) || self.sets.contains_key(&epoch) {
             return None;
         }
-        let epoch = Epoch(height.0 / self.epoch_blocks);
         let gone: Vec<u64> =
             self.validators.iter().filter(|(_, r)| r.is_leaving).map(|(id, _)| *id).collect();
         let gone = gone.into_iter().filter_map(|id| self.validators.remove(&id));
-        let bonds = gone.map(|r| (r.owner, u128::from(r.bond))).filter(|(_, bond)| *bond > 0);
-        let bonds = bonds.collect();
+        let gone = gone.map(|r| (r.owner, u128::from(r.bond))).collect();
+        let bonds = core::mem::replace(&mut self.owed, gone);
+        self.validators.values_mut().for_each(|r| r.is_new = false);
         let members = self.validators.iter_mut().map(|(id, r)| r.member(*id, epoch)).collect();
         let set = ValidatorSet::new(epoch, members).expect(
             "every call was checked to leave a set, and an election changes no key or stake",

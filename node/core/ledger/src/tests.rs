@@ -5,13 +5,14 @@ mod apply;
 mod canaries;
 mod genesis;
 mod properties;
+mod registry;
 mod state;
 
 use crate::{BlockInput, Ledger, Params, SerialRunner};
 use alloc::vec::Vec;
 use qbind_types::{
-    Address, Height, PUBLIC_KEY_BYTES, Payload, PublicKey, SIGNATURE_BYTES, Signature, Transaction,
-    TransferV0, TransferV1,
+    Address, Epoch, Height, PUBLIC_KEY_BYTES, Payload, PublicKey, SIGNATURE_BYTES, Signature,
+    Transaction, TransferV0, TransferV1,
 };
 
 const PROPOSER: Address = Address([0xff; 32]);
@@ -50,9 +51,14 @@ fn ledger(params: Params, accounts: u8, balance: u128) -> Ledger {
 }
 
 fn apply(ledger: &mut Ledger, transactions: &[Transaction]) -> crate::Applied {
+    apply_in(ledger, Epoch(0), transactions)
+}
+
+fn apply_in(ledger: &mut Ledger, epoch: Epoch, transactions: &[Transaction]) -> crate::Applied {
     let transactions: Vec<&Transaction> = transactions.iter().collect();
     let block = BlockInput {
         height: ledger.height().next(),
+        epoch,
         proposer: PROPOSER,
         transactions: &transactions,
     };

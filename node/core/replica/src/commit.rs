@@ -131,7 +131,8 @@ impl Replica {
             self.halt(Halt::Rule { height, rule: "the proposer is a validator" }, out);
             return;
         };
-        let input = BlockInput { height, proposer, transactions: &transactions };
+        let input =
+            BlockInput { height, epoch: block.epoch, proposer, transactions: &transactions };
         let applied = self.ledger.apply(&input, self.config.runner.as_ref());
         self.roots.insert(height, applied.state_root);
         while self.roots.len() > ROOTS {

@@ -19,10 +19,17 @@ impl Replica {
         executed: Height,
     ) -> Option<ValidatorsId> {
         let epoch = self.start.epoch.next();
-        if self.consensus.is_closing(parent) || executed < self.ledger.registry().election(epoch) {
+        if self.consensus.is_closing(parent) || executed < self.election() {
             return None;
         }
         self.ledger.registry().set(epoch).map(|set| validators_id(self.config.network, set))
+    }
+
+    /// The height whose block elects the validators of the next epoch: an epoch that dragged on elects
+    /// with its first.
+    fn election(&self) -> Height {
+        let registry = self.ledger.registry();
+        registry.election(self.start.epoch.next()).max(self.start.height.next())
     }
 
     /// Ends the epoch if `last` is its last block and executed.
@@ -81,9 +88,8 @@ impl Replica {
     /// Lets the shell know who validates the next epoch, so that it can check their messages.
     pub(crate) fn announce_election(&self, record: &CommitRecord, out: &mut Vec<Effect>) {
         let epoch = self.start.epoch.next();
-        let registry = self.ledger.registry();
-        if record.committed.block.height == registry.election(epoch)
-            && let Some(set) = registry.set(epoch)
+        if record.committed.block.height == self.election()
+            && let Some(set) = self.ledger.registry().set(epoch)
         {
             out.push(Effect::Elected(set.clone()));
         }

@@ -126,7 +126,7 @@ pub struct Sync {
     status_due: Millis,
     peers: BTreeMap<Peer, PeerState>,
     ranges: BTreeMap<Peer, Range>,
-    buffer: BTreeMap<Height, Verified<CommittedBlock>>,
+    buffer: BTreeMap<Height, (Peer, Verified<CommittedBlock>)>,
     /// The epoch of the next block.
     epoch: Epoch,
     /// Consensus waits for what only sync can bring.
@@ -207,7 +207,7 @@ impl Sync {
                 self.ranges.remove(&peer);
             }
         }
-        self.deliver(&mut out);
+        self.deliver(now, &mut out);
         self.ask(now, &mut out);
         if now >= self.status_due {
             self.status_due = now.plus(STATUS_INTERVAL);
@@ -253,7 +253,12 @@ impl Sync {
     ) {
         let Some(range) = self.ranges.remove(&from) else { return };
         let ascending = (range.from.0..).zip(&blocks).all(|(h, b)| b.block.height == Height(h));
-        if blocks.is_empty() || !ascending {
+        // A final block of an epoch that has ended here helped that one's last block to its certificate:
+        // certified, and not of the chain.
+        let is_beside = |b: &Verified<CommittedBlock>| {
+            b.block.height > self.height && b.block.epoch < self.epoch && !self.is_held
+        };
+        if blocks.is_empty() || !ascending || blocks.iter().any(is_beside) {
             self.shun(now, from);
             return;
         }
@@ -263,19 +268,19 @@ impl Sync {
         for block in blocks {
             let height = block.block.height;
             if height > self.height && self.buffer.len() < bounds::BUFFER {
-                self.buffer.insert(height, block);
+                self.buffer.insert(height, (from, block));
             }
         }
-        self.deliver(out);
+        self.deliver(now, out);
     }
 
     /// Hands on what follows the known chain.
-    fn deliver(&mut self, out: &mut Vec<Effect>) {
+    fn deliver(&mut self, now: Millis, out: &mut Vec<Effect>) {
         while !self.is_held
-            && let Some(block) = self.buffer.remove(&self.height.next())
+            && let Some((from, block)) = self.buffer.remove(&self.height.next())
         {
             if block.block.epoch != self.epoch {
-                // What helped the last block of an epoch to its certificate is not of the chain.
+                self.shun(now, from);
                 return;
             }
             self.height = self.height.next();

@@ -66,7 +66,8 @@ pub struct KeyRotation {
     pub role: KeyRole,
     /// The key that takes over.
     pub new_key: PublicKey,
-    /// First epoch in which the new key is valid.
+    /// First epoch in which the new key is valid; in an emergency that is the next to be elected,
+    /// whatever this says.
     pub effective_epoch: Epoch,
     /// Epochs after that one in which the old key is valid too.
     pub grace_epochs: u64,
@@ -87,7 +88,7 @@ pub enum RegistryCall {
         /// Its key.
         public_key: PublicKey,
     },
-    /// The end of a validator; its bond is paid back when the first epoch without it is elected.
+    /// The end of a validator; its bond is paid back at the election after the one that ends it.
     Leave {
         /// Which.
         id: u64,

@@ -238,7 +238,12 @@ fn chain(evidence: &mut Evidence) {
     let bytes = evidence.genesis.clone().unwrap();
     let facts = crate::chain::Genesis::parse(&bytes).unwrap();
     let plan = evidence.plan.clone().unwrap();
-    let mut state = Replay::new(Rules::of(NET), &facts.allocations).unwrap();
+    let mut state = Replay::new(
+        Rules::of(NET),
+        &facts.allocations,
+        crate::registry::Registry::new(facts.epoch_blocks, &facts.set),
+    )
+    .unwrap();
     let mut parent = facts.id;
     let mut executed = ExecutedState { height: Height(0), root: state.root() };
     let mut n = 0u64;
@@ -258,7 +263,7 @@ fn chain(evidence: &mut Evidence) {
         let transactions: Vec<&Transaction> =
             batch.iter().flat_map(|b| &b.batch.transactions).collect();
         let proposer = facts.set.get(made.block.proposer).unwrap().address;
-        let replayed = state.block(proposer, &transactions, true).unwrap();
+        let replayed = state.block(made.block.epoch, proposer, &transactions, true).unwrap();
         let root = replayed.root.unwrap();
         let ids: Vec<TxId> = transactions.iter().map(|tx| tx_id(NET, tx)).collect();
         let parts: Vec<&[u8]> = ids.iter().map(|i| &i.0[..]).collect();

@@ -136,6 +136,18 @@ fn g1_divergence() {
             }
             e.blocks.insert(116, encode(&twin));
         }),
+        ("validators nobody elected", "G4 FAIL", |e| {
+            let tip: CommittedBlock = decode(&e.blocks[&115]).unwrap();
+            let mut last = committed(116, block_id(&tip.block), tip.block.executed, Vec::new());
+            last.block.next_validators = Some(ValidatorsId([7; 32]));
+            let id = block_id(&last.block);
+            let message = preimage::commit(Network::Mainnet, Epoch(0), View(116), &id);
+            last.proof.certificate.block = id;
+            for (index, signature) in &mut last.proof.certificate.votes {
+                *signature = secret(u64::from(index.0)).sign(&message);
+            }
+            e.blocks.insert(116, encode(&last));
+        }),
         ("block missing", "G1 UNKNOWN, G2 UNKNOWN, G3 UNKNOWN, G4 UNKNOWN", |e| {
             e.blocks.remove(&50);
         }),

@@ -159,7 +159,8 @@ impl Market {
         let list: Vec<&Transaction> = transactions.iter().collect();
         let height = self.ledger.height().next();
         let proposer = proposer(height.0);
-        let block = BlockInput { height, proposer, transactions: &list };
+        let block =
+            BlockInput { height, epoch: qbind_types::Epoch(0), proposer, transactions: &list };
         let mut applied = self.ledger.apply(&block, &SerialRunner);
         (self.rules.report)(&mut applied);
         self.book.enter(&block, &applied, &self.ledger);

@@ -11,7 +11,8 @@ use alloc::{
 };
 use core::str::FromStr;
 use qbind_types::{
-    Address, Epoch, Millis, Network, PublicKey, ValidatorInfo, ValidatorSet, VotingPower, limits,
+    Address, Epoch, Millis, Network, PublicKey, REGISTRY, ValidatorInfo, ValidatorSet, VotingPower,
+    limits,
 };
 
 /// MainNet's council: members and threshold.
@@ -71,6 +72,12 @@ fn allocations(list: Vec<file::FileAllocation>) -> Result<Vec<Allocation>, Genes
         let key = |name| format!("allocations[{i}].{name}");
         let address: Address = hex(key("address"), &entry.address)?;
         let amount: u128 = positive(key("amount"), &entry.amount)?;
+        if address == REGISTRY {
+            return Err(rule(
+                key("address"),
+                "is the validators' registry, which holds their stakes",
+            ));
+        }
         if !seen.insert(address) {
             return Err(rule(key("address"), format!("{address} has an allocation already")));
         }

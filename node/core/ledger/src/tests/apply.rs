@@ -175,7 +175,11 @@ fn extremes_do_not_overflow() {
 #[should_panic(expected = "blocks are applied one after the other")]
 fn a_height_cannot_be_left_out() {
     let mut ledger = ledger(Params::mainnet(), 1, 1);
-    let block =
-        crate::BlockInput { height: qbind_types::Height(2), proposer: PROPOSER, transactions: &[] };
+    let block = crate::BlockInput {
+        height: qbind_types::Height(2),
+        epoch: qbind_types::Epoch(0),
+        proposer: PROPOSER,
+        transactions: &[],
+    };
     ledger.apply(&block, &crate::SerialRunner);
 }

@@ -27,7 +27,12 @@ fn run(machinery: &Machinery, runner: &dyn LevelRunner) -> Applied {
     let (mut ledger, block) = hops();
     let transactions: Vec<&Transaction> = block.iter().collect();
     let height = ledger.height().next();
-    let block = BlockInput { height, proposer: PROPOSER, transactions: &transactions };
+    let block = BlockInput {
+        height,
+        epoch: qbind_types::Epoch(0),
+        proposer: PROPOSER,
+        transactions: &transactions,
+    };
     ledger.apply_with(&block, runner, machinery)
 }
 

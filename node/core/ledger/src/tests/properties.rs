@@ -82,7 +82,12 @@ fn blocks() -> impl Strategy<Value = Vec<Vec<Transaction>>> {
 fn run(ledger: &mut Ledger, block: &[Transaction]) -> Applied {
     let transactions: Vec<&Transaction> = block.iter().collect();
     let height = ledger.height().next();
-    let input = BlockInput { height, proposer: PROPOSER, transactions: &transactions };
+    let input = BlockInput {
+        height,
+        epoch: qbind_types::Epoch(0),
+        proposer: PROPOSER,
+        transactions: &transactions,
+    };
     ledger.apply_with(&input, &Backwards, &MACHINERY)
 }
 
