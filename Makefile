@@ -31,7 +31,7 @@ bench-latency: ## Commit latency of the protocol alone over three regions, in vi
 
 bench-catch-up: build ## How long a node that was away for ten minutes at 200 transfers a second takes to catch up
 	@cargo build -q -p qbind-rehearsal --example catch_up
-	$(TARGET_DIR)/debug/examples/catch_up 10 200 4 $(TARGET_DIR)/debug/qbind-node
+	$(TARGET_DIR)/debug/examples/catch_up 10 200 tri-region $(TARGET_DIR)/debug/qbind-node
 
 growth: ## Bytes and signature checks by the number of validators, counted in the simulator
 	@cargo run -q -p qbind-sim --example growth
