@@ -67,15 +67,6 @@ const CANARIES: &[Canary] = &[
         }],
     },
     Canary {
-        name: "mixes-epochs",
-        trips: &["false_evidence", "commit_divergence"],
-        edits: &[Edit {
-            file: MACHINE,
-            sound: "        epoch == self.epoch() && qc.is_none_or(",
-            broken: "        (broken(\"mixes-epochs\") || epoch == self.epoch()) && qc.is_none_or(",
-        }],
-    },
-    Canary {
         name: "goes-on-past-an-epochs-end",
         trips: &["commit_divergence", "block_mismatch"],
         edits: &[Edit {
