@@ -125,6 +125,7 @@ impl NodeView for FixedNode {
             view: View(9),
             block_id: BlockId([1; 32]),
             state_root: StateRoot([6; 32]),
+            system_root: SystemRoot([7; 32]),
             committed_unix_ms: Millis(7),
             transactions: 1,
         };
@@ -381,7 +382,7 @@ async fn feeds_are_paged() {
     let (status, body) = n.json("/v1/commits?from=3&limit=2").await;
     assert_eq!(status, 200);
     let item = |height| {
-        json!({"height": height, "view": 9, "block_id": id(1), "state_root": id(6),
+        json!({"height": height, "view": 9, "block_id": id(1), "state_root": id(6), "system_root": id(7),
             "committed_unix_ms": 7, "transactions": 1})
     };
     let expected = json!({"schema": "qbind.commits/v1", "tip": 5, "commits": [item(3), item(4)]});

@@ -3,7 +3,7 @@
 use super::error::Rejection;
 use qbind_types::{
     Address, BatchId, BlockId, CommittedBlock, Epoch, GenesisHash, Height, Millis, Network,
-    PublicKey, StateRoot, Transaction, TxId, ValidatorIndex, View, VotingPower,
+    PublicKey, StateRoot, SystemRoot, Transaction, TxId, ValidatorIndex, View, VotingPower,
 };
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -156,6 +156,8 @@ pub struct Commit {
     pub block_id: BlockId,
     /// State after it.
     pub state_root: StateRoot,
+    /// The part of it that is not accounts.
+    pub system_root: SystemRoot,
     /// When this node executed it.
     pub committed_unix_ms: Millis,
     /// How many transactions it holds.

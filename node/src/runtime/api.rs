@@ -148,6 +148,7 @@ impl NodeView for NodeApi {
             view: i.view,
             block_id: i.id,
             state_root: i.state_root,
+            system_root: i.system_root,
             committed_unix_ms: i.committed_unix_ms,
             transactions: i.transactions.len() as u64,
         });

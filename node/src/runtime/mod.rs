@@ -24,7 +24,7 @@ mod world;
 use crate::{NodeError, Prepared, metrics::Metrics};
 use driver::Driver;
 use qbind_crypto::{SecretKey, Verifier, Verifiers};
-use qbind_ledger::{Genesis, Ledger, LevelRunner};
+use qbind_ledger::{Genesis, Ledger, LevelRunner, System};
 use qbind_network::{NetworkEvent, NetworkHandle};
 use qbind_profile::{NodeConfig, Role, SignerMode};
 use qbind_replica::{Now, Replica, ReplicaConfig, Restored};
@@ -73,7 +73,7 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
     let ids: Vec<u64> = founders.members().iter().map(|m| m.id).collect();
     let metrics = Arc::new(Metrics::new(&config, &ids));
     let identity = identity(&config, &metrics)?;
-    let params = settings::params(&config)?;
+    let params = settings::params(&config, &genesis)?;
     let store = Store::open(&data_dir.join("db"), prepared.genesis.hash)
         .map_err(|e| NodeError::transient("cannot open the data directory").because(e))?;
     let store = Arc::new(store);
@@ -306,9 +306,9 @@ fn restored(
 ) -> Result<Restored, NodeError> {
     let height = loaded.committed.as_ref().map_or(Height(0), |c| c.block.height);
     let registry = loaded.registry.unwrap_or_else(|| genesis.registry());
-    let ledger = Ledger::restore(params.clone(), height, loaded.burned, loaded.accounts)
-        .map_err(|e| damaged().because(e))?
-        .with_registry(registry);
+    let system = System { tally: loaded.tally, registry };
+    let ledger = Ledger::restore(params.clone(), height, system, loaded.accounts)
+        .map_err(|e| damaged().because(e))?;
     let stored = loaded.roots.iter().find(|(h, _)| *h == height).map(|(_, root)| *root);
     if stored.is_some_and(|root| root != ledger.state_root()) {
         return Err(damaged());

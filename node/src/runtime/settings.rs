@@ -4,7 +4,7 @@ use crate::NodeError;
 use qbind_consensus::Timing;
 use qbind_crypto::SecretKey;
 use qbind_dag::{CouplingMode, DagConfig, EvictionMode, MempoolConfig};
-use qbind_ledger::{Execution, FeeSplit, Params};
+use qbind_ledger::{Execution, FeeSplit, Genesis, Params};
 use qbind_network::{
     AntiEclipse, AsnTable, DiversityConfig, DiversityMode, Heartbeat, Limits, NetworkConfig, Role,
 };
@@ -36,7 +36,7 @@ pub(super) fn coupling(config: &NodeConfig) -> CouplingMode {
 ///
 /// # Errors
 /// The operator's fault: the fee shares make no whole.
-pub(super) fn params(config: &NodeConfig) -> Result<Params, NodeError> {
+pub(super) fn params(config: &NodeConfig, genesis: &Genesis) -> Result<Params, NodeError> {
     let bps = |value: u64| u16::try_from(value).unwrap_or(u16::MAX);
     let fee_split = FeeSplit::new(bps(config.fee_burn_bps), bps(config.fee_proposer_bps))
         .map_err(|e| NodeError::configuration("fee_burn_bps, fee_proposer_bps").because(e))?;
@@ -49,6 +49,7 @@ pub(super) fn params(config: &NodeConfig) -> Result<Params, NodeError> {
         gas_enabled: config.enable_gas,
         fee_split,
         stage_b: config.enable_stage_b,
+        locks: genesis.locks(),
         ..Params::mainnet()
     })
 }

@@ -4,7 +4,7 @@ use crate::{Store, StoreError, schema};
 use borsh::BorshDeserialize;
 use qbind_consensus::SafetyRecord;
 use qbind_dag::PendingTransaction;
-use qbind_ledger::{Account, Registry};
+use qbind_ledger::{Account, Registry, Tally};
 use qbind_types::{
     Address, Batch, BatchCertificate, BatchRef, Block, CommittedBlock, Epoch, EpochStart, Height,
     StateRoot, ValidatorIndex, decode,
@@ -28,8 +28,8 @@ pub struct Loaded {
     pub pending_blocks: Vec<Block>,
     /// All accounts; empty before [`Store::store_genesis`].
     pub accounts: Vec<(Address, Account)>,
-    /// Burned since genesis.
-    pub burned: u128,
+    /// What changed with the last block beside accounts.
+    pub tally: Tally,
     /// The validators' registry, if a block changed it.
     pub registry: Option<Registry>,
     /// What the epoch of the next block starts from, if it is not genesis.
@@ -60,7 +60,7 @@ impl Store {
         let mut loaded = Loaded {
             safety: self.get(schema::META, schema::KEY_SAFETY, "safety record")?,
             own_batch: self.get(schema::META, schema::KEY_OWN, "own batch")?,
-            burned: self.get(schema::META, schema::KEY_BURNED, "burned sum")?.unwrap_or(0),
+            tally: self.get(schema::META, schema::KEY_TALLY, "tally")?.unwrap_or_default(),
             registry: self.get(schema::META, schema::KEY_REGISTRY, "validators' registry")?,
             start: self.get(schema::META, schema::KEY_START, "epoch's start")?,
             included: self.included()?,

@@ -1,9 +1,9 @@
 //! Column families, keys, and the small values that only the store defines.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use qbind_types::{BatchRef, BlockId, Epoch, Height, Millis, StateRoot, TxId, View};
+use qbind_types::{BatchRef, BlockId, Epoch, Height, Millis, StateRoot, SystemRoot, TxId, View};
 
-pub(crate) const SCHEMA: u32 = 2;
+pub(crate) const SCHEMA: u32 = 3;
 
 pub(crate) const META: &str = "meta";
 pub(crate) const COMMITTED: &str = "committed";
@@ -39,7 +39,7 @@ pub(crate) const KEY_GENESIS: &[u8] = b"genesis_hash";
 pub(crate) const KEY_SAFETY: &[u8] = b"safety_record";
 pub(crate) const KEY_OWN: &[u8] = b"own_batch";
 pub(crate) const KEY_HEIGHT: &[u8] = b"committed_height";
-pub(crate) const KEY_BURNED: &[u8] = b"burned";
+pub(crate) const KEY_TALLY: &[u8] = b"tally";
 pub(crate) const KEY_REGISTRY: &[u8] = b"validators_registry";
 pub(crate) const KEY_START: &[u8] = b"epoch_start";
 pub(crate) const KEY_INCLUDED: &[u8] = b"included_rounds";
@@ -93,6 +93,8 @@ pub struct CommitIndex {
     pub id: BlockId,
     /// Root after it.
     pub state_root: StateRoot,
+    /// The part of it that is not accounts.
+    pub system_root: SystemRoot,
     /// This node's clock when it executed the block.
     pub committed_unix_ms: Millis,
     /// Its transactions in order, each with whether it had the effect asked for.

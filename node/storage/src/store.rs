@@ -264,6 +264,7 @@ impl Store {
             view: block.view,
             id: record.id,
             state_root: record.state_root,
+            system_root: record.system_root,
             committed_unix_ms: now_unix,
             transactions,
         };
@@ -271,7 +272,7 @@ impl Store {
         batch.put_cf(self.family(schema::INDEX), key, encode(&index));
         let meta = self.family(schema::META);
         batch.put_cf(meta, schema::KEY_HEIGHT, encode(&block.height));
-        batch.put_cf(meta, schema::KEY_BURNED, encode(&record.burned_total));
+        batch.put_cf(meta, schema::KEY_TALLY, encode(&record.tally));
         if let Some(registry) = &record.registry {
             batch.put_cf(meta, schema::KEY_REGISTRY, encode(registry));
             for set in registry.sets() {

@@ -3,7 +3,7 @@
 use crate::{Store, StoreError};
 use qbind_consensus::SafetyRecord;
 use qbind_crypto::block_id;
-use qbind_ledger::{Account, Mode, Registry, SerialReason};
+use qbind_ledger::{Account, Mode, Registry, SerialReason, Tally};
 use qbind_replica::{CommitRecord, References};
 use qbind_types::*;
 
@@ -49,7 +49,8 @@ fn record(height: u64) -> CommitRecord {
             Account { nonce: height, balance: 100 - u128::from(height) },
         )],
         state_root: StateRoot([height as u8; 32]),
-        burned_total: u128::from(height),
+        system_root: SystemRoot([height as u8; 32]),
+        tally: Tally { time: Millis(height), burned: u128::from(height), issued: 0 },
         mode: Mode::Serial { why: SerialReason::Disabled },
         registry: None,
         references: References::Ok,
@@ -77,7 +78,7 @@ fn what_was_persisted_and_committed_is_there_after_reopening() {
     assert_eq!(loaded.safety, Some(safety));
     assert_eq!(loaded.committed.unwrap().block.height, Height(2));
     assert_eq!(loaded.accounts, vec![(Address([3; 32]), Account { nonce: 2, balance: 98 })]);
-    assert_eq!(loaded.burned, 2);
+    assert_eq!(loaded.tally, Tally { time: Millis(2), burned: 2, issued: 0 });
     assert_eq!(loaded.included.get(&ValidatorIndex(2)), Some(&2));
     assert_eq!(loaded.roots.len(), 2);
     let views: Vec<u64> = loaded.pending_blocks.iter().map(|b| b.view.0).collect();

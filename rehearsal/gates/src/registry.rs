@@ -54,6 +54,12 @@ impl Registry {
         self.entries.values().map(|e| (e.owner, u128::from(e.stake))).collect()
     }
 
+    /// What the registry holds of an owner's money.
+    pub(crate) fn bonded(&self, owner: &Address) -> u128 {
+        let own = self.entries.values().filter(|e| e.owner == *owner);
+        own.map(|e| u128::from(e.bond)).sum()
+    }
+
     /// Carries out a call; false if it is refused.
     pub(crate) fn call(&mut self, tx: &Transaction, amount: u128, call: &RegistryCall) -> bool {
         match call {

@@ -11,13 +11,14 @@ use crate::{
     registry::Registry,
     replay::{Replay, Rules, Status},
     series::{scalar, sum},
+    state_root::AccountsRoot,
     stats::upper_bound_ppm,
     verdict::Gate,
     windows::{NoWindows, Windows},
 };
 use qbind_crypto::validators_id;
 use qbind_plan::Plan;
-use qbind_types::{Address, BlockId, StateRoot, TxId};
+use qbind_types::{Address, BlockId, StateRoot, SystemRoot, TxId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the safety gates share.
@@ -33,8 +34,8 @@ pub(crate) struct Safety<'a> {
 struct Ledgered {
     /// For each height from 1: each transaction's id, sender, nonce and status.
     blocks: Vec<Vec<(TxId, Address, u64, Status)>>,
-    /// Roots after some heights, 0 included.
-    roots: BTreeMap<u64, StateRoot>,
+    /// Roots of the accounts after some heights.
+    roots: BTreeMap<u64, AccountsRoot>,
     supply: u128,
     burned: u128,
     accounted: Option<u128>,
@@ -357,11 +358,20 @@ impl Safety<'_> {
                     ledgered.supply, ledgered.accounted
                 ));
             }
+            // Nodes with another word beside the accounts have another root too, and are shown below.
+            let mut systems: BTreeMap<u64, SystemRoot> = BTreeMap::new();
+            for feed in self.feeds.values() {
+                for (height, commit) in &feed.commits {
+                    systems.entry(*height).or_insert(commit.system_root);
+                }
+            }
             for link in &chain.links {
                 let executed = link.block.executed;
-                if let Some(root) = ledgered.roots.get(&executed.height.0) {
+                let accounts = ledgered.roots.get(&executed.height.0);
+                if let Some((accounts, system)) = accounts.zip(systems.get(&executed.height.0)) {
+                    let root = accounts.with(system);
                     checks += 1;
-                    if *root != executed.root {
+                    if root != executed.root {
                         finding.fail(format!(
                             "block {} by validator index {} says the root after height {} is {}, \
                              the replay {root}",
@@ -372,9 +382,10 @@ impl Safety<'_> {
             }
             for (node, feed) in self.feeds {
                 for (height, commit) in &feed.commits {
-                    let Some(root) = ledgered.roots.get(height) else { continue };
+                    let Some(accounts) = ledgered.roots.get(height) else { continue };
+                    let root = accounts.with(&commit.system_root);
                     checks += 1;
-                    if *root != commit.state_root {
+                    if root != commit.state_root {
                         finding.fail(format!(
                             "{node} reports root {} at height {height}, the replay {root}",
                             commit.state_root
@@ -438,7 +449,8 @@ fn replay(chain: &Chain) -> Ledgered {
         broken: None,
     };
     let registry = Registry::new(chain.genesis.epoch_blocks, &chain.genesis.set);
-    let mut state = match Replay::new(rules, &chain.genesis.allocations, registry) {
+    let locks = chain.genesis.locks.clone();
+    let mut state = match Replay::new(rules, &chain.genesis.allocations, locks, registry) {
         Ok(state) => state,
         Err(broken) => {
             out.broken = Some(broken.0);
@@ -446,7 +458,6 @@ fn replay(chain: &Chain) -> Ledgered {
         }
     };
     out.supply = state.supply;
-    out.roots.insert(0, state.root());
     let whole = chain.links.iter().take_while(|l| l.is_whole).count();
     for link in chain.links.iter().take(whole) {
         let height = link.block.height.0;
@@ -455,7 +466,8 @@ fn replay(chain: &Chain) -> Ledgered {
         let with_root = height.is_multiple_of(stride) || height == whole as u64;
         let transactions = chain.transactions(link);
         let Some(proposer) = link.proposer else { break };
-        match state.block(link.block.epoch, proposer, &transactions, with_root) {
+        let (epoch, time) = (link.block.epoch, link.block.timestamp_unix_ms);
+        match state.block(epoch, time, proposer, &transactions, with_root) {
             Ok(replayed) => {
                 let each = chain.ids(link).into_iter().zip(transactions).zip(replayed.statuses);
                 out.blocks.push(each.map(|((id, tx), s)| (id, tx.sender, tx.nonce, s)).collect());

@@ -2,7 +2,7 @@
 
 use qbind_consensus::SafetyRecord;
 use qbind_dag::PendingTransaction;
-use qbind_ledger::{Account, Ledger, Params, Registry};
+use qbind_ledger::{Account, Ledger, Params, Registry, System, Tally};
 use qbind_replica::{CommitRecord, Restored};
 use qbind_types::{
     Address, Batch, BatchCertificate, BatchRef, Block, BlockId, CertifiedBatch, CommittedBlock,
@@ -35,7 +35,7 @@ struct Content {
     commits: BTreeMap<Height, CommitRecord>,
     accounts: BTreeMap<Address, Account>,
     included: BTreeMap<ValidatorIndex, u64>,
-    burned: u128,
+    tally: Tally,
     registry: Registry,
     start: EpochStart,
 }
@@ -75,7 +75,7 @@ impl Content {
     fn commit(&mut self, record: CommitRecord) {
         let height = record.committed.block.height;
         self.accounts.extend(record.changes.iter().copied());
-        self.burned = record.burned_total;
+        self.tally = record.tally;
         let block = &record.committed.block;
         for r in &block.batches {
             self.included.insert(r.creator, r.round + 1);
@@ -110,7 +110,7 @@ impl Disk {
             commits: BTreeMap::new(),
             accounts,
             included: BTreeMap::new(),
-            burned: 0,
+            tally: Tally::default(),
             registry,
             start: EpochStart::genesis(genesis),
         };
@@ -242,9 +242,9 @@ impl Disk {
         let content = &self.durable;
         let height = content.commits.keys().next_back().copied().unwrap_or_default();
         let accounts = content.accounts.iter().map(|(a, b)| (*a, *b));
-        let ledger = Ledger::restore(params.clone(), height, content.burned, accounts)
-            .expect("the simulated disk keeps what it was given")
-            .with_registry(content.registry.clone());
+        let system = System { tally: content.tally, registry: content.registry.clone() };
+        let ledger = Ledger::restore(params.clone(), height, system, accounts)
+            .expect("the simulated disk keeps what it was given");
         let mut roots: Vec<(Height, StateRoot)> =
             content.commits.iter().map(|(h, r)| (*h, r.state_root)).collect();
         if height == Height(0) {

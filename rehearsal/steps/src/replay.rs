@@ -171,8 +171,13 @@ mod tests {
             let list: Vec<&Transaction> = transactions.iter().collect();
             let height = ledger.height().next();
             let proposer = Address([0xee; 32]);
-            let block =
-                BlockInput { height, epoch: qbind_types::Epoch(0), proposer, transactions: &list };
+            let block = BlockInput {
+                height,
+                epoch: qbind_types::Epoch(0),
+                time: qbind_types::Millis(0),
+                proposer,
+                transactions: &list,
+            };
             let mut applied = ledger.apply(&block, &SerialRunner);
             tamper(&mut applied);
             replay.enter(&block, &applied, &ledger);
@@ -212,7 +217,7 @@ mod tests {
         let ledger = Ledger::restore(
             Params::mainnet(),
             qbind_types::Height(0),
-            0,
+            qbind_ledger::System::none(),
             [(poor, Account { nonce: 0, balance: 100_000 })],
         )
         .expect("a small sum");

@@ -194,6 +194,7 @@ fn soak(soak: &Soak, seed: u64, subjects: &[Subject<'_>]) -> Outcome {
         let block = BlockInput {
             height,
             epoch: qbind_types::Epoch(0),
+            time: qbind_types::Millis(0),
             proposer: address(place),
             transactions: &list,
         };
@@ -292,6 +293,7 @@ fn levels_of(transfers: &[(usize, u64, usize)], runner: &dyn LevelRunner) -> Str
     let list: Vec<&Transaction> = list.iter().collect();
     let block = BlockInput {
         epoch: qbind_types::Epoch(0),
+        time: qbind_types::Millis(0),
         height: ledger.height().next(),
         proposer: Address([0xee; 32]),
         transactions: &list,

@@ -30,6 +30,8 @@ impl LevelRunner for SerialRunner {
 
 /// An account while a block runs.
 struct Cell {
+    /// What it must keep.
+    kept: u128,
     nonce: AtomicU64,
     balance_low: AtomicU64,
     balance_high: AtomicU64,
@@ -38,8 +40,9 @@ struct Cell {
 // Relaxed suffices everywhere: within a level no two jobs share a cell, and between levels the
 // runner's return orders everything.
 impl Cell {
-    fn new(account: Account) -> Self {
+    fn new(account: Account, kept: u128) -> Self {
         let cell = Self {
+            kept,
             nonce: AtomicU64::new(0),
             balance_low: AtomicU64::new(0),
             balance_high: AtomicU64::new(0),
@@ -78,9 +81,14 @@ pub(crate) struct Board {
 }
 
 impl Board {
-    pub(crate) fn new(touched: &[(Address, Account)], runs: usize) -> Self {
+    pub(crate) fn new(
+        touched: &[(Address, Account)],
+        runs: usize,
+        kept: impl Fn(&Address) -> u128,
+    ) -> Self {
+        let cell = |(address, account): &(Address, Account)| Cell::new(*account, kept(address));
         Self {
-            cells: touched.iter().map(|(_, account)| Cell::new(*account)).collect(),
+            cells: touched.iter().map(cell).collect(),
             outcomes: (0..runs).map(|_| AtomicU8::new(NOT_RUN)).collect(),
         }
     }
@@ -109,11 +117,13 @@ impl Board {
         if sender.nonce != run.nonce {
             return WRONG_NONCE;
         }
-        let Some(after_fee) = sender.balance.checked_sub(run.fee) else {
+        let kept = self.cells[run.sender].kept;
+        let spend = |balance: u128, part: u128| balance.checked_sub(part).filter(|b| *b >= kept);
+        let Some(after_fee) = spend(sender.balance, run.fee) else {
             return NO_FEE;
         };
         sender.nonce += 1;
-        let Some(after_amount) = after_fee.checked_sub(run.amount) else {
+        let Some(after_amount) = spend(after_fee, run.amount) else {
             sender.balance = after_fee;
             self.cells[run.sender].store(sender);
             return NO_BALANCE;

@@ -6,7 +6,7 @@
 mod file;
 mod rules;
 
-use crate::{Account, Registry, hash::sha3_256};
+use crate::{Account, Lock, Locks, Registry, hash::sha3_256};
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 use qbind_types::{
     Address, Epoch, GenesisHash, Millis, Network, PublicKey, REGISTRY, ValidatorInfo, ValidatorSet,
@@ -53,6 +53,9 @@ pub struct Allocation {
     /// For people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memo: Option<String>,
+    /// Cannot be spent in blocks before this time; may back a stake meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lockup_until_unix_ms: Option<Millis>,
 }
 
 /// A validator of the first epoch.
@@ -166,6 +169,15 @@ impl Genesis {
             power: VotingPower(v.stake),
         });
         ValidatorSet::new(Epoch(0), members.collect()).expect("checked when it was parsed")
+    }
+
+    /// What is locked until when.
+    pub fn locks(&self) -> Locks {
+        let locked = self.allocations.iter().filter_map(|a| {
+            let until = a.lockup_until_unix_ms?;
+            Some((a.address, Lock { amount: a.amount, until }))
+        });
+        Locks::new(locked.collect())
     }
 
     /// The validators' registry before the first block.

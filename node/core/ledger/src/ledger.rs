@@ -2,16 +2,19 @@
 
 use crate::{
     Account, AccountProof, FailureReason, FeeSplit, Genesis, LevelRunner, Params, Receipt,
-    Registry, Rejection, Status, admission,
+    Registry, Rejection, Status, System, Tally, admission,
     execute::Board,
     plan::{self, Plan, Run},
     receipts_root,
     registry::Caller,
     schedule::{self, Levels},
+    system::{self, Part},
     tree::Tree,
 };
 use alloc::{collections::BTreeMap, vec::Vec};
-use qbind_types::{Address, Epoch, Height, Payload, REGISTRY, StateRoot, Transaction};
+use qbind_types::{
+    Address, Epoch, Height, Millis, Payload, REGISTRY, StateRoot, SystemRoot, Transaction,
+};
 
 /// A block as the ledger sees it.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +23,8 @@ pub struct BlockInput<'a> {
     pub height: Height,
     /// Whose validators decided it.
     pub epoch: Epoch,
+    /// Its timestamp.
+    pub time: Millis,
     /// Who is paid.
     pub proposer: Address,
     /// In the order they execute; signatures are verified, and each sender is the address of its
@@ -58,8 +63,10 @@ pub struct Applied {
     pub receipts: Vec<Receipt>,
     /// Commits to the receipts.
     pub receipts_root: [u8; 32],
-    /// Commits to all accounts after the block.
+    /// Commits to the state after the block.
     pub state_root: StateRoot,
+    /// The part of it that is not accounts.
+    pub system_root: SystemRoot,
     /// Accounts that differ from before, by address.
     pub changes: Vec<(Address, Account)>,
     /// Whether the validators' registry differs from before.
@@ -102,18 +109,18 @@ pub(crate) const MACHINERY: Machinery = Machinery {
 pub struct Ledger {
     params: Params,
     height: Height,
-    burned: u128,
     accounts: BTreeMap<Address, Account>,
     tree: Tree,
-    registry: Registry,
+    tally: Tally,
+    registry: Part<Registry>,
+    system_root: SystemRoot,
 }
 
 impl Ledger {
     /// The state before the first block; the stakes are with the validators' registry.
     pub fn from_genesis(genesis: &Genesis, params: Params) -> Self {
-        Self::restore(params, Height(0), 0, genesis.accounts())
+        Self::restore(params, Height(0), System::new(genesis.registry()), genesis.accounts())
             .expect("a genesis has unique addresses and a sum that fits")
-            .with_registry(genesis.registry())
     }
 
     /// The state from stored accounts. Compare [`Ledger::state_root`] with the stored root.
@@ -123,11 +130,12 @@ impl Ledger {
     pub fn restore(
         params: Params,
         height: Height,
-        burned: u128,
+        system: System,
         accounts: impl IntoIterator<Item = (Address, Account)>,
     ) -> Result<Self, RestoreError> {
         let mut map = BTreeMap::new();
-        let mut total = burned;
+        let System { tally, registry } = system;
+        let mut total = tally.burned;
         for (address, account) in accounts {
             total = total.checked_add(account.balance).ok_or(RestoreError::SupplyOverflow)?;
             if map.insert(address, account).is_some() {
@@ -136,17 +144,14 @@ impl Ledger {
         }
         let mut tree = Tree::new();
         tree.update(&map.iter().map(|(a, b)| (*a, *b)).collect::<Vec<_>>());
-        Ok(Self { params, height, burned, accounts: map, tree, registry: Registry::none() })
-    }
-
-    /// This ledger with a validators' registry.
-    pub fn with_registry(self, registry: Registry) -> Self {
-        Self { registry, ..self }
+        let registry = Part::new(registry);
+        let system_root = system::system_root(&tally, &registry);
+        Ok(Self { params, height, accounts: map, tree, tally, registry, system_root })
     }
 
     /// The validators' registry.
     pub fn registry(&self) -> &Registry {
-        &self.registry
+        self.registry.get()
     }
 
     /// The rules it runs under.
@@ -159,10 +164,19 @@ impl Ledger {
         self.height
     }
 
-    /// Commits to all accounts. Not to `height` and `burned`: the block carries the first, and the
-    /// second is the genesis supply less the sum of the balances.
+    /// Commits to everything but the height, which the block carries.
     pub fn state_root(&self) -> StateRoot {
-        self.tree.root()
+        system::state_root(&self.tree.root(), &self.system_root)
+    }
+
+    /// The part of [`Ledger::state_root`] that is not accounts.
+    pub fn system_root(&self) -> SystemRoot {
+        self.system_root
+    }
+
+    /// What changed with the last block beside accounts.
+    pub fn tally(&self) -> Tally {
+        self.tally
     }
 
     /// An account; empty if it was never written.
@@ -182,7 +196,16 @@ impl Ledger {
 
     /// Everything that left the supply since genesis.
     pub fn burned(&self) -> u128 {
-        self.burned
+        self.tally.burned
+    }
+
+    /// What an account must keep in a block of `time`.
+    fn kept(&self, address: &Address, time: Millis) -> u128 {
+        if !self.params.locks.has(address) {
+            return 0;
+        }
+        let bonded = self.registry.get().bonded(address);
+        self.params.locks.kept(address, time, bonded)
     }
 
     /// Proves an account's state, or its absence, against [`Ledger::state_root`].
@@ -191,7 +214,7 @@ impl Ledger {
     pub fn prove(&self, address: &Address) -> Option<AccountProof> {
         let account = self.accounts.get(address).copied();
         let path = self.tree.prove(address, account)?;
-        Some(AccountProof::new(*address, account, path))
+        Some(AccountProof::new(*address, account, path, self.system_root))
     }
 
     /// Whether a transaction may enter the mempool.
@@ -210,17 +233,13 @@ impl Ledger {
         pending_nonce: u64,
         pending_spend: u128,
     ) -> Result<(), Rejection> {
-        let payload = admission::admit(
-            &self.params,
-            self.account(&tx.sender),
-            tx,
-            pending_nonce,
-            pending_spend,
-        )?;
+        let mut account = self.account(&tx.sender);
+        account.balance = account.balance.saturating_sub(self.kept(&tx.sender, self.tally.time));
+        let payload = admission::admit(&self.params, account, tx, pending_nonce, pending_spend)?;
         if let Payload::Call(transfer, call) = payload {
             let (sender, amount) = (tx.sender, transfer.amount);
             let caller = Caller { sender, key: &tx.public_key, amount };
-            self.registry.check(caller, &call).map_err(Rejection::Registry)?;
+            self.registry.get().check(caller, &call).map_err(Rejection::Registry)?;
         }
         Ok(())
     }
@@ -246,7 +265,7 @@ impl Ledger {
     ) -> Applied {
         assert_eq!(block.height, self.height.next(), "blocks are applied one after the other");
         let plan = plan::plan(&self.params, block.transactions, |address| self.account(address));
-        let board = Board::new(&plan.touched, plan.runs.len());
+        let board = Board::new(&plan.touched, plan.runs.len(), |a| self.kept(a, block.time));
         let mode = if !self.params.stage_b {
             Mode::Serial { why: SerialReason::Disabled }
         } else if plan.runs.len() < 2 {
@@ -262,7 +281,7 @@ impl Ledger {
         let mut settled = self.settle(&plan, &board, machinery);
         let mut after = self.after(&plan, &board);
         let mut changes_registry = self.call(block, &plan, &mut settled, &mut after);
-        if let Some(bonds) = self.registry.elect(block.height, block.epoch) {
+        if let Some(bonds) = self.registry.get_mut().elect(block.height, block.epoch) {
             changes_registry = true;
             for (owner, bond) in bonds {
                 self.transfer(&mut after, REGISTRY, owner, bond);
@@ -271,15 +290,23 @@ impl Ledger {
         self.credit(&mut after, block.proposer, settled.proposer);
         let changes: Vec<(Address, Account)> =
             after.into_iter().filter(|(a, account)| self.account(a) != *account).collect();
-        self.conserve(&changes, settled.burned);
+        let issued = 0;
+        self.conserve(&changes, settled.burned, issued);
         self.tree.update(&changes);
         self.accounts.extend(changes.iter().copied());
-        self.burned += settled.burned;
+        self.tally.time = block.time;
+        self.tally.burned += settled.burned;
+        self.tally.issued += issued;
+        if changes_registry {
+            self.registry.seal();
+        }
+        self.system_root = system::system_root(&self.tally, &self.registry);
         self.height = block.height;
         Applied {
             receipts_root: receipts_root(&settled.receipts),
             receipts: settled.receipts,
-            state_root: self.tree.root(),
+            state_root: self.state_root(),
+            system_root: self.system_root,
             changes,
             changes_registry,
             burned: settled.burned,
@@ -345,7 +372,7 @@ impl Ledger {
             let tx = block.transactions[run.tx_index];
             let (sender, amount) = (tx.sender, run.amount);
             let caller = Caller { sender, key: &tx.public_key, amount };
-            if self.registry.apply(caller, call).is_ok() {
+            if self.registry.get_mut().apply(caller, call).is_ok() {
                 has_changed = true;
             } else {
                 receipt.status = Status::Failed(FailureReason::Registry);
@@ -383,13 +410,13 @@ impl Ledger {
     }
 
     /// Stops the node rather than let money appear or vanish.
-    fn conserve(&self, changes: &[(Address, Account)], burned: u128) {
+    fn conserve(&self, changes: &[(Address, Account)], burned: u128, issued: u128) {
         let before: u128 = changes.iter().map(|(address, _)| self.account(address).balance).sum();
         let after: u128 = changes.iter().map(|(_, account)| account.balance).sum();
         assert_eq!(
             after.checked_add(burned),
-            Some(before),
-            "a block must leave supply and burned amount together as they were"
+            before.checked_add(issued),
+            "a block must leave supply and burned amount together as they were, but for issuance"
         );
     }
 }

@@ -4,9 +4,10 @@
 //! - *Determinism*: state root and receipts root depend on the genesis, the parameters and the
 //!   blocks alone. Stage B (parallel) execution gives the same bits as serial execution.
 //! - *Conservation*: after every block, the sum of balances plus everything burned equals the
-//!   genesis supply. [`Ledger::apply`] asserts it and stops the node rather than break it.
+//!   genesis supply plus everything issued. [`Ledger::apply`] asserts it and stops the node rather than break it.
 //! - *No double spend*: a transaction runs only when its nonce is its sender's, and then uses it
 //!   up, whether it succeeds or fails.
+//! - *Lockups*: what genesis locks stays with its owner, as balance or bond, until its time.
 //! - *Bounded*: the gas of a block never exceeds [`Params::block_gas_limit`].
 //!
 //! Never here: a clock, a thread, a disk, a random number, a signature check, a float. Callers
@@ -37,12 +38,14 @@ mod gas;
 mod genesis;
 mod hash;
 mod ledger;
+mod lock;
 mod params;
 mod plan;
 mod proof;
 mod receipt;
 mod registry;
 mod schedule;
+mod system;
 mod tree;
 
 #[cfg(test)]
@@ -60,7 +63,9 @@ pub use genesis::{
     genesis_hash,
 };
 pub use ledger::{Applied, BlockInput, Ledger, Mode, RestoreError, SerialReason};
+pub use lock::{Lock, Locks};
 pub use params::{Execution, FeeSplit, FeeSplitError, Params};
 pub use proof::{AccountProof, AccountProofError};
 pub use receipt::{FailureReason, Receipt, SkipReason, Status, receipts_root};
 pub use registry::{Refusal, Registered, Registry, Rotation};
+pub use system::{System, Tally};

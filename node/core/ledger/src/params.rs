@@ -1,5 +1,7 @@
 //! What differs between the networks.
 
+use crate::Locks;
+
 /// Which transactions do what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Execution {
@@ -78,6 +80,8 @@ pub struct Params {
     pub fee_split: FeeSplit,
     /// Run transactions that do not conflict in parallel.
     pub stage_b: bool,
+    /// What genesis locks.
+    pub locks: Locks,
 }
 
 impl Params {
@@ -90,6 +94,7 @@ impl Params {
             block_gas_limit: 30_000_000,
             fee_split: FeeSplit::BURN,
             stage_b: false,
+            locks: Locks::default(),
         }
     }
 

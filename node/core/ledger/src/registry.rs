@@ -183,6 +183,12 @@ impl Registry {
         Self { epoch_blocks: u64::MAX, least_stake: 1, validators, sets, owed: Vec::new() }
     }
 
+    /// What the registry holds for an account as bond of its validator.
+    pub(crate) fn bonded(&self, owner: &Address) -> u128 {
+        let own = self.validators.values().filter(|r| r.owner == *owner);
+        own.map(|r| u128::from(r.bond)).sum()
+    }
+
     /// The height from which on the validators of `epoch` are elected: by the first block of the epoch
     /// before that is not below it.
     pub fn election(&self, epoch: Epoch) -> Height {

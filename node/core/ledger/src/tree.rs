@@ -1,4 +1,4 @@
-//! The authenticated state: a Jellyfish Merkle tree over all accounts, kept in memory.
+//! The authenticated accounts: a Jellyfish Merkle tree over all accounts, kept in memory.
 //!
 //! Only the newest version's nodes are kept; the accounts themselves live in the ledger.
 
@@ -9,7 +9,7 @@ use jmt::{
     proof::SparseMerkleProof,
     storage::{LeafNode, Node, NodeKey, TreeReader},
 };
-use qbind_types::{Address, StateRoot};
+use qbind_types::Address;
 
 pub(crate) type Hasher = hash::TreeHasher;
 
@@ -40,8 +40,8 @@ impl Tree {
         }
     }
 
-    pub(crate) fn root(&self) -> StateRoot {
-        StateRoot(self.root.0)
+    pub(crate) fn root(&self) -> [u8; 32] {
+        self.root.0
     }
 
     /// Writes accounts and forgets the nodes that no longer belong to the tree.

@@ -131,8 +131,13 @@ impl Replica {
             self.halt(Halt::Rule { height, rule: "the proposer is a validator" }, out);
             return;
         };
-        let input =
-            BlockInput { height, epoch: block.epoch, proposer, transactions: &transactions };
+        let input = BlockInput {
+            height,
+            epoch: block.epoch,
+            time: block.timestamp_unix_ms,
+            proposer,
+            transactions: &transactions,
+        };
         let applied = self.ledger.apply(&input, self.config.runner.as_ref());
         self.roots.insert(height, applied.state_root);
         while self.roots.len() > ROOTS {
@@ -147,7 +152,8 @@ impl Replica {
             receipts: applied.receipts,
             changes: applied.changes,
             state_root: applied.state_root,
-            burned_total: self.ledger.burned(),
+            system_root: applied.system_root,
+            tally: self.ledger.tally(),
             mode: applied.mode,
             registry: applied.changes_registry.then(|| self.ledger.registry().clone()),
             references,

@@ -4,12 +4,12 @@ use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use qbind_consensus::{Evidence, Message, SafetyRecord, Unsigned};
 use qbind_crypto::Verified;
 use qbind_dag::{BatchEquivocation, DagMessage, Mismatch, Note, Peer, PendingTransaction};
-use qbind_ledger::{Account, Mode, Receipt, Registry};
+use qbind_ledger::{Account, Mode, Receipt, Registry, Tally};
 use qbind_sync::SyncMessage;
 use qbind_types::{
     Address, Batch, BatchCertificate, BatchRef, Block, BlockId, CommittedBlock, Epoch, EpochStart,
-    Height, Millis, Proposal, Qc, Signature, StateRoot, Transaction, TxId, ValidatorIndex,
-    ValidatorSet, View,
+    Height, Millis, Proposal, Qc, Signature, StateRoot, SystemRoot, Transaction, TxId,
+    ValidatorIndex, ValidatorSet, View,
 };
 
 /// The two clocks of an event.
@@ -142,8 +142,10 @@ pub struct CommitRecord {
     pub changes: Vec<(Address, Account)>,
     /// Root after it.
     pub state_root: StateRoot,
-    /// Burned since genesis.
-    pub burned_total: u128,
+    /// The part of it that is not accounts.
+    pub system_root: SystemRoot,
+    /// What changed beside accounts.
+    pub tally: Tally,
     /// How it ran.
     pub mode: Mode,
     /// The validators' registry, if the block changed it.

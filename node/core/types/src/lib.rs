@@ -23,7 +23,7 @@ pub use batch::{Batch, BatchAck, BatchCertificate, BatchRef, CertifiedBatch};
 pub use block::{Block, CommitProof, CommittedBlock, ExecutedState};
 pub use bytes::{
     Address, BatchId, BlockId, GenesisHash, PUBLIC_KEY_BYTES, ParseHexError, PublicKey,
-    SIGNATURE_BYTES, Signature, StateRoot, TxId, ValidatorsId,
+    SIGNATURE_BYTES, Signature, StateRoot, SystemRoot, TxId, ValidatorsId,
 };
 pub use certificate::{CommitCertificate, Qc, SignedTimeout, Tc};
 pub use message::{CommitVote, Proposal, Timeout, Vote};
@@ -37,6 +37,9 @@ pub use validator::{EpochStart, ValidatorInfo, ValidatorSet, ValidatorSetError};
 pub mod limits {
     /// Largest message body of any kind.
     pub const MESSAGE_BYTES: usize = 32 * 1024 * 1024;
+    /// A block's executed height never skips a multiple of this, so that a certified block names the
+    /// state root after each of them.
+    pub const CHECKPOINT: u64 = 10;
     /// Largest validator set.
     pub const VALIDATORS: usize = 256;
     /// Most batches one block may reference.

@@ -233,6 +233,9 @@ fn live(plan: &Plan) -> LiveRecord {
     live
 }
 
+/// What the nodes say of the state beside the accounts.
+pub(super) const SYSTEM: SystemRoot = SystemRoot([0x51; 32]);
+
 /// Chain, batches, feeds, claims and the load's records.
 fn chain(evidence: &mut Evidence) {
     let bytes = evidence.genesis.clone().unwrap();
@@ -241,11 +244,12 @@ fn chain(evidence: &mut Evidence) {
     let mut state = Replay::new(
         Rules::of(NET),
         &facts.allocations,
+        facts.locks.clone(),
         crate::registry::Registry::new(facts.epoch_blocks, &facts.set),
     )
     .unwrap();
     let mut parent = facts.id;
-    let mut executed = ExecutedState { height: Height(0), root: state.root() };
+    let mut executed = ExecutedState { height: Height(0), root: state.root().with(&SYSTEM) };
     let mut n = 0u64;
     for height in 1..=BLOCKS {
         let mut refs = Vec::new();
@@ -263,8 +267,9 @@ fn chain(evidence: &mut Evidence) {
         let transactions: Vec<&Transaction> =
             batch.iter().flat_map(|b| &b.batch.transactions).collect();
         let proposer = facts.set.get(made.block.proposer).unwrap().address;
-        let replayed = state.block(made.block.epoch, proposer, &transactions, true).unwrap();
-        let root = replayed.root.unwrap();
+        let (epoch, time) = (made.block.epoch, made.block.timestamp_unix_ms);
+        let replayed = state.block(epoch, time, proposer, &transactions, true).unwrap();
+        let root = replayed.root.unwrap().with(&SYSTEM);
         let ids: Vec<TxId> = transactions.iter().map(|tx| tx_id(NET, tx)).collect();
         let parts: Vec<&[u8]> = ids.iter().map(|i| &i.0[..]).collect();
         for node in &plan.nodes {
@@ -275,6 +280,7 @@ fn chain(evidence: &mut Evidence) {
                 view: height,
                 block_id: id,
                 state_root: root,
+                system_root: SYSTEM,
                 committed_unix_ms: at,
                 transactions: ids.len() as u64,
                 seen_unix_ms: at + 100,

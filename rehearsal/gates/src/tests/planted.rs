@@ -253,6 +253,7 @@ fn g3_double_spend() {
                 view: 116,
                 block_id: block_id(&block.block),
                 state_root: root,
+                system_root: SYSTEM,
                 committed_unix_ms: START + 111_000,
                 transactions: 1,
                 seen_unix_ms: START + 111_000,
@@ -295,6 +296,13 @@ fn g4_balances() {
             commit(e, "us-v2", 60, |line| {
                 if let FeedLine::Commit { state_root, .. } = line {
                     *state_root = StateRoot([1; 32]);
+                }
+            });
+        }),
+        ("a node says another word of the state beside accounts", "G4 FAIL", |e| {
+            commit(e, "us-v2", 60, |line| {
+                if let FeedLine::Commit { system_root, .. } = line {
+                    *system_root = SystemRoot([1; 32]);
                 }
             });
         }),

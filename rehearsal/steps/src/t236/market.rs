@@ -5,8 +5,8 @@ use crate::result::Check;
 use qbind_crypto::{Verifier, tx_id};
 use qbind_dag::{BatchLimits, Mempool, MempoolConfig, Submission};
 use qbind_ledger::{
-    Account, Applied, BlockInput, Ledger, Params, SerialRunner, Status, fee_priority, gas_bound,
-    max_spend,
+    Account, Applied, BlockInput, Ledger, Params, SerialRunner, Status, System, fee_priority,
+    gas_bound, max_spend,
 };
 use qbind_types::{Address, Height, Millis, Network, Transaction, TxId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,7 +70,7 @@ impl Market {
         accounts: impl IntoIterator<Item = (Address, u128)>,
     ) -> Self {
         let accounts = accounts.into_iter().map(|(a, balance)| (a, Account { nonce: 0, balance }));
-        let ledger = Ledger::restore(Params::mainnet(), Height(0), 0, accounts)
+        let ledger = Ledger::restore(Params::mainnet(), Height(0), System::none(), accounts)
             .expect("a few accounts with 10^15 each");
         Self {
             pool: Mempool::new(rules.mempool.clone()),
@@ -159,8 +159,13 @@ impl Market {
         let list: Vec<&Transaction> = transactions.iter().collect();
         let height = self.ledger.height().next();
         let proposer = proposer(height.0);
-        let block =
-            BlockInput { height, epoch: qbind_types::Epoch(0), proposer, transactions: &list };
+        let block = BlockInput {
+            height,
+            epoch: qbind_types::Epoch(0),
+            time: qbind_types::Millis(0),
+            proposer,
+            transactions: &list,
+        };
         let mut applied = self.ledger.apply(&block, &SerialRunner);
         (self.rules.report)(&mut applied);
         self.book.enter(&block, &applied, &self.ledger);

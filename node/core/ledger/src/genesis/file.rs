@@ -28,6 +28,7 @@ pub(super) struct FileAllocation {
     pub(super) address: String,
     pub(super) amount: String,
     pub(super) memo: Option<String>,
+    pub(super) lockup_until_unix_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]

@@ -34,7 +34,7 @@ pub(super) fn check(file: file::File) -> Result<Genesis, GenesisError> {
         let (least, most) = (EPOCH_BLOCKS_RANGE.start(), EPOCH_BLOCKS_RANGE.end());
         return Err(rule("epoch_blocks", format!("{epoch_blocks}, expected {least} to {most}")));
     }
-    let allocations = allocations(file.allocations)?;
+    let allocations = allocations(file.allocations, file.genesis_time_unix_ms)?;
     let validators = validators(file.validators, &allocations)?;
     if let Some(council) = &file.council {
         check_council(council)?;
@@ -61,7 +61,10 @@ fn rule(key: impl Into<String>, reason: impl Into<String>) -> GenesisError {
     GenesisError::Rule { key: key.into(), reason: reason.into() }
 }
 
-fn allocations(list: Vec<file::FileAllocation>) -> Result<Vec<Allocation>, GenesisError> {
+fn allocations(
+    list: Vec<file::FileAllocation>,
+    genesis_time: u64,
+) -> Result<Vec<Allocation>, GenesisError> {
     if list.is_empty() {
         return Err(rule("allocations", "expected at least one"));
     }
@@ -84,7 +87,14 @@ fn allocations(list: Vec<file::FileAllocation>) -> Result<Vec<Allocation>, Genes
         total = total
             .checked_add(amount)
             .ok_or_else(|| rule(key("amount"), "the sum of all amounts exceeds 2^128 - 1"))?;
-        out.push(Allocation { address, amount, memo: entry.memo });
+        if let Some(until) = entry.lockup_until_unix_ms
+            && until <= genesis_time
+        {
+            let reason = format!("{until} is not after genesis_time_unix_ms, {genesis_time}");
+            return Err(rule(key("lockup_until_unix_ms"), reason));
+        }
+        let lockup_until_unix_ms = entry.lockup_until_unix_ms.map(Millis);
+        out.push(Allocation { address, amount, memo: entry.memo, lockup_until_unix_ms });
     }
     Ok(out)
 }

@@ -30,6 +30,7 @@ fn run(machinery: &Machinery, runner: &dyn LevelRunner) -> Applied {
     let block = BlockInput {
         height,
         epoch: qbind_types::Epoch(0),
+        time: qbind_types::Millis(0),
         proposer: PROPOSER,
         transactions: &transactions,
     };

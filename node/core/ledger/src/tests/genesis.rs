@@ -15,7 +15,8 @@ fn mainnet() -> Value {
         "genesis_time_unix_ms": 1_700_000_000_000u64,
         "allocations": [
             {"address": address(1).to_string(), "amount": "1000"},
-            {"address": address(2).to_string(), "amount": "2000", "memo": "treasury"},
+            {"address": address(2).to_string(), "amount": "2000", "memo": "treasury",
+             "lockup_until_unix_ms": 1_800_000_000_000u64},
         ],
         "validators": [
             {"id": 9, "address": address(1).to_string(), "pqc_public_key": key(1), "stake": "10"},
@@ -71,6 +72,11 @@ fn every_broken_rule_names_its_key() {
     refused("/allocations/0/amount", json!("05"), "allocations[0].amount");
     refused("/allocations/0/amount", json!("1.5"), "allocations[0].amount");
     refused("/allocations/1/amount", json!(u128::MAX.to_string()), "allocations[1].amount");
+    refused(
+        "/allocations/1/lockup_until_unix_ms",
+        json!(1_700_000_000_000u64),
+        "allocations[1].lockup_until_unix_ms",
+    );
     refused("/validators", json!([]), "validators");
     refused("/validators/1/id", json!(9), "validators[1].id");
     refused("/validators/1/address", json!(one), "validators[1].address");
@@ -119,15 +125,15 @@ fn monetary_figures_are_checked() {
 #[test]
 fn unknown_and_missing_keys_are_refused_with_their_line() {
     let mut genesis = mainnet();
-    genesis["allocations"][0]["lockup_until_unix_ms"] = json!(1);
+    genesis["allocations"][0]["lockup_until"] = json!(1);
     let text = serde_json::to_string_pretty(&genesis).expect("plain data");
     let Err(GenesisError::Shape { line, reason, .. }) = Genesis::parse(text.as_bytes()) else {
         panic!("accepted")
     };
-    assert!(reason.contains("unknown field `lockup_until_unix_ms`"), "{reason}");
+    assert!(reason.contains("unknown field `lockup_until`"), "{reason}");
     assert!(!reason.contains(" at line "), "{reason}");
     let found: String = text.lines().nth(line - 1).expect("a line of the file").into();
-    assert!(found.contains("lockup_until_unix_ms"), "{found}");
+    assert!(found.contains("lockup_until"), "{found}");
     let mut genesis = mainnet();
     genesis.as_object_mut().expect("an object").remove("validators");
     let error = parse(&genesis).expect_err("a key is missing");

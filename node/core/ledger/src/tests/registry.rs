@@ -1,7 +1,7 @@
 //! Who may change what of the validators, from when on, and where the money is meanwhile.
 
 use super::{address, apply_in, ledger, transaction};
-use crate::{Applied, FailureReason, Ledger, Params, Registry, Rejection, Status};
+use crate::{Applied, FailureReason, Ledger, Params, Registry, Rejection, Status, System};
 use alloc::{boxed::Box, vec, vec::Vec};
 use qbind_types::{
     Epoch, KeyRole, KeyRotation, PUBLIC_KEY_BYTES, Payload, PublicKey, REGISTRY, RegistryCall,
@@ -30,9 +30,9 @@ fn network() -> Ledger {
     let plain = ledger(Params::mainnet(), 9, START);
     let accounts = plain.accounts().map(|(address, account)| (*address, *account));
     let registry = (REGISTRY, crate::Account { nonce: 0, balance: STAKED });
-    Ledger::restore(Params::mainnet(), plain.height(), 0, accounts.chain([registry]))
+    let system = System::new(Registry::new(EPOCH_BLOCKS, founders));
+    Ledger::restore(Params::mainnet(), plain.height(), system, accounts.chain([registry]))
         .expect("a small sum")
-        .with_registry(Registry::new(EPOCH_BLOCKS, founders))
 }
 
 /// A call by an account, signed with its key.

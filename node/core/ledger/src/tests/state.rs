@@ -1,5 +1,5 @@
-use super::{address, apply, ledger, v1};
-use crate::{Account, Ledger, Params, RestoreError, tree::Tree};
+use super::{address, apply, ledger, system, v1};
+use crate::{Account, Ledger, Params, RestoreError, System, tree::Tree};
 use qbind_types::{Height, StateRoot};
 
 #[test]
@@ -21,7 +21,7 @@ fn a_restored_ledger_has_the_same_root() {
     }
     let accounts = original.accounts().map(|(a, b)| (*a, *b));
     let restored =
-        Ledger::restore(Params::mainnet(), Height(3), original.burned(), accounts).expect("sound");
+        Ledger::restore(Params::mainnet(), Height(3), system(&original), accounts).expect("sound");
     assert_eq!(restored.state_root(), original.state_root());
     assert_eq!(restored.supply(), original.supply());
     let mut both = [original, restored];
@@ -33,7 +33,8 @@ fn a_restored_ledger_has_the_same_root() {
 fn damaged_accounts_are_refused() {
     let account = Account { nonce: 0, balance: u128::MAX };
     let restore = |list: &[_]| {
-        Ledger::restore(Params::mainnet(), Height(1), 0, list.iter().copied()).map(|_| ())
+        Ledger::restore(Params::mainnet(), Height(1), System::none(), list.iter().copied())
+            .map(|_| ())
     };
     let twice = [(address(1), Account::default()), (address(1), Account::default())];
     assert_eq!(restore(&twice), Err(RestoreError::Duplicate { address: address(1) }));
