@@ -2,7 +2,7 @@
 
 use crate::{
     Account, AccountProof, FailureReason, FeeSplit, Genesis, LevelRunner, Params, Receipt,
-    Registry, Rejection, Status, System, Tally, admission,
+    Registry, Rejection, SerialRunner, Status, System, Tally, admission,
     execute::Board,
     plan::{self, Plan, Run},
     receipts_root,
@@ -11,7 +11,10 @@ use crate::{
     system::{self, Part},
     tree::Tree,
 };
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
 use qbind_types::{
     Address, Epoch, Height, Millis, Payload, REGISTRY, StateRoot, SystemRoot, Transaction,
 };
@@ -114,9 +117,22 @@ pub struct Ledger {
     tally: Tally,
     registry: Part<Registry>,
     system_root: SystemRoot,
+    /// The states of the last heights, this one's included, ascending: to prove accounts at.
+    recent: VecDeque<Recent>,
+}
+
+/// What proofs at a height need.
+#[derive(Debug, Clone)]
+struct Recent {
+    height: Height,
+    tree: Tree,
+    system_root: SystemRoot,
 }
 
 impl Ledger {
+    /// Heights that accounts can be proven at: the last ones.
+    pub const PROVABLE: usize = 64;
+
     /// The state before the first block; the stakes are with the validators' registry.
     pub fn from_genesis(genesis: &Genesis, params: Params) -> Self {
         Self::restore(params, Height(0), System::new(genesis.registry()), genesis.accounts())
@@ -133,20 +149,37 @@ impl Ledger {
         system: System,
         accounts: impl IntoIterator<Item = (Address, Account)>,
     ) -> Result<Self, RestoreError> {
-        let mut map = BTreeMap::new();
+        let accounts = accounts.into_iter().collect();
+        Self::restore_with(params, height, system, accounts, &SerialRunner)
+    }
+
+    /// As [`Ledger::restore`], on as many threads as the runner has.
+    ///
+    /// # Errors
+    /// The world's fault: the accounts are damaged.
+    pub fn restore_with(
+        params: Params,
+        height: Height,
+        system: System,
+        mut accounts: Vec<(Address, Account)>,
+        runner: &dyn LevelRunner,
+    ) -> Result<Self, RestoreError> {
         let System { tally, registry } = system;
-        let mut total = tally.burned;
-        for (address, account) in accounts {
-            total = total.checked_add(account.balance).ok_or(RestoreError::SupplyOverflow)?;
-            if map.insert(address, account).is_some() {
-                return Err(RestoreError::Duplicate { address });
-            }
+        accounts.sort_unstable_by_key(|(address, _)| *address);
+        if let Some(pair) = accounts.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(RestoreError::Duplicate { address: pair[0].0 });
+        }
+        let mut balances = accounts.iter().map(|(_, account)| account.balance);
+        if balances.try_fold(tally.burned, u128::checked_add).is_none() {
+            return Err(RestoreError::SupplyOverflow);
         }
         let mut tree = Tree::new();
-        tree.update(&map.iter().map(|(a, b)| (*a, *b)).collect::<Vec<_>>());
+        tree.update(&accounts, runner);
         let registry = Part::new(registry);
         let system_root = system::system_root(&tally, &registry);
-        Ok(Self { params, height, accounts: map, tree, tally, registry, system_root })
+        let recent = VecDeque::from([Recent { height, tree: tree.clone(), system_root }]);
+        let accounts = accounts.into_iter().collect();
+        Ok(Self { params, height, accounts, tree, tally, registry, system_root, recent })
     }
 
     /// The validators' registry.
@@ -209,12 +242,17 @@ impl Ledger {
     }
 
     /// Proves an account's state, or its absence, against [`Ledger::state_root`].
-    ///
-    /// `None` while the state holds no account at all.
-    pub fn prove(&self, address: &Address) -> Option<AccountProof> {
-        let account = self.accounts.get(address).copied();
-        let path = self.tree.prove(address, account)?;
-        Some(AccountProof::new(*address, account, path, self.system_root))
+    pub fn prove(&self, address: &Address) -> AccountProof {
+        AccountProof::new(*address, self.tree.path(address), self.system_root)
+    }
+
+    /// The same against the state root of a height; `None` if it is not among the last
+    /// [`Ledger::PROVABLE`] since this ledger was restored.
+    pub fn prove_at(&self, height: Height, address: &Address) -> Option<AccountProof> {
+        let first = self.recent.front()?.height;
+        let place = usize::try_from(height.0.checked_sub(first.0)?).ok()?;
+        let Recent { tree, system_root, .. } = self.recent.get(place)?;
+        Some(AccountProof::new(*address, tree.path(address), *system_root))
     }
 
     /// Whether a transaction may enter the mempool.
@@ -292,7 +330,7 @@ impl Ledger {
             after.into_iter().filter(|(a, account)| self.account(a) != *account).collect();
         let issued = 0;
         self.conserve(&changes, settled.burned, issued);
-        self.tree.update(&changes);
+        self.tree.update(&changes, runner);
         self.accounts.extend(changes.iter().copied());
         self.tally.time = block.time;
         self.tally.burned += settled.burned;
@@ -302,6 +340,7 @@ impl Ledger {
         }
         self.system_root = system::system_root(&self.tally, &self.registry);
         self.height = block.height;
+        self.remember();
         Applied {
             receipts_root: receipts_root(&settled.receipts),
             receipts: settled.receipts,
@@ -312,6 +351,14 @@ impl Ledger {
             burned: settled.burned,
             mode,
         }
+    }
+
+    fn remember(&mut self) {
+        if self.recent.len() == Self::PROVABLE {
+            self.recent.pop_front();
+        }
+        let (height, tree, system_root) = (self.height, self.tree.clone(), self.system_root);
+        self.recent.push_back(Recent { height, tree, system_root });
     }
 
     /// Receipts in transaction order and the shares of the fees.

@@ -1,7 +1,9 @@
 //! A proof of one account's state, for whoever trusts a state root and nothing else.
 
-use crate::{Account, system, tree};
-use jmt::{RootHash, proof::SparseMerkleProof};
+use crate::{
+    Account, system,
+    tree::{self, EMPTY, End, Path, bit, inner_hash, leaf_hash, value_hash},
+};
 use qbind_types::{Address, StateRoot, SystemRoot};
 
 /// One account at one state root, with the path that proves it.
@@ -11,7 +13,7 @@ pub struct AccountProof {
     pub address: Address,
     /// Its state; `None` if the state does not hold it.
     pub account: Option<Account>,
-    path: SparseMerkleProof<tree::Hasher>,
+    path: Path,
     /// The root of the state that is not accounts.
     system_root: SystemRoot,
 }
@@ -27,12 +29,11 @@ pub struct AccountProofError {
 }
 
 impl AccountProof {
-    pub(crate) fn new(
-        address: Address,
-        account: Option<Account>,
-        path: SparseMerkleProof<tree::Hasher>,
-        system_root: SystemRoot,
-    ) -> Self {
+    pub(crate) fn new(address: Address, path: Path, system_root: SystemRoot) -> Self {
+        let account = match path.end {
+            End::Account(account) => Some(account),
+            End::Empty | End::Other { .. } => None,
+        };
         Self { address, account, path, system_root }
     }
 
@@ -42,10 +43,30 @@ impl AccountProof {
     /// The prover's fault, or `root` is of another height.
     pub fn verify(&self, root: StateRoot) -> Result<(), AccountProofError> {
         let error = AccountProofError { address: self.address, root };
-        let value = self.account.map(|account| account.encode());
-        let key = tree::key_hash(&self.address);
-        let accounts = self.path.root_hash().0;
-        self.path.verify(RootHash(accounts), key, value).map_err(|_| error)?;
+        let accounts = self.accounts_root().ok_or(error)?;
         if system::state_root(&accounts, &self.system_root) == root { Ok(()) } else { Err(error) }
+    }
+
+    /// Where the path leads; `None` if it cannot be one.
+    fn accounts_root(&self) -> Option<[u8; 32]> {
+        let key = tree::key_of(&self.address);
+        let depth = self.path.siblings.len();
+        if depth > 256 {
+            return None;
+        }
+        let end = match (self.account, self.path.end) {
+            (Some(account), _) => leaf_hash(&key, &value_hash(&account)),
+            (None, End::Empty) => EMPTY,
+            (None, End::Account(_)) => return None,
+            (None, End::Other { key: other, value }) => {
+                let is_beside = other != key && (0..depth).all(|at| bit(&other, at) == bit(&key, at));
+                is_beside.then(|| leaf_hash(&other, &value))?
+            }
+        };
+        let steps = self.path.siblings.iter().zip((0..depth).rev());
+        Some(steps.fold(end, |below, (beside, at)| match bit(&key, at) {
+            true => inner_hash(beside, &below),
+            false => inner_hash(&below, beside),
+        }))
     }
 }

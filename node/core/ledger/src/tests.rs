@@ -8,6 +8,7 @@ mod locks;
 mod properties;
 mod registry;
 mod state;
+mod tree;
 
 use crate::{BlockInput, Ledger, Params, SerialRunner, System};
 use alloc::vec::Vec;
