@@ -96,11 +96,12 @@ pub fn unsupported(c: &NodeConfig) -> Vec<Unsupported> {
         "supply is constant but for burned fees",
     );
     note(
-        matches!(c.slashing_mode, SlashingMode::EnforceCritical | SlashingMode::EnforceAll),
+        matches!(c.slashing_mode, SlashingMode::EnforceCritical | SlashingMode::EnforceAll)
+            && !c.enable_gas,
         warn,
         "slashing_mode",
-        "offences are recorded, not punished",
-        "pass --slashing-mode record-only",
+        "offences are reported by transfers with gas, which is off",
+        "pass --enable-gas true, or --slashing-mode record-only",
     );
     note(
         c.state_retention_mode == StateRetentionMode::Height,

@@ -47,6 +47,8 @@ pub(super) fn router(app: App) -> Router {
         .route("/v1/validators", get(validators))
         .route("/v1/validators/{epoch}/raw", get(validators_raw))
         .route("/v1/registry", get(registry))
+        .route("/v1/slashing", get(slashing))
+        .route("/v1/evidence", get(evidence))
         .route_layer(middleware::from_fn_with_state(app.clone(), bounded));
     Router::new()
         .route("/healthz", get(async || "ok\n"))
@@ -70,7 +72,7 @@ pub(super) fn router(app: App) -> Router {
 async fn watched(State(app): State<App>, request: Request, next: Next) -> Response {
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
     if announced.and_then(|v| v.parse::<u64>().ok()).is_some_and(|bytes| bytes > MAX_BODY as u64) {
-        let hint = "send one transaction of at most 8 KiB";
+        let hint = "send one transaction of at most 64 KiB";
         let status = StatusCode::PAYLOAD_TOO_LARGE;
         let error = ApiError::new(status, "E_PAYLOAD", "the body is too large", hint);
         app.count(status);
@@ -193,6 +195,16 @@ async fn validators_raw(State(app): State<App>, path: PathText) -> Result<Respon
 async fn registry(State(app): State<App>) -> Answer {
     let registry = app.ask(|node| node.registry()).await?;
     Ok(Json(render::with_schema("qbind.registry/v1", &registry)))
+}
+
+async fn slashing(State(app): State<App>) -> Answer {
+    let slashing = app.ask(|node| node.slashing()).await?;
+    Ok(Json(render::with_schema("qbind.slashing/v1", &slashing)))
+}
+
+async fn evidence(State(app): State<App>) -> Answer {
+    let found = app.ask(|node| node.evidence()).await?;
+    Ok(Json(json!({"schema": "qbind.evidence/v1", "evidence": found})))
 }
 
 fn no_epoch(epoch: Option<Epoch>) -> ApiError {

@@ -15,9 +15,10 @@ mod view;
 pub use error::{BindError, Rejection};
 pub use server::{App, Server};
 pub use view::{
-    AccountView, BlockView, Commit, CommittedTransaction, CommittedTransactions, NodeView, Page,
-    PeerDirection, PeerView, RegisteredView, RegistryView, RotationView, StatusView,
-    TransactionView, ValidatorView, ValidatorsView, ViewError,
+    AccountView, BlockView, Commit, CommittedTransaction, CommittedTransactions, EvidenceView,
+    NodeView, Page, PeerDirection, PeerView, RegisteredView, RegistryView, RotationView,
+    SlashedView, SlashingView, StatusView, TransactionView, ValidatorView, ValidatorsView,
+    ViewError,
 };
 
 #[cfg(test)]

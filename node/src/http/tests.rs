@@ -191,6 +191,35 @@ impl NodeView for FixedNode {
         Ok((epoch <= Epoch(3)).then(|| vec![7, 7]))
     }
 
+    fn slashing(&self) -> SlashingView {
+        SlashingView {
+            mode: "record-only",
+            epoch: Epoch(3),
+            oldest_epoch: Epoch(0),
+            validators: vec![SlashedView {
+                id: 7,
+                stake: Some(10),
+                pending: 1,
+                total_slashed: "2".into(),
+                jailed_until_epoch: Epoch(9),
+                jail_count: 1,
+                offences: [("O1_double_sign", 2)].into(),
+            }],
+        }
+    }
+
+    fn evidence(&self) -> Vec<EvidenceView> {
+        vec![EvidenceView {
+            offence: "O1_double_sign",
+            validator_id: 7,
+            epoch: Epoch(3),
+            at: 41,
+            file: "O1_double_sign-7-3-41.bin".into(),
+            bytes: 5_200,
+            found_unix_ms: None,
+        }]
+    }
+
     fn registry(&self) -> RegistryView {
         let key = PublicKey::from_slice(&[5; PUBLIC_KEY_BYTES]).unwrap();
         let rotation = RotationView {
@@ -429,6 +458,10 @@ async fn status_config_peers_validators() {
     assert_eq!((status, &error["code"]), (404, &json!("E_NOT_FOUND")));
     let (status, _) = n.json("/v1/validators?epoch=x").await;
     assert_eq!(status, 400);
+    let (_, slashing) = n.json("/v1/slashing").await;
+    assert_eq!(slashing["validators"][0]["offences"]["O1_double_sign"], 2);
+    let (_, found) = n.json("/v1/evidence").await;
+    assert_eq!(found["evidence"][0]["file"], "O1_double_sign-7-3-41.bin");
     let (_, registry) = n.json("/v1/registry").await;
     assert_eq!(registry["earliest_epoch"], 4);
     assert_eq!(registry["validators"][0]["rotation"]["old_key_until"], 12);
@@ -444,8 +477,8 @@ async fn hostile_bodies_are_refused_with_a_reason() {
     let bytes = "application/octet-stream";
     for (kind, body, expected) in [
         (bytes, vec![], 400),
-        (bytes, vec![0xff; 8 * 1024], 400),
-        (bytes, vec![0xff; 8 * 1024 + 1], 413),
+        (bytes, vec![0xff; 64 * 1024], 400),
+        (bytes, vec![0xff; 64 * 1024 + 1], 413),
         (bytes, good[..good.len() - 1].to_vec(), 400),
         (bytes, trailing, 400),
         ("text/plain", good.clone(), 415),

@@ -78,6 +78,12 @@ pub trait NodeView: Send + Sync + 'static {
     /// The validators' registry after the last executed block.
     fn registry(&self) -> RegistryView;
 
+    /// What is held against validators after the last executed block.
+    fn slashing(&self) -> SlashingView;
+
+    /// The proofs of offences this node has found.
+    fn evidence(&self) -> Vec<EvidenceView>;
+
     /// Why this node should not be asked now; nothing where it is ready.
     fn not_ready(&self) -> Vec<String>;
 }
@@ -313,4 +319,57 @@ pub struct RotationView {
     pub effective_epoch: Epoch,
     /// Last epoch in which the old key is valid.
     pub old_key_until: Epoch,
+}
+
+/// What is held against validators.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SlashingView {
+    /// What follows from an offence.
+    pub mode: &'static str,
+    /// The epoch this node is in.
+    pub epoch: Epoch,
+    /// The oldest epoch in which an offence can still be reported.
+    pub oldest_epoch: Epoch,
+    /// By id; only validators of whom something is known.
+    pub validators: Vec<SlashedView>,
+}
+
+/// What is held against one validator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SlashedView {
+    /// The operator's number.
+    pub id: u64,
+    /// Its stake now; nothing once it has left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stake: Option<u64>,
+    /// Stake that goes at the next election.
+    pub pending: u64,
+    /// Stake taken so far.
+    pub total_slashed: String,
+    /// Not elected for epochs below this one.
+    pub jailed_until_epoch: Epoch,
+    /// How often it was sent to jail.
+    pub jail_count: u64,
+    /// Offences that proved right, by name; those without any are left out.
+    pub offences: std::collections::BTreeMap<&'static str, u64>,
+}
+
+/// A proof of an offence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EvidenceView {
+    /// Of what.
+    pub offence: &'static str,
+    /// Against whom.
+    pub validator_id: u64,
+    /// In which epoch.
+    pub epoch: Epoch,
+    /// In which view; of batches, in which round.
+    pub at: u64,
+    /// Its file in `data_dir/evidence`, as `qbind-admin evidence submit` takes it.
+    pub file: String,
+    /// How long the proof is.
+    pub bytes: u64,
+    /// When this node found it, unless that was before its last start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found_unix_ms: Option<Millis>,
 }

@@ -583,6 +583,61 @@ impl Signer {
     }
 }
 
+/// Offences and what follows from them.
+#[derive(Debug)]
+pub struct Slashing {
+    /// Proven offences.
+    pub evidence: Counters<Offense>,
+    /// Accusations in blocks.
+    pub decisions: Counters<SlashingDecision>,
+    /// Those that cost something.
+    pub penalties: Counter,
+    /// Those that were refused.
+    pub rejected: Counters<SlashingRejection>,
+    /// Stake burned.
+    pub stake_burned: Counter,
+    /// Sentences to jail.
+    pub jail_events: Counter,
+}
+
+impl Slashing {
+    pub(super) fn new(b: &Builder<'_>) -> Self {
+        Self {
+            evidence: b
+                .counters("qbind_slashing_evidence_total", "Offences this node has proof of."),
+            decisions: b.counters(
+                "qbind_slashing_decisions_total",
+                "Accusations in blocks by what became of them.",
+            ),
+            penalties: b.counter(
+                "qbind_slashing_penalty_total",
+                "Accusations that cost stake or led to jail.",
+            ),
+            rejected: b.counters("qbind_slashing_rejected_total", "Reports in blocks refused."),
+            stake_burned: b.counter(
+                "qbind_slashing_stake_burned_total",
+                "Stake burned for offences, in the smallest unit.",
+            ),
+            jail_events: b
+                .counter("qbind_slashing_jail_events_total", "Sentences of validators to jail."),
+        }
+    }
+
+    /// An accusation in a block was judged.
+    pub fn judged(&self, decision: SlashingDecision, jails: bool) {
+        self.decisions.inc(decision);
+        match decision {
+            SlashingDecision::PenaltyApplied => self.penalties.inc(),
+            SlashingDecision::RejectedDuplicate => self.rejected.inc(SlashingRejection::Duplicate),
+            SlashingDecision::RejectedInvalid => self.rejected.inc(SlashingRejection::Invalid),
+            SlashingDecision::AcceptedNoop | SlashingDecision::EvidenceOnly => {}
+        }
+        if jails {
+            self.jail_events.inc();
+        }
+    }
+}
+
 /// Requests to this listener.
 #[derive(Debug)]
 pub struct Http {

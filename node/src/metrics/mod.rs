@@ -7,11 +7,14 @@ mod label;
 mod reference;
 mod series;
 
-pub use groups::{Connections, Consensus, Coupling, Dag, Execution, Http, Mempool, P2p, Signer};
+pub use groups::{
+    Connections, Consensus, Coupling, Dag, Execution, Http, Mempool, P2p, Signer, Slashing,
+};
 pub use label::{
     AckResult, BlockCheck, CouplingCheck, CouplingRejection, DiversityReason, EvictionReason,
     ExecutionError, HttpClass, KeystoreBackend, Label, MempoolRejection, MessageKind, Offense,
-    PeerEviction, ProposalResult, SignKind, StageBMode, Strictness, VoteResult,
+    PeerEviction, ProposalResult, SignKind, SlashingDecision, SlashingRejection, StageBMode,
+    Strictness, VoteResult,
 };
 pub use reference::reference;
 pub use series::{Counter, Counters, Gauge, GaugePerValidator, Histogram, PerValidator};
@@ -42,8 +45,8 @@ pub struct Metrics {
     pub signer: Signer,
     /// Requests to this listener.
     pub http: Http,
-    /// Proven offences.
-    pub slashing_evidence: Counters<Offense>,
+    /// Offences and what follows from them.
+    pub slashing: Slashing,
     /// Bytes on disk.
     pub state_size_bytes: Gauge,
 }
@@ -62,8 +65,7 @@ impl Metrics {
             p2p: P2p::new(&b),
             signer: Signer::new(&b),
             http: Http::new(&b),
-            slashing_evidence: b
-                .counters("qbind_slashing_evidence_total", "Offences this node has proof of."),
+            slashing: Slashing::new(&b),
             state_size_bytes: b.gauge("qbind_state_size_bytes", "Bytes of data_dir on disk."),
             registry: registry.clone(),
         };

@@ -99,7 +99,9 @@ fn move_everything(m: &Metrics) {
     m.signer.load_success.inc(KeystoreBackend::EncryptedFsV1);
     m.signer.load_failure.inc(KeystoreBackend::EncryptedFsV1);
     HttpClass::ALL.iter().for_each(|l| m.http.requests.inc(*l));
-    Offense::ALL.iter().for_each(|l| m.slashing_evidence.inc(*l));
+    Offense::ALL.iter().for_each(|l| m.slashing.evidence.inc(*l));
+    SlashingDecision::ALL.iter().for_each(|l| m.slashing.judged(*l, true));
+    m.slashing.stake_burned.add(740_000);
     m.state_size_bytes.set(1 << 20);
 }
 
@@ -245,6 +247,13 @@ fn names_of_the_guides_are_exported_verbatim() {
         "qbind_p2p_diversity_distinct_buckets",
         "qbind_monetary_mode",
         "qbind_state_size_bytes",
+        "qbind_slashing_evidence_total",
+        "qbind_slashing_decisions_total",
+        "qbind_slashing_penalty_total",
+        "qbind_slashing_rejected_total",
+        "qbind_slashing_stake_burned_total",
+        "qbind_slashing_jail_events_total",
+        "qbind_slashing_mode_info",
     ] {
         assert!(names.contains(name), "{name}");
     }

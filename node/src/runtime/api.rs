@@ -8,9 +8,10 @@ use super::{
 use crate::{
     NodeError, Prepared, Shutdown, ShutdownTrigger,
     http::{
-        AccountView, App, BlockView, Commit, CommittedTransaction, CommittedTransactions, NodeView,
-        Page, PeerDirection, PeerView, RegisteredView, RegistryView, Rejection, RotationView,
-        Server, StatusView, TransactionView, ValidatorView, ValidatorsView, ViewError,
+        AccountView, App, BlockView, Commit, CommittedTransaction, CommittedTransactions,
+        EvidenceView, NodeView, Page, PeerDirection, PeerView, RegisteredView, RegistryView,
+        Rejection, RotationView, Server, SlashedView, SlashingView, StatusView, TransactionView,
+        ValidatorView, ValidatorsView, ViewError,
     },
     metrics::Metrics,
     stop_on_signals,
@@ -18,7 +19,7 @@ use crate::{
 use qbind_crypto::{block_id, tx_id};
 use qbind_network::{Direction, NetworkHandle};
 use qbind_storage::{CommitIndex, StoreError};
-use qbind_types::{Address, BatchId, Epoch, Height, Transaction, TxId, encode};
+use qbind_types::{Address, BatchId, Epoch, Height, Offence, Transaction, TxId, encode};
 use std::sync::{
     Arc,
     mpsc::{SyncSender, TrySendError},
@@ -33,6 +34,7 @@ pub(super) struct NodeApi {
     inputs: SyncSender<Input>,
     shared: Arc<Shared>,
     network: NetworkHandle,
+    slashing_mode: &'static str,
 }
 
 impl NodeApi {
@@ -61,7 +63,8 @@ impl NodeApi {
             peers: 0,
             profile: config.profile.as_str(),
         };
-        Self { status, inputs, shared, network }
+        let slashing_mode = config.slashing_mode.as_str();
+        Self { status, inputs, shared, network, slashing_mode }
     }
 
     /// Index entries of executed heights, ascending.
@@ -252,6 +255,35 @@ impl NodeView for NodeApi {
             election_height: registry.election(earliest_epoch),
             validators: validators.collect(),
         }
+    }
+
+    fn slashing(&self) -> SlashingView {
+        let (registry, slashing) = (self.shared.registry(), self.shared.slashing());
+        let stake = |id| registry.validators().find(|(of, _)| *of == id).map(|(_, v)| v.stake);
+        let validators = slashing.records().map(|(id, record)| SlashedView {
+            id,
+            stake: stake(id),
+            pending: slashing.pending(id),
+            total_slashed: record.total_slashed.to_string(),
+            jailed_until_epoch: record.jailed_until,
+            jail_count: record.jail_count,
+            offences: Offence::ALL
+                .iter()
+                .zip(record.offences)
+                .filter(|(_, count)| *count > 0)
+                .map(|(offence, count)| (offence.as_str(), count))
+                .collect(),
+        });
+        SlashingView {
+            mode: self.slashing_mode,
+            epoch: self.shared.epoch().set.epoch(),
+            oldest_epoch: registry.sets().map(|set| set.epoch()).min().unwrap_or_default(),
+            validators: validators.collect(),
+        }
+    }
+
+    fn evidence(&self) -> Vec<EvidenceView> {
+        self.shared.evidence.list()
     }
 
     fn not_ready(&self) -> Vec<String> {

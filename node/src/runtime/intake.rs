@@ -1,10 +1,10 @@
 //! Messages of peers, verified before they reach the replica.
 
-use super::{driver::Input, meters, shared::Shared};
+use super::{driver::Input, meters, shared::Shared, unix_now};
 use crate::metrics::Metrics;
-use qbind_crypto::Reject;
+use qbind_crypto::{Proof, Reject};
 use qbind_network::{Channel, NetworkEvent, NetworkHandle, NodeId, Received};
-use qbind_replica::{Channel as CoreChannel, Event, OpenError, open};
+use qbind_replica::{Channel as CoreChannel, Event, OpenError, open, refused_proposal};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -117,6 +117,9 @@ impl Worker {
                 }
                 Err(error) => {
                     meters::refused(&self.metrics, self.channel);
+                    if self.channel == CoreChannel::Consensus {
+                        self.accuse(&bytes);
+                    }
                     tracing::debug!(%error, peer = %from, "refused a message");
                     let is_answer = self.channel == CoreChannel::Sync;
                     let lied = Event::Sync(qbind_sync::Event::Lied { from: peer });
@@ -126,6 +129,19 @@ impl Worker {
                     self.strike(from, if is_answer { LIE } else { 1 });
                 }
             }
+        }
+    }
+
+    /// Keeps the proof, if a leader signed a block that is none.
+    fn accuse(&self, bytes: &[u8]) {
+        let Some(evidence) = refused_proposal(bytes) else { return };
+        let Ok(verifier) = self.shared.verifiers.of(evidence.epoch()) else { return };
+        let found = &self.shared.evidence;
+        let Some(proof) = found.keep(verifier.set(), &evidence, unix_now()) else { return };
+        let Proof { validator, offence, epoch, at } = proof;
+        tracing::warn!(validator, offence = offence.as_str(), at, "proof of an offence kept");
+        if found.count(validator, offence, epoch.0, at) {
+            meters::offence(&self.metrics, offence);
         }
     }
 

@@ -2,12 +2,12 @@
 
 use crate::metrics::{
     AckResult, BlockCheck, Connections, CouplingCheck, DiversityReason, EvictionReason,
-    ExecutionError, MessageKind, Metrics, Offense, PeerEviction, ProposalResult, StageBMode,
-    VoteResult,
+    ExecutionError, MessageKind, Metrics, Offense, PeerEviction, ProposalResult, SlashingDecision,
+    StageBMode, VoteResult,
 };
 use qbind_consensus::{Event as ConsensusEvent, Unsigned};
 use qbind_dag::{BatchRefusal, Note};
-use qbind_ledger::{Mode, Registry, SkipReason, Status};
+use qbind_ledger::{Decision, Mode, Registry, SkipReason, Status};
 use qbind_network::{
     Channel, DialStep, DropReason, EvictReason, Health, HeartbeatStep, NetworkObserver,
     RefuseReason,
@@ -15,7 +15,7 @@ use qbind_network::{
 use qbind_replica::{
     Channel as CoreChannel, CommitRecord, CouplingResult, Effect, Event, Gauges, Halt, References,
 };
-use qbind_types::ValidatorSet;
+use qbind_types::{Offence, ValidatorSet};
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -70,13 +70,6 @@ pub(super) fn effect(metrics: &Metrics, set: &ValidatorSet, effect: &Effect) {
             if let Some(member) = set.get(evidence.validator) {
                 consensus.equivocations.inc(member.id);
             }
-            metrics.slashing_evidence.inc(Offense::O1DoubleSign);
-        }
-        Effect::BatchEquivocation(_) => {
-            metrics.slashing_evidence.inc(Offense::O4InvalidDagCert);
-        }
-        Effect::CouplingViolation(_) => {
-            metrics.slashing_evidence.inc(Offense::O5DagCouplingViolation);
         }
         Effect::Sign(unsigned) => {
             if let Unsigned::Proposal { block, .. } = &**unsigned
@@ -96,6 +89,33 @@ pub(super) fn effect(metrics: &Metrics, set: &ValidatorSet, effect: &Effect) {
         Effect::Note(found) => note(metrics, found),
         _ => {}
     }
+}
+
+/// This node has proof of an offence.
+pub(super) fn offence(metrics: &Metrics, offence: Offence) {
+    metrics.slashing.evidence.inc(match offence {
+        Offence::O1DoubleSign => Offense::O1DoubleSign,
+        Offence::O2InvalidProposal => Offense::O2InvalidProposerSig,
+        Offence::O3aLazyVote => Offense::O3aLazyVoteSingle,
+        Offence::O3bLazyVotes => Offense::O3bLazyVoteRepeated,
+        Offence::O4InvalidDagCertificate => Offense::O4InvalidDagCert,
+        Offence::O5CouplingViolation => Offense::O5DagCouplingViolation,
+    });
+}
+
+/// A block judged accusations, or burned stake for them.
+pub(super) fn judged(metrics: &Metrics, record: &CommitRecord) {
+    for judged in &record.judged {
+        let decision = match judged.decision {
+            Decision::AcceptedNoop => SlashingDecision::AcceptedNoop,
+            Decision::EvidenceOnly => SlashingDecision::EvidenceOnly,
+            Decision::PenaltyApplied => SlashingDecision::PenaltyApplied,
+            Decision::RejectedInvalid => SlashingDecision::RejectedInvalid,
+            Decision::RejectedDuplicate => SlashingDecision::RejectedDuplicate,
+        };
+        metrics.slashing.judged(decision, judged.jails);
+    }
+    metrics.slashing.stake_burned.add(u64::try_from(record.stake_burned).unwrap_or(u64::MAX));
 }
 
 /// Key rotations under way.

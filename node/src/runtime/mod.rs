@@ -13,6 +13,7 @@
 
 mod api;
 mod driver;
+mod evidence;
 mod intake;
 mod meters;
 mod peers;
@@ -93,13 +94,10 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
     }
     let verifier = Arc::new(Verifier::new(genesis.network, set.clone()));
     let verifiers = Arc::new(Verifiers::new(verifier));
-    let shared = Arc::new(Shared::new(
-        store.clone(),
-        restored.ledger.height(),
-        verifiers,
-        restored.ledger.registry(),
-        &set,
-    ));
+    let sets = restored.ledger.registry().sets().map(|set| &**set);
+    let evidence = evidence::EvidenceBook::open(genesis.network, &data_dir, sets);
+    let shared = Shared::new(store.clone(), verifiers, &restored.ledger, &set, evidence);
+    let shared = Arc::new(shared);
     let observer = Arc::new(meters::PeerMeters::new(metrics.clone()));
     let network =
         settings::network(&config, identity.clone(), genesis.network, prepared.genesis.hash)?;
@@ -306,7 +304,7 @@ fn restored(
 ) -> Result<Restored, NodeError> {
     let height = loaded.committed.as_ref().map_or(Height(0), |c| c.block.height);
     let registry = loaded.registry.unwrap_or_else(|| genesis.registry());
-    let system = System { tally: loaded.tally, registry };
+    let system = System { tally: loaded.tally, registry, slashing: loaded.slashing };
     let ledger = Ledger::restore(params.clone(), height, system, loaded.accounts)
         .map_err(|e| damaged().because(e))?;
     let stored = loaded.roots.iter().find(|(h, _)| *h == height).map(|(_, root)| *root);

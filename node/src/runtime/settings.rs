@@ -4,13 +4,15 @@ use crate::NodeError;
 use qbind_consensus::Timing;
 use qbind_crypto::SecretKey;
 use qbind_dag::{CouplingMode, DagConfig, EvictionMode, MempoolConfig};
-use qbind_ledger::{Execution, FeeSplit, Genesis, Params};
+use qbind_ledger::{
+    Execution, FeeSplit, Genesis, Params, SlashingMode, SlashingParams, SlashingRule,
+};
 use qbind_network::{
     AntiEclipse, AsnTable, DiversityConfig, DiversityMode, Heartbeat, Limits, NetworkConfig, Role,
 };
 use qbind_profile::{
     DagCouplingMode, DiversityMode as ProfileDiversity, EvictionMode as ProfileEviction,
-    ExecutionProfile, NodeConfig, Role as ProfileRole,
+    ExecutionProfile, NodeConfig, Role as ProfileRole, SlashingMode as ProfileSlashing,
 };
 use qbind_types::{GenesisHash, Millis, Network};
 use std::time::Duration;
@@ -50,8 +52,31 @@ pub(super) fn params(config: &NodeConfig, genesis: &Genesis) -> Result<Params, N
         fee_split,
         stage_b: config.enable_stage_b,
         locks: genesis.locks(),
+        slashing: slashing(config),
         ..Params::mainnet()
     })
+}
+
+fn slashing(c: &NodeConfig) -> SlashingParams {
+    let rule = |bps, jail_epochs| SlashingRule { bps, jail_epochs };
+    SlashingParams {
+        mode: match c.slashing_mode {
+            ProfileSlashing::Off => SlashingMode::Off,
+            ProfileSlashing::RecordOnly => SlashingMode::RecordOnly,
+            ProfileSlashing::EnforceCritical => SlashingMode::EnforceCritical,
+            ProfileSlashing::EnforceAll => SlashingMode::EnforceAll,
+        },
+        rules: [
+            rule(c.slashing_o1_bps, c.slashing_o1_jail_epochs),
+            rule(c.slashing_o2_bps, c.slashing_o2_jail_epochs),
+            rule(c.slashing_o3a_bps, 0),
+            rule(c.slashing_o3b_bps, c.slashing_o3b_jail_epochs),
+            rule(c.slashing_o4_bps, c.slashing_o4_jail_epochs),
+            rule(c.slashing_o5_bps, c.slashing_o5_jail_epochs),
+        ],
+        lazy_votes: c.slashing_o3b_votes,
+        lazy_window: c.slashing_o3b_window,
+    }
 }
 
 pub(super) fn dag(config: &NodeConfig, network: Network, params: &Params) -> DagConfig {

@@ -1,8 +1,8 @@
 //! What the replica thread publishes and HTTP reads.
 
-use super::peers::PeerBook;
+use super::{evidence::EvidenceBook, peers::PeerBook};
 use qbind_crypto::{Verifier, Verifiers};
-use qbind_ledger::Registry;
+use qbind_ledger::{Ledger, Registry, Slashing};
 use qbind_replica::Gauges;
 use qbind_storage::Store;
 use qbind_types::{Height, ValidatorIndex, ValidatorSet};
@@ -16,8 +16,10 @@ pub(super) struct Shared {
     pub(super) store: Arc<Store>,
     pub(super) verifiers: Arc<Verifiers>,
     pub(super) book: PeerBook,
+    pub(super) evidence: EvidenceBook,
     epoch: RwLock<EpochView>,
     registry: RwLock<Arc<Registry>>,
+    slashing: RwLock<Arc<Slashing>>,
     height: AtomicU64,
     gauges: RwLock<Option<Gauges>>,
 }
@@ -33,18 +35,20 @@ pub(super) struct EpochView {
 impl Shared {
     pub(super) fn new(
         store: Arc<Store>,
-        height: Height,
         verifiers: Arc<Verifiers>,
-        registry: &Registry,
+        ledger: &Ledger,
         set: &Arc<ValidatorSet>,
+        evidence: EvidenceBook,
     ) -> Self {
         Self {
             store,
             verifiers,
             book: PeerBook::new(set),
+            evidence,
             epoch: RwLock::new(EpochView { set: set.clone(), me: None }),
-            registry: RwLock::new(Arc::new(registry.clone())),
-            height: AtomicU64::new(height.0),
+            registry: RwLock::new(Arc::new(ledger.registry().clone())),
+            slashing: RwLock::new(Arc::new(ledger.slashing().clone())),
+            height: AtomicU64::new(ledger.height().0),
             gauges: RwLock::new(None),
         }
     }
@@ -60,6 +64,15 @@ impl Shared {
 
     pub(super) fn set_registry(&self, registry: Registry) {
         *self.registry.write().expect("no panic while held") = Arc::new(registry);
+    }
+
+    /// What is held against validators, as the last executed block left it.
+    pub(super) fn slashing(&self) -> Arc<Slashing> {
+        self.slashing.read().expect("no panic while held").clone()
+    }
+
+    pub(super) fn set_slashing(&self, slashing: Slashing) {
+        *self.slashing.write().expect("no panic while held") = Arc::new(slashing);
     }
 
     /// Messages of these validators may come from now on.

@@ -1,6 +1,12 @@
 //! Disk, keys and peers of one node.
 
-use super::{driver::seconds_since, meters, shared::Shared, signer::ValidatorSigner, unix_now};
+use super::{
+    driver::seconds_since,
+    meters,
+    shared::{EpochView, Shared},
+    signer::ValidatorSigner,
+    unix_now,
+};
 use crate::{http::Rejection, metrics::Metrics};
 use qbind_dag::{DagMessage, Peer};
 use qbind_network::{Channel, NetworkHandle};
@@ -160,6 +166,7 @@ impl DaemonWorld {
             self.means.shared.set_registry(registry.clone());
             self.observe_rotations();
         }
+        self.observe_judgements(record);
         self.means.shared.set_height(block.height);
         let latency = seconds_since(block.timestamp_unix_ms, now);
         meters::commit(&self.means.metrics, record, latency, begun.elapsed());
@@ -175,6 +182,45 @@ impl DaemonWorld {
     fn observe_rotations(&self) {
         let set = self.means.shared.epoch().set;
         meters::rotations(&self.means.metrics, &self.means.shared.registry(), &set);
+    }
+
+    fn observe_judgements(&self, record: &CommitRecord) {
+        if let Some(slashing) = &record.slashing {
+            self.means.shared.set_slashing(slashing.clone());
+        }
+        for judged in &record.judged {
+            let (offence, at) = (judged.offence, judged.at);
+            tracing::info!(
+                validator = judged.validator,
+                offence = offence.as_str(),
+                at,
+                decision = ?judged.decision,
+                "accusation judged"
+            );
+            let evidence = &self.means.shared.evidence;
+            if let Some(validator) = judged.validator.filter(|_| judged.is_accepted())
+                && evidence.count(validator, offence, judged.epoch.0, at)
+            {
+                meters::offence(&self.means.metrics, offence);
+            }
+        }
+        meters::judged(&self.means.metrics, record);
+    }
+
+    /// Keeps the proof in an effect that has one, and counts the offence, once.
+    fn observe_offence(&self, effect: &Effect) {
+        let shared = &self.means.shared;
+        let Some(evidence) = effect.evidence(shared.verifiers.network()) else { return };
+        let EpochView { set, .. } = shared.epoch();
+        let Some(member) = set.get(evidence.accused()) else { return };
+        let (offence, epoch, at) = (evidence.offence(), evidence.epoch().0, evidence.at());
+        if shared.evidence.count(member.id, offence, epoch, at) {
+            meters::offence(&self.means.metrics, offence);
+        }
+        if let Some(proof) = shared.evidence.keep(&set, &evidence, unix_now()) {
+            let (validator, offence) = (proof.validator, offence.as_str());
+            tracing::warn!(validator, offence, epoch, at, "proof of an offence kept");
+        }
     }
 
     fn observe_view(&mut self, effect: &Effect) {
@@ -219,6 +265,7 @@ impl World for DaemonWorld {
 impl DaemonWorld {
     fn one(&mut self, effect: Effect) -> Result<Option<Event>, Fault> {
         self.observe_view(&effect);
+        self.observe_offence(&effect);
         meters::effect(&self.means.metrics, &self.means.shared.epoch().set, &effect);
         match effect {
             Effect::PersistSafety(record) => self.means.store.persist_safety(&record)?,

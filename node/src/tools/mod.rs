@@ -7,6 +7,7 @@
 
 mod client;
 mod event;
+mod evidence;
 mod keys;
 mod submit;
 
@@ -14,6 +15,7 @@ use std::{fmt, process::ExitCode};
 
 pub use client::{Client, RegistryAnswer};
 pub use event::{EventError, RotationEvent};
+pub use evidence::{EvidenceCommand, HistoryArgs, NodeArgs, SubmitArgs, evidence, slash_history};
 pub use keys::{passphrase, read_public, read_secret};
 pub use submit::{Submission, Waited, submit};
 

@@ -4,7 +4,7 @@ use crate::{Store, StoreError, schema};
 use borsh::BorshDeserialize;
 use qbind_consensus::SafetyRecord;
 use qbind_dag::PendingTransaction;
-use qbind_ledger::{Account, Registry, Tally};
+use qbind_ledger::{Account, Registry, Slashing, Tally};
 use qbind_types::{
     Address, Batch, BatchCertificate, BatchRef, Block, CommittedBlock, Epoch, EpochStart, Height,
     StateRoot, ValidatorIndex, decode,
@@ -32,6 +32,8 @@ pub struct Loaded {
     pub tally: Tally,
     /// The validators' registry, if a block changed it.
     pub registry: Option<Registry>,
+    /// What is held against validators.
+    pub slashing: Slashing,
     /// What the epoch of the next block starts from, if it is not genesis.
     pub start: Option<EpochStart>,
     /// State roots of the last heights.
@@ -62,6 +64,7 @@ impl Store {
             own_batch: self.get(schema::META, schema::KEY_OWN, "own batch")?,
             tally: self.get(schema::META, schema::KEY_TALLY, "tally")?.unwrap_or_default(),
             registry: self.get(schema::META, schema::KEY_REGISTRY, "validators' registry")?,
+            slashing: self.get(schema::META, schema::KEY_SLASHING, "slashing")?.unwrap_or_default(),
             start: self.get(schema::META, schema::KEY_START, "epoch's start")?,
             included: self.included()?,
             pending_blocks: self.all(schema::PENDING_BLOCKS, "pending block")?,

@@ -280,6 +280,9 @@ impl Store {
                 batch.put_cf(self.family(schema::EPOCHS), key, encode(&**set));
             }
         }
+        if let Some(slashing) = &record.slashing {
+            batch.put_cf(meta, schema::KEY_SLASHING, encode(slashing));
+        }
         if block.ends_epoch() {
             let (epoch, height, view) = (block.next_epoch(), block.height, block.view);
             let start = EpochStart { epoch, height, view, block: record.id };

@@ -53,6 +53,9 @@ fn record(height: u64) -> CommitRecord {
         tally: Tally { time: Millis(height), burned: u128::from(height), issued: 0 },
         mode: Mode::Serial { why: SerialReason::Disabled },
         registry: None,
+        slashing: None,
+        judged: Vec::new(),
+        stake_burned: 0,
         references: References::Ok,
     }
 }

@@ -286,6 +286,11 @@ impl Replay {
             .collect()
     }
 
+    /// A report of an offence came, and what follows from it is not worked out here.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.registry.court.is_stuck()
+    }
+
     /// Who validates an epoch, if it is one of the last that were elected.
     pub(crate) fn elected(&self, epoch: Epoch) -> Option<&ValidatorSet> {
         self.elected.get(&epoch)

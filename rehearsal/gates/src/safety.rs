@@ -1,6 +1,7 @@
 //! G1 to G4: what may never happen, whatever was planned. Nothing is cut out.
 
 use crate::{
+    baseline,
     catalogue::known,
     chain::Chain,
     coverage,
@@ -41,6 +42,8 @@ struct Ledgered {
     accounted: Option<u128>,
     /// Set where the replay itself broke a rule.
     broken: Option<String>,
+    /// The height at which it ended because it does not know what follows from a report.
+    stuck: Option<u64>,
 }
 
 /// Hashes the replay may spend on state roots; beyond that it computes them at every n-th height.
@@ -48,7 +51,7 @@ const ROOT_HASHES: u64 = 40_000_000;
 
 impl Safety<'_> {
     pub(crate) fn gates(&self) -> [Gate; 4] {
-        let ledgered = self.chain.as_ref().ok().map(replay);
+        let ledgered = self.chain.as_ref().ok().map(|chain| replay(chain, self.records_only()));
         [
             self.divergence(),
             self.mismatch(),
@@ -236,6 +239,14 @@ impl Safety<'_> {
         finding.into_gate(known("G2"))
     }
 
+    /// Whether every node says that offences are only recorded.
+    fn records_only(&self) -> bool {
+        self.plan.nodes.iter().all(|node| {
+            let config = self.evidence.configs.get(&node.name);
+            config.is_some_and(|config| baseline::value(config, "slashing_mode") == "record-only")
+        })
+    }
+
     /// Notes what keeps the replay from covering the whole chain.
     fn replayed<'a>(
         &self,
@@ -251,6 +262,12 @@ impl Safety<'_> {
             finding.unknown(format!(
                 "the replay covers {covered} of {common} common heights: a block or batch after it \
                  is missing or wrong (see G1 and G2)"
+            ));
+        }
+        if let Some(height) = ledgered.stuck {
+            finding.unknown(format!(
+                "block {height} reports an offence, and not every node's slashing_mode is \
+                 record-only: what follows from it is not derived"
             ));
         }
         for node in &self.plan.nodes {
@@ -438,7 +455,7 @@ impl Safety<'_> {
     }
 }
 
-fn replay(chain: &Chain) -> Ledgered {
+fn replay(chain: &Chain, records_only: bool) -> Ledgered {
     let rules = Rules::of(chain.genesis.network);
     let mut out = Ledgered {
         blocks: Vec::new(),
@@ -447,8 +464,12 @@ fn replay(chain: &Chain) -> Ledgered {
         burned: 0,
         accounted: None,
         broken: None,
+        stuck: None,
     };
-    let registry = Registry::new(chain.genesis.epoch_blocks, &chain.genesis.set);
+    let mut registry = Registry::new(chain.genesis.epoch_blocks, &chain.genesis.set);
+    if records_only {
+        registry.court.records_only(chain.genesis.network);
+    }
     let locks = chain.genesis.locks.clone();
     let mut state = match Replay::new(rules, &chain.genesis.allocations, locks, registry) {
         Ok(state) => state,
@@ -468,6 +489,10 @@ fn replay(chain: &Chain) -> Ledgered {
         let Some(proposer) = link.proposer else { break };
         let (epoch, time) = (link.block.epoch, link.block.timestamp_unix_ms);
         match state.block(epoch, time, proposer, &transactions, with_root) {
+            Ok(_) if state.is_stuck() => {
+                out.stuck = Some(height);
+                break;
+            }
             Ok(replayed) => {
                 let each = chain.ids(link).into_iter().zip(transactions).zip(replayed.statuses);
                 out.blocks.push(each.map(|((id, tx), s)| (id, tx.sender, tx.nonce, s)).collect());

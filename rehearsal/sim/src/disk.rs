@@ -2,7 +2,7 @@
 
 use qbind_consensus::SafetyRecord;
 use qbind_dag::PendingTransaction;
-use qbind_ledger::{Account, Ledger, Params, Registry, System, Tally};
+use qbind_ledger::{Account, Ledger, Params, Registry, Slashing, System, Tally};
 use qbind_replica::{CommitRecord, Restored};
 use qbind_types::{
     Address, Batch, BatchCertificate, BatchRef, Block, BlockId, CertifiedBatch, CommittedBlock,
@@ -37,6 +37,7 @@ struct Content {
     included: BTreeMap<ValidatorIndex, u64>,
     tally: Tally,
     registry: Registry,
+    slashing: Slashing,
     start: EpochStart,
 }
 
@@ -83,6 +84,9 @@ impl Content {
         if let Some(registry) = &record.registry {
             self.registry.clone_from(registry);
         }
+        if let Some(slashing) = &record.slashing {
+            self.slashing.clone_from(slashing);
+        }
         if block.ends_epoch() {
             self.included.clear();
             let (epoch, view, block) = (block.next_epoch(), block.view, record.id);
@@ -112,6 +116,7 @@ impl Disk {
             included: BTreeMap::new(),
             tally: Tally::default(),
             registry,
+            slashing: Slashing::default(),
             start: EpochStart::genesis(genesis),
         };
         Self { durable, pending: Vec::new() }
@@ -242,7 +247,8 @@ impl Disk {
         let content = &self.durable;
         let height = content.commits.keys().next_back().copied().unwrap_or_default();
         let accounts = content.accounts.iter().map(|(a, b)| (*a, *b));
-        let system = System { tally: content.tally, registry: content.registry.clone() };
+        let (registry, slashing) = (content.registry.clone(), content.slashing.clone());
+        let system = System { tally: content.tally, registry, slashing };
         let ledger = Ledger::restore(params.clone(), height, system, accounts)
             .expect("the simulated disk keeps what it was given");
         let mut roots: Vec<(Height, StateRoot)> =

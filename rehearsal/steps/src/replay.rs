@@ -160,7 +160,7 @@ impl Replay {
 mod tests {
     use super::*;
     use crate::t223::workload::{Workload, blank_transfer, funded};
-    use qbind_ledger::{Receipt, SerialRunner};
+    use qbind_ledger::{NoEvidence, Receipt, SerialRunner};
 
     fn tampered(tamper: impl Fn(&mut Applied)) -> Findings {
         let mut workload = Workload::new(7, 8, 24);
@@ -178,7 +178,7 @@ mod tests {
                 proposer,
                 transactions: &list,
             };
-            let mut applied = ledger.apply(&block, &SerialRunner);
+            let mut applied = ledger.apply(&block, &SerialRunner, &NoEvidence);
             tamper(&mut applied);
             replay.enter(&block, &applied, &ledger);
         }

@@ -13,7 +13,9 @@ pub(crate) mod workload;
 use crate::replay::Replay;
 use crate::result::{Check, Scenario, StepResult};
 use compare::{Difference, Differences, compare};
-use qbind_ledger::{Applied, BlockInput, Ledger, LevelRunner, Mode, Params, SerialRunner, Status};
+use qbind_ledger::{
+    Applied, BlockInput, Ledger, LevelRunner, Mode, NoEvidence, Params, SerialRunner, Status,
+};
 use qbind_types::{Address, StateRoot, Transaction};
 use runner::{Shuffled, Threads};
 use std::time::Instant;
@@ -198,13 +200,13 @@ fn soak(soak: &Soak, seed: u64, subjects: &[Subject<'_>]) -> Outcome {
             proposer: address(place),
             transactions: &list,
         };
-        let expected = serial.apply(&block, &SerialRunner);
+        let expected = serial.apply(&block, &SerialRunner, &NoEvidence);
         book.enter(&block, &expected, &serial);
         for (i, (subject, ledger)) in subjects.iter().zip(&mut ledgers).enumerate() {
             let mut list = list.clone();
             (subject.order)(&mut list);
             let block = BlockInput { transactions: &list, ..block };
-            let mut applied = ledger.apply(&block, subject.runner);
+            let mut applied = ledger.apply(&block, subject.runner, &NoEvidence);
             (subject.report)(&mut applied);
             compare(&mut outcome.differences, (&serial, &expected), (ledger, &applied));
             if i == 0 {
@@ -298,7 +300,7 @@ fn levels_of(transfers: &[(usize, u64, usize)], runner: &dyn LevelRunner) -> Str
         proposer: Address([0xee; 32]),
         transactions: &list,
     };
-    match ledger.apply(&block, runner).mode {
+    match ledger.apply(&block, runner, &NoEvidence).mode {
         Mode::Parallel { levels } => levels.to_string(),
         Mode::Serial { why } => format!("serial ({why:?})"),
     }

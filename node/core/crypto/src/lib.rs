@@ -11,6 +11,7 @@
 //!
 //! Never here: consensus rules, sockets, files.
 
+mod evidence;
 mod hash;
 mod light;
 pub mod preimage;
@@ -21,7 +22,10 @@ mod verifiers;
 mod verify_blocks;
 mod verify_data;
 
-pub use hash::{address_of, batch_id, block_id, genesis_hash, sha3_256, tx_id, validators_id};
+pub use evidence::{NotEvidence, Proof, verify_evidence};
+pub use hash::{
+    address_of, batch_id, block_id, genesis_hash, header, header_id, sha3_256, tx_id, validators_id,
+};
 pub use light::{LightClient, LightError};
 pub use scheme::{AwsLc, Portable, Scheme, SecretKey, verify};
 pub use verified::{Reject, Verified, Verifier};

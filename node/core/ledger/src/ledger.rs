@@ -1,8 +1,8 @@
 //! The state and the function from one block to the next.
 
 use crate::{
-    Account, AccountProof, FailureReason, FeeSplit, Genesis, LevelRunner, Params, Receipt,
-    Registry, Rejection, SerialRunner, Status, System, Tally, admission,
+    Account, AccountProof, EvidenceCheck, FailureReason, FeeSplit, Genesis, Judged, LevelRunner,
+    Params, Receipt, Registry, Rejection, SerialRunner, Slashing, Status, System, Tally, admission,
     execute::Board,
     plan::{self, Plan, Run},
     receipts_root,
@@ -16,7 +16,8 @@ use alloc::{
     vec::Vec,
 };
 use qbind_types::{
-    Address, Epoch, Height, Millis, Payload, REGISTRY, StateRoot, SystemRoot, Transaction,
+    Address, Epoch, Height, Millis, Payload, REGISTRY, RegistryCall, StateRoot, SystemRoot,
+    Transaction,
 };
 
 /// A block as the ledger sees it.
@@ -74,6 +75,12 @@ pub struct Applied {
     pub changes: Vec<(Address, Account)>,
     /// Whether the validators' registry differs from before.
     pub changes_registry: bool,
+    /// Whether what is held against validators differs from before.
+    pub changes_slashing: bool,
+    /// What became of the accusations in it.
+    pub judged: Vec<Judged>,
+    /// Stake it burned for offences; part of `burned`.
+    pub stake_burned: u128,
     /// What this block took out of the supply.
     pub burned: u128,
     /// How it ran; the only field that may differ between nodes.
@@ -110,12 +117,13 @@ pub(crate) const MACHINERY: Machinery = Machinery {
 /// All accounts at one height.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    params: Params,
+    pub(crate) params: Params,
     height: Height,
     accounts: BTreeMap<Address, Account>,
     tree: Tree,
     tally: Tally,
-    registry: Part<Registry>,
+    pub(crate) registry: Part<Registry>,
+    pub(crate) slashing: Part<Slashing>,
     system_root: SystemRoot,
     /// The states of the last heights, this one's included, ascending: to prove accounts at.
     recent: VecDeque<Recent>,
@@ -164,7 +172,7 @@ impl Ledger {
         mut accounts: Vec<(Address, Account)>,
         runner: &dyn LevelRunner,
     ) -> Result<Self, RestoreError> {
-        let System { tally, registry } = system;
+        let System { tally, registry, slashing } = system;
         accounts.sort_unstable_by_key(|(address, _)| *address);
         if let Some(pair) = accounts.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(RestoreError::Duplicate { address: pair[0].0 });
@@ -175,11 +183,11 @@ impl Ledger {
         }
         let mut tree = Tree::new();
         tree.update(&accounts, runner);
-        let registry = Part::new(registry);
-        let system_root = system::system_root(&tally, &registry);
+        let (registry, slashing) = (Part::new(registry), Part::new(slashing));
+        let system_root = system::system_root(&tally, &registry, &slashing);
         let recent = VecDeque::from([Recent { height, tree: tree.clone(), system_root }]);
         let accounts = accounts.into_iter().collect();
-        Ok(Self { params, height, accounts, tree, tally, registry, system_root, recent })
+        Ok(Self { params, height, accounts, tree, tally, registry, slashing, system_root, recent })
     }
 
     /// The validators' registry.
@@ -277,7 +285,12 @@ impl Ledger {
         if let Payload::Call(transfer, call) = payload {
             let (sender, amount) = (tx.sender, transfer.amount);
             let caller = Caller { sender, key: &tx.public_key, amount };
-            self.registry.get().check(caller, &call).map_err(Rejection::Registry)?;
+            let registry = self.registry.get();
+            registry.check(caller, &call).map_err(Rejection::Registry)?;
+            if let RegistryCall::Report(evidence) = &*call {
+                let heard = self.slashing.get().check(&self.params.slashing, registry, evidence);
+                heard.map_err(Rejection::Registry)?;
+            }
         }
         Ok(())
     }
@@ -291,14 +304,20 @@ impl Ledger {
     /// # Panics
     /// Our fault, and better than a wrong state: `block.height` is not the next one, the runner
     /// did not run every job, or money would appear or vanish.
-    pub fn apply(&mut self, block: &BlockInput<'_>, runner: &dyn LevelRunner) -> Applied {
-        self.apply_with(block, runner, &MACHINERY)
+    pub fn apply(
+        &mut self,
+        block: &BlockInput<'_>,
+        runner: &dyn LevelRunner,
+        evidence: &dyn EvidenceCheck,
+    ) -> Applied {
+        self.apply_with(block, runner, evidence, &MACHINERY)
     }
 
     pub(crate) fn apply_with(
         &mut self,
         block: &BlockInput<'_>,
         runner: &dyn LevelRunner,
+        evidence: &dyn EvidenceCheck,
         machinery: &Machinery,
     ) -> Applied {
         assert_eq!(block.height, self.height.next(), "blocks are applied one after the other");
@@ -319,8 +338,22 @@ impl Ledger {
         let mut settled = self.settle(&plan, &board, machinery);
         let mut after = self.after(&plan, &board);
         let mut changes_registry = self.call(block, &plan, &mut settled, &mut after);
-        if let Some(bonds) = self.registry.get_mut().elect(block.height, block.epoch) {
+        let judged = self.reports(block, &plan, &mut settled, &mut after, evidence);
+        let mut changes_slashing = judged.iter().any(Judged::is_accepted);
+        let is_election = self.registry.get().is_election(block.height, block.epoch);
+        let mut stake_burned = 0;
+        if is_election && self.slashing.get().has_penalties() {
+            stake_burned = self.punish(&mut after);
+            settled.burned += stake_burned;
+            changes_slashing = true;
+        }
+        let slashing = self.slashing.get();
+        let jailed_until = |id| slashing.jailed_until(id);
+        let elected = self.registry.get_mut().elect(block.height, block.epoch, jailed_until);
+        if let Some(bonds) = elected {
             changes_registry = true;
+            let oldest = self.registry.get().oldest();
+            changes_slashing |= self.slashing.get_mut().forget_below(oldest);
             for (owner, bond) in bonds {
                 self.transfer(&mut after, REGISTRY, owner, bond);
             }
@@ -338,7 +371,10 @@ impl Ledger {
         if changes_registry {
             self.registry.seal();
         }
-        self.system_root = system::system_root(&self.tally, &self.registry);
+        if changes_slashing {
+            self.slashing.seal();
+        }
+        self.system_root = system::system_root(&self.tally, &self.registry, &self.slashing);
         self.height = block.height;
         self.remember();
         Applied {
@@ -348,6 +384,9 @@ impl Ledger {
             system_root: self.system_root,
             changes,
             changes_registry,
+            changes_slashing,
+            judged,
+            stake_burned,
             burned: settled.burned,
             mode,
         }
@@ -411,6 +450,9 @@ impl Ledger {
     ) -> bool {
         let mut has_changed = false;
         for (run, call) in &plan.calls {
+            if matches!(call, RegistryCall::Report(_)) {
+                continue;
+            }
             let run = &plan.runs[*run];
             let receipt = &mut settled.receipts[run.tx_index];
             if receipt.status != Status::Success {
@@ -429,7 +471,7 @@ impl Ledger {
         has_changed
     }
 
-    fn transfer(
+    pub(crate) fn transfer(
         &self,
         after: &mut BTreeMap<Address, Account>,
         from: Address,
@@ -469,10 +511,10 @@ impl Ledger {
 }
 
 /// The money side of a block.
-struct Settled {
-    receipts: Vec<Receipt>,
-    proposer: u128,
-    burned: u128,
+pub(crate) struct Settled {
+    pub(crate) receipts: Vec<Receipt>,
+    pub(crate) proposer: u128,
+    pub(crate) burned: u128,
 }
 
 fn index(tx_index: usize) -> u32 {

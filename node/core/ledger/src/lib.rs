@@ -37,6 +37,7 @@ mod execute;
 mod gas;
 mod genesis;
 mod hash;
+mod judge;
 mod ledger;
 mod lock;
 mod params;
@@ -45,6 +46,7 @@ mod proof;
 mod receipt;
 mod registry;
 mod schedule;
+mod slashing;
 mod system;
 mod tree;
 
@@ -64,8 +66,11 @@ pub use genesis::{
 };
 pub use ledger::{Applied, BlockInput, Ledger, Mode, RestoreError, SerialReason};
 pub use lock::{Lock, Locks};
-pub use params::{Execution, FeeSplit, FeeSplitError, Params};
+pub use params::{
+    Execution, FeeSplit, FeeSplitError, Params, SlashingMode, SlashingParams, SlashingRule,
+};
 pub use proof::{AccountProof, AccountProofError};
 pub use receipt::{FailureReason, Receipt, SkipReason, Status, receipts_root};
 pub use registry::{Refusal, Registered, Registry, Rotation};
+pub use slashing::{Decision, EvidenceCheck, Judged, NoEvidence, Slashing, SlashingRecord};
 pub use system::{System, Tally};

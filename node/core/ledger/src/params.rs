@@ -1,6 +1,7 @@
 //! What differs between the networks.
 
 use crate::Locks;
+use qbind_types::Offence;
 
 /// Which transactions do what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +83,8 @@ pub struct Params {
     pub stage_b: bool,
     /// What genesis locks.
     pub locks: Locks,
+    /// What follows from proven misbehaviour.
+    pub slashing: SlashingParams,
 }
 
 impl Params {
@@ -95,6 +98,7 @@ impl Params {
             fee_split: FeeSplit::BURN,
             stage_b: false,
             locks: Locks::default(),
+            slashing: SlashingParams::record_only(),
         }
     }
 
@@ -111,5 +115,79 @@ impl Params {
     /// MainNet: transfers with gas, fees shared with the proposer, Stage B.
     pub fn mainnet() -> Self {
         Self { fee_split: FeeSplit::HALF, stage_b: true, ..Self::testnet_beta() }
+    }
+}
+
+/// What follows from proven misbehaviour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SlashingMode {
+    /// Reports are refused.
+    Off,
+    /// Offences are recorded; stake and jail stay as they are.
+    RecordOnly,
+    /// Double signs and invalid proposals cost stake and lead to jail; the rest is recorded.
+    EnforceCritical,
+    /// Every offence costs stake.
+    EnforceAll,
+}
+
+impl SlashingMode {
+    /// Whether an offence costs anything.
+    pub fn enforces(self, offence: Offence) -> bool {
+        match self {
+            Self::Off | Self::RecordOnly => false,
+            Self::EnforceCritical => {
+                matches!(offence, Offence::O1DoubleSign | Offence::O2InvalidProposal)
+            }
+            Self::EnforceAll => true,
+        }
+    }
+}
+
+/// What one offence costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlashingRule {
+    /// Of the stake in the epoch of the offence, in basis points.
+    pub bps: u64,
+    /// Epochs in jail.
+    pub jail_epochs: u64,
+}
+
+/// What offences cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlashingParams {
+    /// What follows at all.
+    pub mode: SlashingMode,
+    /// In the order of [`Offence::ALL`].
+    pub rules: [SlashingRule; 6],
+    /// So many lazy votes make a repeated offence …
+    pub lazy_votes: u64,
+    /// … within so many views; a view makes at most one block.
+    pub lazy_window: u64,
+}
+
+impl SlashingParams {
+    /// Offences are recorded and no more; the penalties are those of the modes that enforce.
+    pub fn record_only() -> Self {
+        let rule = |bps, jail_epochs| SlashingRule { bps, jail_epochs };
+        Self {
+            mode: SlashingMode::RecordOnly,
+            rules: [
+                rule(750, 10),
+                rule(500, 5),
+                rule(25, 0),
+                rule(200, 2),
+                rule(750, 5),
+                rule(300, 3),
+            ],
+            lazy_votes: 3,
+            lazy_window: 1_000,
+        }
+    }
+
+    /// What an offence costs.
+    pub fn rule(&self, offence: Offence) -> SlashingRule {
+        let at = Offence::ALL.iter().position(|o| *o == offence);
+        self.rules[at.expect("it lists every offence")]
     }
 }

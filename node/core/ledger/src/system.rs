@@ -1,6 +1,6 @@
 //! What the state holds beside the accounts, and the root over both.
 
-use crate::{Registry, hash::sha3_256};
+use crate::{Registry, Slashing, hash::sha3_256};
 use borsh::{BorshDeserialize, BorshSerialize};
 use qbind_types::{Millis, StateRoot, SystemRoot};
 
@@ -22,12 +22,14 @@ pub struct System {
     pub tally: Tally,
     /// The validators' registry.
     pub registry: Registry,
+    /// What is held against validators.
+    pub slashing: Slashing,
 }
 
 impl System {
     /// At genesis.
     pub fn new(registry: Registry) -> Self {
-        Self { tally: Tally::default(), registry }
+        Self { tally: Tally::default(), registry, slashing: Slashing::default() }
     }
 
     /// Without validators, for a ledger that only counts money.
@@ -71,9 +73,13 @@ fn digest<T: BorshSerialize>(value: &T) -> [u8; 32] {
 /// Commits to everything beside the accounts.
 ///
 /// *Shape*: `SHA3-256("QBIND:SYSTEM:v1" ‖ tally in borsh ‖ SHA3-256 of each other part in borsh)`.
-pub(crate) fn system_root(tally: &Tally, registry: &Part<Registry>) -> SystemRoot {
+pub(crate) fn system_root(
+    tally: &Tally,
+    registry: &Part<Registry>,
+    slashing: &Part<Slashing>,
+) -> SystemRoot {
     let tally = borsh::to_vec(tally).expect("writing to memory cannot fail");
-    SystemRoot(sha3_256(&[b"QBIND:SYSTEM:v1", &tally, &registry.digest]))
+    SystemRoot(sha3_256(&[b"QBIND:SYSTEM:v1", &tally, &registry.digest, &slashing.digest]))
 }
 
 /// Commits to the whole state.

@@ -7,10 +7,11 @@ mod genesis;
 mod locks;
 mod properties;
 mod registry;
+mod slashing;
 mod state;
 mod tree;
 
-use crate::{BlockInput, Ledger, Params, SerialRunner, System};
+use crate::{BlockInput, Ledger, NoEvidence, Params, SerialRunner, System};
 use alloc::vec::Vec;
 use qbind_types::{
     Address, Epoch, Height, PUBLIC_KEY_BYTES, Payload, PublicKey, SIGNATURE_BYTES, Signature,
@@ -54,7 +55,11 @@ fn ledger(params: Params, accounts: u8, balance: u128) -> Ledger {
 
 /// What a ledger holds beside accounts.
 fn system(ledger: &Ledger) -> System {
-    System { tally: ledger.tally(), registry: ledger.registry().clone() }
+    System {
+        tally: ledger.tally(),
+        registry: ledger.registry().clone(),
+        slashing: ledger.slashing().clone(),
+    }
 }
 
 fn apply(ledger: &mut Ledger, transactions: &[Transaction]) -> crate::Applied {
@@ -70,5 +75,5 @@ fn apply_in(ledger: &mut Ledger, epoch: Epoch, transactions: &[Transaction]) -> 
         proposer: PROPOSER,
         transactions: &transactions,
     };
-    ledger.apply(&block, &SerialRunner)
+    ledger.apply(&block, &SerialRunner, &NoEvidence)
 }

@@ -241,6 +241,24 @@ knobs! {
     slashing_o2_bps: u64 = 500,
     /// Epochs in jail for a bad proposer signature.
     slashing_o2_jail_epochs: u64 = 5,
+    /// Stake lost for one vote for a block that cannot be valid, in basis points.
+    slashing_o3a_bps: u64 = 25,
+    /// Stake lost for repeated such votes, in basis points.
+    slashing_o3b_bps: u64 = 200,
+    /// Epochs in jail for repeated such votes.
+    slashing_o3b_jail_epochs: u64 = 2,
+    /// How many such votes are repeated ones.
+    slashing_o3b_votes: u64 = 3,
+    /// Within how many views, each of which makes at most one block.
+    slashing_o3b_window: u64 = 1_000,
+    /// Stake lost for two batches of one round, in basis points.
+    slashing_o4_bps: u64 = 750,
+    /// Epochs in jail for two batches of one round.
+    slashing_o4_jail_epochs: u64 = 5,
+    /// Stake lost for a block with a wrong list of batches, in basis points.
+    slashing_o5_bps: u64 = 300,
+    /// Epochs in jail for a block with a wrong list of batches.
+    slashing_o5_jail_epochs: u64 = 3,
     /// Whether old state is deleted.
     state_retention_mode: StateRetentionMode = StateRetentionMode::Height,
     /// Heights of state that are kept.

@@ -588,6 +588,13 @@ impl Check<'_> {
             ("slashing_o2_bps", c.slashing_o2_bps, 450, 550, "450 to 550"),
             ("slashing_o1_jail_epochs", c.slashing_o1_jail_epochs, 1, 1_000_000, "1 to 1000000"),
             ("slashing_o2_jail_epochs", c.slashing_o2_jail_epochs, 1, 1_000_000, "1 to 1000000"),
+            ("slashing_o3a_bps", c.slashing_o3a_bps, 0, 100, "0 to 100"),
+            ("slashing_o3b_bps", c.slashing_o3b_bps, 100, 500, "100 to 500"),
+            ("slashing_o3b_jail_epochs", c.slashing_o3b_jail_epochs, 1, 1_000_000, "1 to 1000000"),
+            ("slashing_o4_bps", c.slashing_o4_bps, 500, 1_500, "500 to 1500"),
+            ("slashing_o4_jail_epochs", c.slashing_o4_jail_epochs, 1, 1_000_000, "1 to 1000000"),
+            ("slashing_o5_bps", c.slashing_o5_bps, 100, 1_000, "100 to 1000"),
+            ("slashing_o5_jail_epochs", c.slashing_o5_jail_epochs, 1, 1_000_000, "1 to 1000000"),
         ] {
             let hint = "remove the override: the profile's penalties are in bounds";
             self.demand((low..=high).contains(&value), slashing, key, demands, hint);

@@ -1,6 +1,6 @@
 //! Final blocks execute in order, once all their batches are here.
 
-use crate::{CommitRecord, Effect, Halt, Now, References, Replica, replica::ROOTS};
+use crate::{CommitRecord, Court, Effect, Halt, Now, References, Replica, replica::ROOTS};
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use qbind_crypto::{Verified, batch_id, block_id, tx_id};
 use qbind_dag::{Availability, Submission};
@@ -138,7 +138,8 @@ impl Replica {
             proposer,
             transactions: &transactions,
         };
-        let applied = self.ledger.apply(&input, self.config.runner.as_ref());
+        let court = Court(self.config.network);
+        let applied = self.ledger.apply(&input, self.config.runner.as_ref(), &court);
         self.roots.insert(height, applied.state_root);
         while self.roots.len() > ROOTS {
             self.roots.pop_first();
@@ -156,6 +157,9 @@ impl Replica {
             tally: self.ledger.tally(),
             mode: applied.mode,
             registry: applied.changes_registry.then(|| self.ledger.registry().clone()),
+            slashing: applied.changes_slashing.then(|| self.ledger.slashing().clone()),
+            judged: applied.judged,
+            stake_burned: applied.stake_burned,
             references,
         };
         self.announce_election(&record, out);

@@ -4,7 +4,7 @@ use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use qbind_consensus::{Evidence, Message, SafetyRecord, Unsigned};
 use qbind_crypto::Verified;
 use qbind_dag::{BatchEquivocation, DagMessage, Mismatch, Note, Peer, PendingTransaction};
-use qbind_ledger::{Account, Mode, Receipt, Registry, Tally};
+use qbind_ledger::{Account, Judged, Mode, Receipt, Registry, Slashing, Tally};
 use qbind_sync::SyncMessage;
 use qbind_types::{
     Address, Batch, BatchCertificate, BatchRef, Block, BlockId, CommittedBlock, Epoch, EpochStart,
@@ -150,6 +150,12 @@ pub struct CommitRecord {
     pub mode: Mode,
     /// The validators' registry, if the block changed it.
     pub registry: Option<Registry>,
+    /// What is held against validators, if the block changed it.
+    pub slashing: Option<Slashing>,
+    /// What became of the accusations in it.
+    pub judged: Vec<Judged>,
+    /// Stake it burned for offences.
+    pub stake_burned: u128,
     /// What the check of its references against certificates found.
     pub references: References,
 }

@@ -25,6 +25,7 @@ mod commit;
 mod early;
 mod epoch;
 mod event;
+mod evidence;
 mod open;
 mod propose;
 mod replica;
@@ -34,6 +35,7 @@ pub use event::{
     CommitRecord, CouplingResult, CouplingViolation, Effect, Event, Halt, Now, References, Target,
     Wire,
 };
+pub use evidence::{Court, refused_proposal};
 pub use open::{Channel, OpenError, open};
 pub use replica::{Gauges, Replica, ReplicaConfig, Restored};
 pub use world::{World, begin, perform};

@@ -528,7 +528,10 @@ fn g12_baseline() {
         ("coupling off", "G12 FAIL", |e| config(e, "dag_coupling_mode", json!("off"))),
         ("coupling warn on MainNet", "G12 FAIL", |e| config(e, "dag_coupling_mode", json!("warn"))),
         ("no quota", "G12 FAIL", |e| config(e, "mempool_max_txs_per_sender", json!(0))),
-        ("slashing", "G12 FAIL", |e| config(e, "slashing_mode", json!("enforce-all"))),
+        // Block 3 holds a report: what follows from it is not guessed.
+        ("slashing", "G3 UNKNOWN, G4 UNKNOWN, G12 FAIL", |e| {
+            config(e, "slashing_mode", json!("enforce-all"));
+        }),
         ("monetary", "G12 FAIL", |e| config(e, "monetary_mode", json!("active"))),
         ("other spellings are the same", "", |e| config(e, "slashing_mode", json!("RecordOnly"))),
         ("no genesis path", "G12 FAIL", |e| config(e, "genesis_path", json!(""))),
@@ -552,10 +555,12 @@ fn g12_baseline() {
                 }
             }
         }),
-        ("no configuration", "G12 UNKNOWN", |e| {
+        ("no configuration", "G3 UNKNOWN, G4 UNKNOWN, G12 UNKNOWN", |e| {
             e.configs.remove("us-v1");
         }),
-        ("key absent", "G12 UNKNOWN", |e| config(e, "slashing_mode", Value::Null)),
+        ("key absent", "G3 UNKNOWN, G4 UNKNOWN, G12 UNKNOWN", |e| {
+            config(e, "slashing_mode", Value::Null);
+        }),
         ("no status", "G12 UNKNOWN", |e| {
             e.statuses.remove("us-v1");
         }),

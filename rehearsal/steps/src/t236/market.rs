@@ -5,8 +5,8 @@ use crate::result::Check;
 use qbind_crypto::{Verifier, tx_id};
 use qbind_dag::{BatchLimits, Mempool, MempoolConfig, Submission};
 use qbind_ledger::{
-    Account, Applied, BlockInput, Ledger, Params, SerialRunner, Status, System, fee_priority,
-    gas_bound, max_spend,
+    Account, Applied, BlockInput, Ledger, NoEvidence, Params, SerialRunner, Status, System,
+    fee_priority, gas_bound, max_spend,
 };
 use qbind_types::{Address, Height, Millis, Network, Transaction, TxId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -166,7 +166,7 @@ impl Market {
             proposer,
             transactions: &list,
         };
-        let mut applied = self.ledger.apply(&block, &SerialRunner);
+        let mut applied = self.ledger.apply(&block, &SerialRunner, &NoEvidence);
         (self.rules.report)(&mut applied);
         self.book.enter(&block, &applied, &self.ledger);
         let mut included = Vec::new();

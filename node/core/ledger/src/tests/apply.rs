@@ -182,5 +182,5 @@ fn a_height_cannot_be_left_out() {
         proposer: PROPOSER,
         transactions: &[],
     };
-    ledger.apply(&block, &crate::SerialRunner);
+    ledger.apply(&block, &crate::SerialRunner, &crate::NoEvidence);
 }

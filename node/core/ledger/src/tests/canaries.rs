@@ -34,7 +34,7 @@ fn run(machinery: &Machinery, runner: &dyn LevelRunner) -> Applied {
         proposer: PROPOSER,
         transactions: &transactions,
     };
-    ledger.apply_with(&block, runner, machinery)
+    ledger.apply_with(&block, runner, &crate::NoEvidence, machinery)
 }
 
 /// Runs the jobs of a level backwards, which a right schedule cannot notice.

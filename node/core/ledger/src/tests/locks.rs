@@ -27,7 +27,7 @@ fn apply_at(ledger: &mut Ledger, time: u64, transactions: &[Transaction]) -> App
         proposer: super::PROPOSER,
         transactions: &transactions,
     };
-    ledger.apply(&block, &SerialRunner)
+    ledger.apply(&block, &SerialRunner, &crate::NoEvidence)
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn run(ledger: &mut Ledger, block: &[Transaction]) -> Applied {
         proposer: PROPOSER,
         transactions: &transactions,
     };
-    ledger.apply_with(&input, &Backwards, &MACHINERY)
+    ledger.apply_with(&input, &Backwards, &crate::NoEvidence, &MACHINERY)
 }
 
 proptest! {
