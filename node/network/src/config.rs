@@ -14,6 +14,9 @@ pub struct NetworkConfig {
     /// What others shall dial (`host:port`), when it is not the address they see and the port in
     /// `listen`.
     pub advertised: Option<String>,
+    /// Whether this node keeps to itself: it dials its bootstrap peers and nobody else, accepts
+    /// nobody, and tells no address, so that no honest peer can pass one on. `discovery` must be off.
+    pub hidden: bool,
     /// First addresses to try (`host:port`); who answers there is learnt by asking.
     pub bootstrap: Vec<String>,
     /// The key this node proves to its peers.
@@ -155,6 +158,7 @@ impl NetworkConfig {
         Self {
             listen,
             advertised: None,
+            hidden: false,
             bootstrap: Vec::new(),
             identity,
             network,

@@ -186,7 +186,10 @@ async fn establish(
             context.config.genesis_hash,
             context.config.role,
             context.public_key.clone(),
-            context.config.advertised.clone(),
+            match context.config.hidden {
+                true => Some(String::new()),
+                false => context.config.advertised.clone(),
+            },
             context.local.port(),
         ),
     };

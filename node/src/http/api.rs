@@ -2,7 +2,7 @@
 
 use super::{
     error::ApiError,
-    render,
+    history, render,
     server::App,
     submit::{MAX_BODY, submit},
 };
@@ -33,9 +33,11 @@ type Answer = Result<Json<Value>, ApiError>;
 pub(super) fn router(app: App) -> Router {
     let busy = Router::new()
         .route("/readyz", get(readyz))
-        .route("/v1/transactions", post(submit))
+        .route("/v1/transactions", post(submit).get(history::of_range))
         .route("/v1/transactions/{id}", get(transaction))
         .route("/v1/accounts/{address}", get(account))
+        .route("/v1/accounts/{address}/proof", get(account_proof))
+        .route("/v1/accounts/{address}/transactions", get(history::of_account))
         .route("/v1/blocks/{height}", get(block))
         .route("/v1/blocks/{height}/raw", get(block_raw))
         .route("/v1/batches/{id}/raw", get(batch_raw))
@@ -119,6 +121,17 @@ async fn account(State(app): State<App>, path: PathText) -> Answer {
     let address = text(path, "an address: 0x and 64 hexadecimal digits")?;
     let view = app.ask(move |node| node.account(&address)).await??;
     Ok(Json(render::account(&address, &view)))
+}
+
+async fn account_proof(State(app): State<App>, path: PathText) -> Answer {
+    let address = text(path, "an address: 0x and 64 hexadecimal digits")?;
+    let view = app.ask(move |node| node.account_proof(&address)).await??;
+    let view = view.ok_or_else(|| {
+        let hint = "the node may be catching up; try again, or ask another node";
+        let message = "no committed block names a state that this node still holds";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "E_NO_PROOF", message, hint)
+    })?;
+    Ok(Json(render::account_proof(&view)))
 }
 
 async fn block(State(app): State<App>, path: PathText) -> Answer {
@@ -224,7 +237,7 @@ fn bytes(encoded: Vec<u8>) -> Response {
 
 type PathText = Result<Path<String>, PathRejection>;
 
-fn text<T: FromStr>(path: PathText, expected: &'static str) -> Result<T, ApiError> {
+pub(super) fn text<T: FromStr>(path: PathText, expected: &'static str) -> Result<T, ApiError> {
     path.ok().and_then(|Path(text)| text.parse().ok()).ok_or_else(|| {
         let message = format!("the path must end in {expected}");
         ApiError::new(StatusCode::BAD_REQUEST, "E_PATH", message, "correct the path")

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::{Shutdown, ShutdownTrigger, metrics::Metrics, shutdown_channel};
+use qbind_crypto::{AccountProof, PathEnd, ProvenAccount};
+use qbind_ledger::{FailureReason, Status};
 use qbind_profile::{Setting, Source, resolve};
+use qbind_storage::{History, HistoryError, HistoryQuery, IndexedTransaction, Place};
 use qbind_types::*;
 use serde_json::{Value, json};
 use std::{
@@ -69,6 +72,22 @@ fn transaction(nonce: u64) -> Transaction {
     }
 }
 
+fn entry(height: u64, index: u32) -> IndexedTransaction {
+    IndexedTransaction {
+        id: TxId([8; 32]),
+        height: Height(height),
+        index,
+        sender: Address([index as u8; 32]),
+        recipient: Address([9; 32]),
+        amount: u128::MAX,
+        fee: 7,
+        status: match index {
+            0 => Status::Success,
+            _ => Status::Failed(FailureReason::InsufficientBalance),
+        },
+    }
+}
+
 impl FixedNode {
     fn storage(&self) -> Result<(), ViewError> {
         match self.broken.load(Ordering::SeqCst) {
@@ -103,6 +122,35 @@ impl NodeView for FixedNode {
 
     fn account(&self, _: &Address) -> Result<AccountView, ViewError> {
         Ok(AccountView { balance: u128::MAX, nonce: 4, height: Height(5) })
+    }
+
+    fn account_proof(&self, address: &Address) -> Result<Option<AccountProofView>, ViewError> {
+        let account = ProvenAccount { nonce: 4, balance: u128::MAX };
+        let end = if address.0[0] == 2 { PathEnd::Empty } else { PathEnd::Account(account) };
+        let (siblings, system_root) = (vec![[7; 32]; 3], SystemRoot([8; 32]));
+        let proof = AccountProof { address: *address, end, siblings, system_root };
+        let view = AccountProofView { proof, committed: committed() };
+        Ok((address.0[0] != 3).then_some(view))
+    }
+
+    /// An index that begins at height 3 and ends at 5, with two transactions a block.
+    fn history(&self, query: &HistoryQuery) -> Result<History, HistoryError> {
+        let (from, to) = (Height(3), Height(5));
+        match query.after {
+            _ if self.behind.load(Ordering::SeqCst) => return Err(HistoryError::NoIndex),
+            Some(after) if after.height > to => return Err(HistoryError::Beyond { to, after }),
+            Some(after) if after.height < from => return Err(HistoryError::Pruned { from, after }),
+            _ => {}
+        }
+        let all = (3..=5).flat_map(|height| [0, 1].map(|index| entry(height, index)));
+        let mut items: Vec<_> = all
+            .filter(|t| query.after.is_none_or(|after| t.place() > after))
+            .filter(|t| (query.from..=query.to).contains(&t.height))
+            .filter(|t| query.account.is_none_or(|a| t.sender == a))
+            .collect();
+        let has_more = items.len() > query.limit;
+        items.truncate(query.limit);
+        Ok(History { from, to, items, has_more })
     }
 
     fn block(&self, height: Height) -> Result<Option<BlockView>, ViewError> {
@@ -563,4 +611,78 @@ async fn a_stop_closes_idle_connections_and_ends() {
     n.server.await.unwrap();
     let mut rest = Vec::new();
     idle.read_to_end(&mut rest).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_account_is_handed_over_with_all_that_proves_it() {
+    let n = running().await;
+    let (status, body) = n.json(&format!("/v1/accounts/{}/proof", id(1))).await;
+    assert_eq!(status, 200);
+    let is = |key: &str| body[key].clone();
+    assert_eq!(is("schema"), "qbind.account-proof/v1");
+    assert_eq!((is("balance"), is("nonce")), (json!(u128::MAX.to_string()), json!(4)));
+    assert_eq!((is("height"), is("block_height")), (json!(4), json!(5)));
+    let bytes = |key: &str| hex::decode(body[key].as_str().unwrap()).unwrap();
+    let proof: AccountProof = decode(&bytes("proof")).unwrap();
+    assert_eq!((proof.address, proof.siblings.len()), (Address([1; 32]), 3));
+    assert_eq!(decode::<CommittedBlock>(&bytes("committed")), Ok(committed()));
+    let (_, absent) = n.json(&format!("/v1/accounts/{}/proof", id(2))).await;
+    assert_eq!((&absent["exists"], &absent["balance"]), (&json!(false), &json!("0")));
+    let (status, none) = n.json(&format!("/v1/accounts/{}/proof", id(3))).await;
+    assert_eq!((status, &none["code"]), (503, &json!("E_NO_PROOF")));
+    let (status, wrong) = n.json("/v1/accounts/0x12/proof").await;
+    assert_eq!((status, &wrong["code"]), (400, &json!("E_PATH")));
+}
+
+#[tokio::test]
+async fn the_index_is_read_page_by_page() {
+    let n = running().await;
+    let (status, first) = n.json("/v1/transactions?limit=4").await;
+    assert_eq!(status, 200);
+    assert_eq!((&first["indexed_from"], &first["indexed_to"]), (&json!(3), &json!(5)));
+    assert_eq!((&first["cursor"], &first["more"]), (&json!("4-1"), &json!(true)));
+    let entry = json!({"id": id(8), "height": 3, "index": 1, "sender": id(1), "recipient": id(9),
+        "amount": u128::MAX.to_string(), "fee": "7", "status": "failed",
+        "reason": "insufficient_balance"});
+    assert_eq!(first["transactions"][1], entry);
+    assert_eq!(first["transactions"][0]["status"], "success");
+    let (_, second) = n.json("/v1/transactions?limit=4&cursor=4-1").await;
+    assert_eq!((&second["cursor"], &second["more"]), (&json!("5-1"), &json!(false)));
+    assert_eq!(second["transactions"].as_array().unwrap().len(), 2);
+    let (_, end) = n.json("/v1/transactions?cursor=5-1").await;
+    assert_eq!((&end["cursor"], &end["transactions"]), (&json!("5-1"), &json!([])));
+    let (_, range) = n.json("/v1/transactions?from_height=4&to_height=4").await;
+    assert_eq!(range["transactions"].as_array().unwrap().len(), 2);
+    let (_, of) = n.json(&format!("/v1/accounts/{}/transactions?from=4&limit=1", id(1))).await;
+    assert_eq!((&of["cursor"], &of["more"]), (&json!("4-1"), &json!(true)));
+}
+
+#[tokio::test]
+async fn a_wrong_page_is_refused_with_its_code() {
+    let n = running().await;
+    let of = |rest: &str| format!("/v1/accounts/{}/transactions?{rest}", id(1));
+    let (range, limit, cursor) = (of("to_height=4"), of("limit=9999"), of("cursor=x-y"));
+    for (path, status, code) in [
+        ("/v1/transactions?limit=0", 400, "E_QUERY"),
+        ("/v1/transactions?limit=1001", 400, "E_QUERY"),
+        ("/v1/transactions?limit=-1", 400, "E_QUERY"),
+        ("/v1/transactions?from_height=5&to_height=4", 400, "E_QUERY"),
+        ("/v1/transactions?from=5", 400, "E_QUERY"),
+        ("/v1/transactions?cursor=", 400, "E_CURSOR"),
+        ("/v1/transactions?cursor=5", 400, "E_CURSOR"),
+        ("/v1/transactions?cursor=05-1", 400, "E_CURSOR"),
+        ("/v1/transactions?cursor=6-0", 400, "E_CURSOR"),
+        ("/v1/transactions?cursor=2-9", 410, "E_PRUNED"),
+        (range.as_str(), 400, "E_QUERY"),
+        (limit.as_str(), 400, "E_QUERY"),
+        (cursor.as_str(), 400, "E_CURSOR"),
+        ("/v1/accounts/0x12/transactions", 400, "E_PATH"),
+    ] {
+        let (got, body) = n.json(path).await;
+        assert_eq!((got, &body["code"]), (status, &json!(code)), "{path}: {body}");
+        assert!(!body["hint"].as_str().unwrap().is_empty());
+    }
+    n.node.behind.store(true, Ordering::SeqCst);
+    let (status, body) = n.json("/v1/transactions").await;
+    assert_eq!((status, &body["code"]), (404, &json!("E_NO_INDEX")));
 }

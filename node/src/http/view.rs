@@ -1,6 +1,8 @@
 //! What the loop must be able to tell.
 
 use super::error::Rejection;
+use qbind_crypto::AccountProof;
+use qbind_storage::{History, HistoryError, HistoryQuery};
 use qbind_types::{
     Address, BatchId, BlockId, CommittedBlock, Epoch, GenesisHash, Height, Millis, Network,
     PublicKey, StateRoot, SystemRoot, Transaction, TxId, ValidatorIndex, View, VotingPower,
@@ -28,6 +30,19 @@ pub trait NodeView: Send + Sync + 'static {
     /// # Errors
     /// The world's fault: storage cannot be read.
     fn account(&self, address: &Address) -> Result<AccountView, ViewError>;
+
+    /// An account with its proof, at the newest height whose state root a committed block names;
+    /// `None` if that state is no longer, or not yet, at hand.
+    ///
+    /// # Errors
+    /// The world's fault: storage cannot be read, or the node is busy or stopping.
+    fn account_proof(&self, address: &Address) -> Result<Option<AccountProofView>, ViewError>;
+
+    /// Committed transactions by account or by height, from the index.
+    ///
+    /// # Errors
+    /// The asker's fault, or the world's.
+    fn history(&self, query: &HistoryQuery) -> Result<History, HistoryError>;
 
     /// A committed block, if this node has it.
     ///
@@ -127,6 +142,15 @@ pub struct AccountView {
     pub nonce: u64,
     /// After which height.
     pub height: Height,
+}
+
+/// An account, proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountProofView {
+    /// At the state that `committed` names.
+    pub proof: AccountProof,
+    /// The newest committed block, with its proof.
+    pub committed: CommittedBlock,
 }
 
 /// A committed block.

@@ -371,6 +371,8 @@ pub struct P2p {
     messages_received: Counters<MessageKind>,
     /// Messages lost before they were written, by class.
     pub messages_dropped: Counters<MessageKind>,
+    /// Copies of messages that this node, a sentry, passed on, by class.
+    pub messages_relayed: Counters<MessageKind>,
     /// Nodes heard of for the first time.
     pub discovered: Counter,
     /// Lists of addresses told to a peer.
@@ -456,6 +458,10 @@ impl P2p {
             messages_dropped: b.counters(
                 "qbind_p2p_messages_dropped_total",
                 "Messages lost before they were written: queue full or connection gone.",
+            ),
+            messages_relayed: b.counters(
+                "qbind_p2p_messages_relayed_total",
+                "Copies of messages that a sentry passed on for the validators behind it.",
             ),
             discovered: b
                 .counter("qbind_p2p_peer_discovered_total", "Nodes heard of for the first time."),

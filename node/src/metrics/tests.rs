@@ -69,6 +69,7 @@ fn move_everything(m: &Metrics) {
         n.sent(*kind, 10);
         n.received(*kind, 10);
         n.messages_dropped.inc(*kind);
+        n.messages_relayed.inc(*kind);
     }
     PeerEviction::ALL.iter().for_each(|l| n.evicted.inc(*l));
     for reason in DiversityReason::ALL {

@@ -8,17 +8,17 @@ use super::{
 use crate::{
     NodeError, Prepared, Shutdown, ShutdownTrigger,
     http::{
-        AccountView, App, BlockView, Commit, CommittedTransaction, CommittedTransactions,
-        EvidenceView, NodeView, Page, PeerDirection, PeerView, RegisteredView, RegistryView,
-        Rejection, RotationView, Server, SlashedView, SlashingView, StatusView, TransactionView,
-        ValidatorView, ValidatorsView, ViewError,
+        AccountProofView, AccountView, App, BlockView, Commit, CommittedTransaction,
+        CommittedTransactions, EvidenceView, NodeView, Page, PeerDirection, PeerView,
+        RegisteredView, RegistryView, Rejection, RotationView, Server, SlashedView, SlashingView,
+        StatusView, TransactionView, ValidatorView, ValidatorsView, ViewError,
     },
     metrics::Metrics,
     stop_on_signals,
 };
 use qbind_crypto::{block_id, tx_id};
 use qbind_network::{Direction, NetworkHandle};
-use qbind_storage::{CommitIndex, StoreError};
+use qbind_storage::{CommitIndex, History, HistoryError, HistoryQuery, StoreError};
 use qbind_types::{Address, BatchId, Epoch, Height, Offence, Transaction, TxId, encode};
 use std::sync::{
     Arc,
@@ -35,6 +35,8 @@ pub(super) struct NodeApi {
     shared: Arc<Shared>,
     network: NetworkHandle,
     slashing_mode: &'static str,
+    /// Whether this validator has its sentries for peers and nobody else.
+    is_hidden: bool,
 }
 
 impl NodeApi {
@@ -64,7 +66,8 @@ impl NodeApi {
             profile: config.profile.as_str(),
         };
         let slashing_mode = config.slashing_mode.as_str();
-        Self { status, inputs, shared, network, slashing_mode }
+        let is_hidden = !config.sentries.is_empty();
+        Self { status, inputs, shared, network, slashing_mode, is_hidden }
     }
 
     /// Index entries of executed heights, ascending.
@@ -122,6 +125,24 @@ impl NodeView for NodeApi {
         let height = self.shared.height();
         let account = self.shared.store.account(address).map_err(storage)?;
         Ok(AccountView { balance: account.balance, nonce: account.nonce, height })
+    }
+
+    fn account_proof(&self, address: &Address) -> Result<Option<AccountProofView>, ViewError> {
+        let tip = self.shared.height();
+        let Some(committed) = self.shared.store.committed(tip).map_err(storage)? else {
+            return Ok(None);
+        };
+        // A block names a state that is not older than what its parent names.
+        let height = committed.block.executed.height;
+        let (reply, answer) = oneshot::channel();
+        let question = Input::Prove { address: *address, height, reply };
+        self.inputs.try_send(question).map_err(|_| ViewError::Unavailable)?;
+        let proof = answer.blocking_recv().map_err(|_| ViewError::Unavailable)?;
+        Ok(proof.map(|proof| AccountProofView { proof, committed }))
+    }
+
+    fn history(&self, query: &HistoryQuery) -> Result<History, HistoryError> {
+        self.shared.store.history(query)
     }
 
     fn block(&self, height: Height) -> Result<Option<BlockView>, ViewError> {
@@ -201,7 +222,11 @@ impl NodeView for NodeApi {
                 .validator(&peer.public_key)
                 .and_then(|index| set.get(index))
                 .map(|member| member.id),
-            address: peer.remote.to_string(),
+            // Where a validator behind this sentry is, strangers need not know.
+            address: match peer.is_hidden() {
+                true => "hidden".to_owned(),
+                false => peer.remote.to_string(),
+            },
             direction: match peer.direction {
                 Direction::Outbound => PeerDirection::Outbound,
                 Direction::Inbound => PeerDirection::Inbound,
@@ -296,6 +321,13 @@ impl NodeView for NodeApi {
         let connected = self.network.peers();
         let EpochView { set, me } = self.shared.epoch();
         let book = &self.shared.book;
+        if self.is_hidden {
+            // What a quorum says reaches this validator through its sentries.
+            if !connected.iter().any(|p| p.role == qbind_network::Role::Sentry) {
+                reasons.push("no sentry is connected".to_owned());
+            }
+            return reasons;
+        }
         let validators = connected.iter().filter_map(|p| book.validator(&p.public_key));
         let reachable = validators.chain(me);
         if !set.is_quorum(reachable) {

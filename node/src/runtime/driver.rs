@@ -6,9 +6,9 @@ use super::{
     world::{DaemonWorld, Fault, SubmitReply},
 };
 use crate::{NodeError, metrics::Metrics};
-use qbind_crypto::Verified;
+use qbind_crypto::{AccountProof, Verified};
 use qbind_replica::{Effect, Event, Now, Replica, begin, perform};
-use qbind_types::{Millis, Transaction, TxId};
+use qbind_types::{Address, Height, Millis, Transaction, TxId};
 use std::{
     iter,
     path::Path,
@@ -39,6 +39,8 @@ pub(super) enum Input {
         id: TxId,
         reply: oneshot::Sender<SubmitReply>,
     },
+    /// From a client: an account at a height whose state may still be held.
+    Prove { address: Address, height: Height, reply: oneshot::Sender<Option<AccountProof>> },
     /// End.
     Stop,
 }
@@ -119,6 +121,11 @@ impl Driver {
                         self.world.expect(id, reply);
                         submitted.push(id);
                         events.push(Event::Submit { transaction, id });
+                    }
+                    Input::Prove { address, height, reply } => {
+                        // A few hundred bytes from memory: no event, and the client may have gone.
+                        let proof = replica.ledger().prove_at(height, &address);
+                        reply.send(proof).map_err(drop).unwrap_or_default();
                     }
                     Input::Stop => return Ok(()),
                 }

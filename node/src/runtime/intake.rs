@@ -33,6 +33,8 @@ struct Worker {
     network: NetworkHandle,
     metrics: Arc<Metrics>,
     strikes: Arc<Mutex<BTreeMap<NodeId, u32>>>,
+    /// A sentry passes on what verified.
+    relays: bool,
 }
 
 /// Starts the threads between network and replica; they end when the network does.
@@ -42,6 +44,7 @@ pub(super) fn start(
     shared: Arc<Shared>,
     network: NetworkHandle,
     metrics: Arc<Metrics>,
+    relays: bool,
 ) {
     let strikes = Arc::new(Mutex::new(BTreeMap::new()));
     let lane = |channel: CoreChannel, threads: usize| {
@@ -55,6 +58,7 @@ pub(super) fn start(
                 network: network.clone(),
                 metrics: metrics.clone(),
                 strikes: strikes.clone(),
+                relays,
             };
             let receiver = receiver.clone();
             thread::spawn(move || worker.run(&receiver));
@@ -103,6 +107,12 @@ impl Worker {
             match open(self.channel, peer, &bytes, &self.shared.verifiers) {
                 Ok(event) => {
                     meters::received(&self.metrics, &event);
+                    if self.relays
+                        && let Some(channel) = relayed(&event)
+                    {
+                        let copies = self.network.relay(from, channel, &bytes[..]);
+                        meters::relayed(&self.metrics, channel, copies);
+                    }
                     if self.inputs.send(Input::Event(event)).is_err() {
                         return;
                     }
@@ -154,5 +164,15 @@ impl Worker {
             tracing::warn!(peer = %from, "banned for messages that do not verify");
             self.network.ban(from, "messages do not verify", BAN);
         }
+    }
+}
+
+/// The channel of a message that a sentry passes on: what validators say to everybody. Questions and
+/// answers it takes itself, for it follows the chain.
+fn relayed(event: &Event) -> Option<Channel> {
+    match event {
+        Event::Consensus(_) => Some(Channel::Consensus),
+        Event::Batch(_) | Event::Ack(_) | Event::Certificate(_) => Some(Channel::Dag),
+        _ => None,
     }
 }

@@ -44,6 +44,11 @@ pub(super) fn received(metrics: &Metrics, event: &Event) {
     }
 }
 
+/// A message that a sentry passed on.
+pub(super) fn relayed(metrics: &Metrics, channel: Channel, copies: usize) {
+    metrics.p2p.messages_relayed.of(kind(channel)).add(copies as u64);
+}
+
 /// A message that did not verify.
 pub(super) fn refused(metrics: &Metrics, channel: CoreChannel) {
     match channel {

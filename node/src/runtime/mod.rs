@@ -27,7 +27,7 @@ use driver::Driver;
 use qbind_crypto::{SecretKey, Verifier, Verifiers};
 use qbind_ledger::{Genesis, Ledger, LevelRunner, System};
 use qbind_network::{NetworkEvent, NetworkHandle};
-use qbind_profile::{NodeConfig, Role, SignerMode};
+use qbind_profile::{NodeConfig, Role};
 use qbind_replica::{Now, Replica, ReplicaConfig, Restored};
 use qbind_storage::{Loaded, Store};
 use qbind_types::{BlockId, EpochStart, Height, Millis, PublicKey, ValidatorSet};
@@ -77,8 +77,11 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
     let params = settings::params(&config, &genesis)?;
     let store = Store::open(&data_dir.join("db"), prepared.genesis.hash)
         .map_err(|e| NodeError::transient("cannot open the data directory").because(e))?;
-    let store = Arc::new(store);
     let disk = |e| NodeError::transient("cannot read the data directory").because(e);
+    let store = Arc::new(match config.enable_index {
+        true => store.with_index().map_err(disk)?,
+        false => store,
+    });
     let mut loaded = store.load().map_err(disk)?;
     if loaded.accounts.is_empty() {
         loaded.accounts = genesis.accounts();
@@ -134,6 +137,7 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
         signer,
         metrics: metrics.clone(),
         shared: shared.clone(),
+        is_hidden: !config.sentries.is_empty(),
     };
     let world = world::DaemonWorld::new(means, intercept);
     let parts = Parts {
@@ -170,6 +174,7 @@ fn serve(parts: Parts, config: ReplicaConfig, restored: Restored) -> Result<(), 
         parts.shared.clone(),
         parts.handle.clone(),
         parts.metrics.clone(),
+        parts.prepared.resolved.config.role == Role::Sentry,
     );
     let driver = Driver::new(parts.world, parts.metrics.clone(), parts.shared.clone());
     let data_dir = parts.data_dir.clone();
@@ -231,7 +236,8 @@ fn identity(config: &NodeConfig, metrics: &Metrics) -> Result<SecretKey, NodeErr
     let role =
         if is_validator { qbind_signer::Role::Consensus } else { qbind_signer::Role::P2pIdentity };
     let Some(dir) = config.signer_keystore_path.as_deref().map(Path::new) else {
-        if config.signer_mode == SignerMode::LoopbackTesting && !is_validator {
+        if !is_validator {
+            // Nothing is signed with it and nobody knows it: a new one for each start will do.
             return Ok(SecretKey::generate());
         }
         return Err(NodeError::configuration(

@@ -132,7 +132,11 @@ pub(super) fn network(
         NetworkConfig::new(config.p2p_listen_addr, identity, network, genesis_hash, role);
     Ok(NetworkConfig {
         advertised: config.p2p_advertised_addr.as_ref().map(ToString::to_string),
-        bootstrap: config.bootstrap_peers.iter().map(ToString::to_string).collect(),
+        hidden: !config.sentries.is_empty(),
+        bootstrap: match config.sentries.is_empty() {
+            true => config.bootstrap_peers.iter().map(ToString::to_string).collect(),
+            false => config.sentries.iter().map(ToString::to_string).collect(),
+        },
         limits: Limits {
             max_outbound: size(config.p2p_max_outbound),
             max_inbound: size(config.p2p_max_inbound),
@@ -147,7 +151,8 @@ pub(super) fn network(
             min_asn: size(config.anti_eclipse_min_asn),
         },
         asn_table: asn_table(config)?,
-        discovery: config.enable_discovery,
+        // Who dials its sentries alone asks nobody for others.
+        discovery: config.enable_discovery && config.sentries.is_empty(),
         heartbeat: Heartbeat {
             interval: seconds(config.heartbeat_interval_secs),
             timeout: seconds(config.heartbeat_timeout_secs),

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{http::Rejection, metrics::Metrics};
 use qbind_dag::{DagMessage, Peer};
-use qbind_network::{Channel, NetworkHandle};
+use qbind_network::{Channel, NetworkHandle, NodeId};
 use qbind_replica::{CommitRecord, Effect, Event, Halt, Target, Wire, World};
 use qbind_signer::GuardError;
 use qbind_storage::{Store, StoreError};
@@ -59,6 +59,8 @@ pub(super) struct Means {
     pub(super) signer: Option<ValidatorSigner>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) shared: Arc<Shared>,
+    /// Whether this validator has its sentries for peers and nobody else.
+    pub(super) is_hidden: bool,
 }
 
 pub(super) struct DaemonWorld {
@@ -123,11 +125,22 @@ impl DaemonWorld {
             }
             Target::One(peer) => {
                 let Some(node) = self.means.shared.book.node(peer) else { return };
+                let node = if self.means.is_hidden { self.by_sentry(node) } else { node };
                 if let Err(error) = self.means.network.send(node, channel, bytes) {
                     tracing::trace!(%error, ?peer, "not sent");
                 }
             }
         }
+    }
+
+    /// Whom a validator behind sentries asks in the place of one it cannot reach: its sentries follow
+    /// the chain, so they have what others have. A different one for each of those.
+    fn by_sentry(&self, node: NodeId) -> NodeId {
+        let peers = self.means.network.peers();
+        if peers.is_empty() || peers.iter().any(|p| p.node_id == node) {
+            return node;
+        }
+        peers[usize::from(node.0[0]) % peers.len()].node_id
     }
 
     fn serve_blocks(&self, to: Peer, from: Height, limit: u64) -> Result<(), StoreError> {

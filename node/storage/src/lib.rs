@@ -11,6 +11,7 @@
 //! Never here: a decision what to store.
 
 mod error;
+mod history;
 mod load;
 mod schema;
 mod store;
@@ -18,6 +19,7 @@ mod store;
 mod tests;
 
 pub use error::StoreError;
+pub use history::{History, HistoryError, HistoryQuery, IndexedTransaction, Place};
 pub use load::Loaded;
 pub use schema::{CommitIndex, TransactionIndex};
 pub use store::Store;

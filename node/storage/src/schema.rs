@@ -18,8 +18,12 @@ pub(crate) const PENDING_BLOCKS: &str = "pending_blocks";
 pub(crate) const MEMPOOL: &str = "mempool";
 
 pub(crate) const EPOCHS: &str = "epochs";
+/// Transactions with an effect, by place in the chain.
+pub(crate) const HISTORY: &str = "history";
+/// Places in the chain of the transactions that an account paid or received.
+pub(crate) const ACCOUNT_HISTORY: &str = "account_history";
 
-pub(crate) const FAMILIES: [&str; 12] = [
+pub(crate) const FAMILIES: [&str; 14] = [
     META,
     COMMITTED,
     INDEX,
@@ -32,6 +36,8 @@ pub(crate) const FAMILIES: [&str; 12] = [
     PENDING_BLOCKS,
     MEMPOOL,
     EPOCHS,
+    HISTORY,
+    ACCOUNT_HISTORY,
 ];
 
 pub(crate) const KEY_SCHEMA: &[u8] = b"schema_version";
@@ -44,6 +50,11 @@ pub(crate) const KEY_REGISTRY: &[u8] = b"validators_registry";
 pub(crate) const KEY_SLASHING: &[u8] = b"slashing";
 pub(crate) const KEY_START: &[u8] = b"epoch_start";
 pub(crate) const KEY_INCLUDED: &[u8] = b"included_rounds";
+
+/// First height of the index.
+pub(crate) const KEY_INDEXED_FROM: &[u8] = b"indexed_from";
+/// Last height of the index.
+pub(crate) const KEY_INDEXED_TO: &[u8] = b"indexed_to";
 
 /// Height, big-endian.
 pub(crate) fn height_key(height: Height) -> [u8; 8] {

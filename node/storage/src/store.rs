@@ -20,6 +20,8 @@ use std::{collections::BTreeMap, path::Path};
 /// One node's database.
 pub struct Store {
     pub(crate) db: DB,
+    /// Whether committed transactions are indexed; see [`Store::with_index`].
+    pub(crate) is_indexing: bool,
 }
 
 impl Store {
@@ -42,7 +44,7 @@ impl Store {
         });
         let db = DB::open_cf_descriptors(&options, dir, families)
             .map_err(|source| StoreError::Open { path: dir.to_owned(), source })?;
-        let store = Self { db };
+        let store = Self { db, is_indexing: false };
         store.check_identity(genesis)?;
         Ok(store)
     }
@@ -99,7 +101,11 @@ impl Store {
             .map_err(|source| StoreError::Io { what, source })
     }
 
-    fn write_synced(&self, batch: WriteBatch, what: &'static str) -> Result<(), StoreError> {
+    pub(crate) fn write_synced(
+        &self,
+        batch: WriteBatch,
+        what: &'static str,
+    ) -> Result<(), StoreError> {
         let mut options = WriteOptions::default();
         options.set_sync(true);
         self.db.write_opt(batch, &options).map_err(|source| StoreError::Io { what, source })
@@ -290,6 +296,9 @@ impl Store {
             included.clear();
         }
         batch.put_cf(meta, schema::KEY_INCLUDED, encode(&included));
+        if self.is_indexing {
+            self.index_block(&mut batch, record);
+        }
         // Blocks of views up to this one can no longer be committed, or are.
         let end = schema::pending_key(block.view.next(), &qbind_types::BlockId::default());
         batch.delete_range_cf(self.family(schema::PENDING_BLOCKS), &[0; 40][..], &end[..]);

@@ -1,5 +1,7 @@
 //! What was promised to be on disk is there after the process is gone.
 
+mod history;
+
 use crate::{Store, StoreError};
 use qbind_consensus::SafetyRecord;
 use qbind_crypto::block_id;
@@ -44,6 +46,7 @@ fn record(height: u64) -> CommitRecord {
         id,
         transactions: vec![],
         receipts: vec![],
+        transfers: vec![],
         changes: vec![(
             Address([3; 32]),
             Account { nonce: height, balance: 100 - u128::from(height) },

@@ -122,6 +122,35 @@ pub async fn follow(
     Ok(followed)
 }
 
+/// Goes on to `block` by the last blocks of the epochs before, and takes it if it is final.
+///
+/// # Errors
+/// The node's fault: it does not answer, or `block` is not of the chain of that genesis.
+pub async fn reach(
+    fetcher: &Fetcher,
+    target: &Target,
+    light: &mut LightClient,
+    block: CommittedBlock,
+) -> Result<(), FollowError> {
+    let node = Node { fetcher, target };
+    let (height, epoch) = (block.block.height, block.block.epoch);
+    loop {
+        if let Some(next) = light.wants_validators() {
+            let set = node.validators(next).await?;
+            light.start_epoch(set).map_err(|source| node.wrong(source))?;
+        }
+        if light.validators().epoch() >= epoch {
+            return light.skip_to(block).map_err(|source| node.wrong(source));
+        }
+        let Some(last) = node.end_of_epoch(light, height).await? else {
+            // The node shows another block at this height than the one it handed over.
+            let (got, expected) = (epoch, light.validators().epoch());
+            return Err(node.wrong(LightError::Epoch { height, got, expected }));
+        };
+        light.skip_to_end(last).map_err(|source| node.wrong(source))?;
+    }
+}
+
 fn epoch(light: &LightClient) -> FollowedEpoch {
     let set = light.validators();
     FollowedEpoch {

@@ -11,6 +11,7 @@
 //!
 //! Never here: consensus rules, sockets, files.
 
+mod account_proof;
 mod evidence;
 mod hash;
 mod light;
@@ -22,6 +23,10 @@ mod verifiers;
 mod verify_blocks;
 mod verify_data;
 
+pub use account_proof::{
+    AccountProof, AccountProofError, EMPTY_TREE, PathEnd, ProvenAccount, account_key, inner_hash,
+    leaf_hash, state_root,
+};
 pub use evidence::{NotEvidence, Proof, verify_evidence};
 pub use hash::{
     address_of, batch_id, block_id, genesis_hash, header, header_id, sha3_256, tx_id, validators_id,

@@ -44,8 +44,9 @@ fn main() {
     accounts.sort_unstable();
     let before = resident_bytes();
     let begun = Instant::now();
-    let mut ledger = Ledger::restore(Params::devnet(), Height(0), System::none(), accounts.iter().copied())
-        .expect("a small sum");
+    let mut ledger =
+        Ledger::restore(Params::devnet(), Height(0), System::none(), accounts.iter().copied())
+            .expect("a small sum");
     let restored = begun.elapsed();
     let used = resident_bytes() - before;
     println!("accounts            {count}");
@@ -55,8 +56,9 @@ fn main() {
     let mut spent = std::time::Duration::ZERO;
     for block in 0..BLOCKS {
         let first = block * TRANSFERS;
-        let transactions: Vec<Transaction> =
-            (first..first + TRANSFERS).map(|n| transfer(n % count, count - 1 - n % count)).collect();
+        let transactions: Vec<Transaction> = (first..first + TRANSFERS)
+            .map(|n| transfer(n % count, count - 1 - n % count))
+            .collect();
         let transactions: Vec<&Transaction> = transactions.iter().collect();
         let input = BlockInput {
             height: ledger.height().next(),

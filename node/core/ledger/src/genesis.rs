@@ -6,13 +6,15 @@
 mod file;
 mod rules;
 
-use crate::{Account, Lock, Locks, Registry, hash::sha3_256};
+use crate::{Account, Lock, Locks, Registry};
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use qbind_crypto::sha3_256;
 use qbind_types::{
     Address, Epoch, GenesisHash, Millis, Network, PublicKey, REGISTRY, ValidatorInfo, ValidatorSet,
     VotingPower,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// SHA3-256 of the genesis file's bytes.
 pub fn genesis_hash(file: &[u8]) -> GenesisHash {
@@ -40,6 +42,9 @@ pub struct Genesis {
     /// The monetary engine's figures, if the file sets them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub monetary: Option<Monetary>,
+    /// For people and other programs: nothing here reads it, and the hash covers it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: BTreeMap<String, Value>,
 }
 
 /// Money at genesis.
@@ -73,6 +78,9 @@ pub struct GenesisValidator {
     /// For people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// For people, such as a web site.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// The governance council.

@@ -1,8 +1,8 @@
 //! The state and the function from one block to the next.
 
 use crate::{
-    Account, AccountProof, EvidenceCheck, FailureReason, FeeSplit, Genesis, Judged, LevelRunner,
-    Params, Receipt, Registry, Rejection, SerialRunner, Slashing, Status, System, Tally, admission,
+    Account, EvidenceCheck, FailureReason, FeeSplit, Genesis, Judged, LevelRunner, Params, Receipt,
+    Registry, Rejection, SerialRunner, Slashing, Status, System, Tally, admission,
     execute::Board,
     plan::{self, Plan, Run},
     receipts_root,
@@ -15,6 +15,7 @@ use alloc::{
     collections::{BTreeMap, VecDeque},
     vec::Vec,
 };
+use qbind_crypto::AccountProof;
 use qbind_types::{
     Address, Epoch, Height, Millis, Payload, REGISTRY, RegistryCall, StateRoot, SystemRoot,
     Transaction,
@@ -207,7 +208,7 @@ impl Ledger {
 
     /// Commits to everything but the height, which the block carries.
     pub fn state_root(&self) -> StateRoot {
-        system::state_root(&self.tree.root(), &self.system_root)
+        qbind_crypto::state_root(&self.tree.root(), &self.system_root)
     }
 
     /// The part of [`Ledger::state_root`] that is not accounts.
@@ -251,7 +252,7 @@ impl Ledger {
 
     /// Proves an account's state, or its absence, against [`Ledger::state_root`].
     pub fn prove(&self, address: &Address) -> AccountProof {
-        AccountProof::new(*address, self.tree.path(address), self.system_root)
+        self.tree.prove(*address, self.system_root)
     }
 
     /// The same against the state root of a height; `None` if it is not among the last
@@ -260,7 +261,7 @@ impl Ledger {
         let first = self.recent.front()?.height;
         let place = usize::try_from(height.0.checked_sub(first.0)?).ok()?;
         let Recent { tree, system_root, .. } = self.recent.get(place)?;
-        Some(AccountProof::new(*address, tree.path(address), *system_root))
+        Some(tree.prove(*address, *system_root))
     }
 
     /// Whether a transaction may enter the mempool.

@@ -36,13 +36,11 @@ mod admission;
 mod execute;
 mod gas;
 mod genesis;
-mod hash;
 mod judge;
 mod ledger;
 mod lock;
 mod params;
 mod plan;
-mod proof;
 mod receipt;
 mod registry;
 mod schedule;
@@ -69,7 +67,6 @@ pub use lock::{Lock, Locks};
 pub use params::{
     Execution, FeeSplit, FeeSplitError, Params, SlashingMode, SlashingParams, SlashingRule,
 };
-pub use proof::{AccountProof, AccountProofError};
 pub use receipt::{FailureReason, Receipt, SkipReason, Status, receipts_root};
 pub use registry::{Refusal, Registered, Registry, Rotation};
 pub use slashing::{Decision, EvidenceCheck, Judged, NoEvidence, Slashing, SlashingRecord};

@@ -1,9 +1,9 @@
 //! What became of each transaction of a block, and the root that commits to it.
 
-use crate::hash::sha3_256;
 use alloc::vec::Vec;
 use borsh::{BorshDeserialize, BorshSerialize};
 use core::fmt;
+use qbind_crypto::sha3_256;
 use serde::Serialize;
 
 /// Why a transaction had no effect at all.

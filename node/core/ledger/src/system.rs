@@ -1,8 +1,9 @@
-//! What the state holds beside the accounts, and the root over both.
+//! What the state holds beside the accounts, and its part of the state root.
 
-use crate::{Registry, Slashing, hash::sha3_256};
+use crate::{Registry, Slashing};
 use borsh::{BorshDeserialize, BorshSerialize};
-use qbind_types::{Millis, StateRoot, SystemRoot};
+use qbind_crypto::sha3_256;
+use qbind_types::{Millis, SystemRoot};
 
 /// What changes with every block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
@@ -80,11 +81,4 @@ pub(crate) fn system_root(
 ) -> SystemRoot {
     let tally = borsh::to_vec(tally).expect("writing to memory cannot fail");
     SystemRoot(sha3_256(&[b"QBIND:SYSTEM:v1", &tally, &registry.digest, &slashing.digest]))
-}
-
-/// Commits to the whole state.
-///
-/// *Shape*: `SHA3-256("QBIND:STATE:v1" ‖ root of the accounts' tree ‖ root of the rest)`.
-pub(crate) fn state_root(accounts: &[u8; 32], system: &SystemRoot) -> StateRoot {
-    StateRoot(sha3_256(&[b"QBIND:STATE:v1", accounts, &system.0]))
 }

@@ -6,13 +6,12 @@
 
 mod subtree;
 
-use crate::{Account, LevelRunner, account_key, hash::sha3_256};
+use crate::{Account, LevelRunner};
 use alloc::{boxed::Box, vec::Vec};
 use once_cell::race::OnceBox;
-use qbind_types::Address;
+use qbind_crypto::{AccountProof, account_key};
+use qbind_types::{Address, SystemRoot};
 use subtree::{Leaf, Subtree};
-
-pub(crate) use subtree::{EMPTY, End, Path, bit, inner_hash, leaf_hash, value_hash};
 
 /// Changes from which on the work is shared out.
 const MANY: usize = 64;
@@ -20,11 +19,6 @@ const MANY: usize = 64;
 const FAN_BITS: usize = 4;
 /// Pieces of work.
 const JOBS: usize = 1 << FAN_BITS;
-
-/// An account's place in the tree.
-pub(crate) fn key_of(address: &Address) -> [u8; 32] {
-    sha3_256(&[&account_key(address)])
-}
 
 /// All accounts after one block. A clone shares everything.
 #[derive(Debug, Clone)]
@@ -41,7 +35,8 @@ impl Tree {
 
     /// Writes accounts; each address occurs once.
     pub(crate) fn update(&mut self, changes: &[(Address, Account)], runner: &dyn LevelRunner) {
-        let leaf = |(address, account): &(Address, Account)| Leaf::new(key_of(address), account);
+        let leaf =
+            |(address, account): &(Address, Account)| Leaf::new(account_key(address), account);
         if changes.len() < MANY {
             let mut leaves: Vec<Leaf> = changes.iter().map(leaf).collect();
             leaves.sort_unstable_by(Leaf::by_key);
@@ -71,9 +66,11 @@ impl Tree {
         self.0 = parts.swap_remove(0);
     }
 
-    /// The way from an account, or the gap where it would be, to the root.
-    pub(crate) fn path(&self, address: &Address) -> Path {
-        self.0.path(&key_of(address))
+    /// The way from an account, or the gap where it would be, to the root of a state that holds this
+    /// beside its accounts.
+    pub(crate) fn prove(&self, address: Address, system_root: SystemRoot) -> AccountProof {
+        let (end, siblings) = self.0.path(&account_key(&address));
+        AccountProof { address, end, siblings, system_root }
     }
 
     /// Nodes and leaves of this tree that no other tree has.
@@ -99,7 +96,10 @@ fn share_out<T: Clone + Send + Sync>(
     let done: Vec<OnceBox<T>> = (0..jobs).map(|_| OnceBox::new()).collect();
     runner.run(jobs, &|job| {
         let is_first = done[job].set(Box::new(work(job))).is_ok();
-        assert!(is_first, "the level runner ran job {job} twice: its contract is each exactly once");
+        assert!(
+            is_first,
+            "the level runner ran job {job} twice: its contract is each exactly once"
+        );
     });
     let result = |(job, cell): (usize, &OnceBox<T>)| match cell.get() {
         Some(result) => result.clone(),

@@ -125,6 +125,8 @@ knobs! {
     genesis_path: Option<String> = None,
     /// SHA3-256 the genesis file's bytes must have.
     expect_genesis_hash: Option<GenesisHash> = None,
+    /// Whether transactions are indexed by account and by height; on for role rpc.
+    enable_index: bool = false,
     /// Listener of /metrics, health and the HTTP API.
     http_addr: SocketAddr = any_address(9090),
     /// Listener for peers.
@@ -133,6 +135,8 @@ knobs! {
     p2p_advertised_addr: Option<HostPort> = None,
     /// Peers to dial first.
     bootstrap_peers: Vec<HostPort> = Vec::new(),
+    /// Sentries of this validator: it dials them and nobody else, and is told of to nobody.
+    sentries: Vec<HostPort> = Vec::new(),
     /// File of lines `PREFIX ASN`: which autonomous system an address belongs to.
     asn_table_path: Option<String> = None,
     /// Who holds the signing key.

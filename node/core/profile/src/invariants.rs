@@ -209,7 +209,10 @@ pub(crate) fn warnings(config: &NodeConfig) -> Vec<Warning> {
             config.heartbeat_timeout_secs >= config.heartbeat_interval_secs,
             Warning::HeartbeatTimeoutNotBelowInterval,
         ),
-        (config.enable_p2p && config.bootstrap_peers.is_empty(), Warning::NoBootstrapPeers),
+        (
+            config.enable_p2p && config.bootstrap_peers.is_empty() && config.sentries.is_empty(),
+            Warning::NoBootstrapPeers,
+        ),
         (config.dag_coupling_mode == DagCouplingMode::Warn, Warning::CouplingOnlyWarns),
         (
             config.snapshots_enabled && config.snapshot_dir.is_none(),
@@ -427,8 +430,9 @@ impl Check<'_> {
             "encrypted-fs, remote-signer or hsm-pkcs11",
             "pass --signer-mode encrypted-fs --signer-keystore-path DIR",
         );
+        let signs = c.role == Role::Validator;
         self.demand(
-            c.signer_mode != SignerMode::EncryptedFs || c.signer_keystore_path.is_some(),
+            !signs || c.signer_mode != SignerMode::EncryptedFs || c.signer_keystore_path.is_some(),
             SignerKeystorePathMissing,
             "signer_keystore_path",
             "a folder while signer_mode is encrypted-fs",
@@ -456,10 +460,10 @@ impl Check<'_> {
             "pass --signer-failure-mode exit-on-failure",
         );
         self.demand(
-            c.snapshots_enabled,
+            c.snapshots_enabled || c.role == Role::Sentry,
             SnapshotsDisabled,
             "snapshots_enabled",
-            "true",
+            "true (false only with --role sentry)",
             "pass --snapshots-enabled true",
         );
         self.demand(

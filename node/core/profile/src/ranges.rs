@@ -134,13 +134,28 @@ fn relations(c: &NodeConfig) -> Result<(), RangeError> {
         "a leader that waits longer than the view timeout is voted out every time",
     )?;
     demand(
+        c.sentries.is_empty() || c.role == Role::Validator,
+        "sentries",
+        "empty but for a validator",
+        "remove --sentries: a sentry learns who is behind it when they dial it",
+    )?;
+    demand(
+        c.sentries.is_empty() || (c.bootstrap_peers.is_empty() && c.p2p_advertised_addr.is_none()),
+        "sentries",
+        "empty where bootstrap_peers or p2p_advertised_addr is set",
+        "remove those two: a validator behind sentries dials only them and tells no address",
+    )?;
+    demand(
         c.role != Role::Validator || c.validator_id.is_some(),
         "validator_id",
         "set for a validator",
         "pass --validator-id N, or --role rpc for a node that does not vote",
     )?;
     demand(
-        c.signer_mode != SignerMode::EncryptedFs || c.signer_keystore_path.is_some(),
+        // Who does not sign needs no keystore: it proves a key of this start to its peers.
+        c.role != Role::Validator
+            || c.signer_mode != SignerMode::EncryptedFs
+            || c.signer_keystore_path.is_some(),
         "signer_keystore_path",
         "a folder while signer_mode is encrypted-fs",
         "pass --signer-keystore-path DIR",

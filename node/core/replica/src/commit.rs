@@ -1,6 +1,8 @@
 //! Final blocks execute in order, once all their batches are here.
 
-use crate::{CommitRecord, Court, Effect, Halt, Now, References, Replica, replica::ROOTS};
+use crate::{
+    CommitRecord, Court, Effect, Halt, Now, References, Replica, Transfer, replica::ROOTS,
+};
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use qbind_crypto::{Verified, batch_id, block_id, tx_id};
 use qbind_dag::{Availability, Submission};
@@ -127,6 +129,7 @@ impl Replica {
         let transactions: Vec<&Transaction> =
             batches.iter().flat_map(|c| c.batch.transactions.iter()).collect();
         let ids: Vec<TxId> = transactions.iter().map(|t| tx_id(self.config.network, t)).collect();
+        let transfers = transactions.iter().map(|t| Transfer::of(t)).collect();
         let Some(proposer) = self.set.get(block.proposer).map(|member| member.address) else {
             self.halt(Halt::Rule { height, rule: "the proposer is a validator" }, out);
             return;
@@ -151,6 +154,7 @@ impl Replica {
             committed,
             transactions: ids,
             receipts: applied.receipts,
+            transfers,
             changes: applied.changes,
             state_root: applied.state_root,
             system_root: applied.system_root,

@@ -8,7 +8,7 @@ use qbind_ledger::{Account, Judged, Mode, Receipt, Registry, Slashing, Tally};
 use qbind_sync::SyncMessage;
 use qbind_types::{
     Address, Batch, BatchCertificate, BatchRef, Block, BlockId, CommittedBlock, Epoch, EpochStart,
-    Height, Millis, Proposal, Qc, Signature, StateRoot, SystemRoot, Transaction, TxId,
+    Height, Millis, Payload, Proposal, Qc, Signature, StateRoot, SystemRoot, Transaction, TxId,
     ValidatorIndex, ValidatorSet, View,
 };
 
@@ -138,6 +138,8 @@ pub struct CommitRecord {
     pub transactions: Vec<TxId>,
     /// Their outcomes, in the same order.
     pub receipts: Vec<Receipt>,
+    /// What they ask for, in the same order.
+    pub transfers: Vec<Transfer>,
     /// Accounts after it.
     pub changes: Vec<(Address, Account)>,
     /// Root after it.
@@ -158,6 +160,28 @@ pub struct CommitRecord {
     pub stake_burned: u128,
     /// What the check of its references against certificates found.
     pub references: References,
+}
+
+/// Who pays whom how much in a transaction, whatever becomes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transfer {
+    /// Who pays.
+    pub sender: Address,
+    /// Who receives; the sender where the payload does not say.
+    pub recipient: Address,
+    /// How much; zero where the payload does not say.
+    pub amount: u128,
+}
+
+impl Transfer {
+    /// Of a transaction.
+    pub fn of(transaction: &Transaction) -> Self {
+        let sender = transaction.sender;
+        match Payload::decode(&transaction.payload) {
+            Ok(p) => Self { sender, recipient: p.recipient(), amount: p.amount() },
+            Err(_) => Self { sender, recipient: sender, amount: 0 },
+        }
+    }
 }
 
 /// What a committed block's references turned out to be, when each batch was at hand.

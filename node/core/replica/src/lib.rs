@@ -33,7 +33,7 @@ mod world;
 
 pub use event::{
     CommitRecord, CouplingResult, CouplingViolation, Effect, Event, Halt, Now, References, Target,
-    Wire,
+    Transfer, Wire,
 };
 pub use evidence::{Court, refused_proposal};
 pub use open::{Channel, OpenError, open};

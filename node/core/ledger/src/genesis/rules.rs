@@ -17,6 +17,12 @@ use qbind_types::{
 
 /// MainNet's council: members and threshold.
 const MAINNET_COUNCIL: (usize, u64) = (7, 5);
+/// Most bytes of a name or a memo, and of a text in a validator's metadata.
+const TEXT_BYTES: usize = 256;
+/// Most texts in a validator's metadata.
+const METADATA: usize = 16;
+/// Most bytes of `extra`, written as JSON without spaces.
+const EXTRA_BYTES: usize = 64 * 1024;
 /// Blocks of an epoch where the file does not say: about ten minutes at four blocks a second.
 const EPOCH_BLOCKS: u64 = 2_400;
 /// Shorter ones would be all hand-over; longer ones could hardly rotate a key.
@@ -45,6 +51,12 @@ pub(super) fn check(file: file::File) -> Result<Genesis, GenesisError> {
     if let Some(monetary) = &file.monetary {
         check_monetary(monetary)?;
     }
+    let extra = file.extra.0;
+    let extra_bytes = serde_json::to_vec(&extra).map_or(usize::MAX, |json| json.len());
+    if extra_bytes > EXTRA_BYTES {
+        let reason = format!("{extra_bytes} bytes, expected at most {EXTRA_BYTES}");
+        return Err(rule("extra", reason));
+    }
     Ok(Genesis {
         chain_id: file.chain_id,
         network: file.network,
@@ -54,11 +66,20 @@ pub(super) fn check(file: file::File) -> Result<Genesis, GenesisError> {
         validators,
         council: file.council,
         monetary: file.monetary,
+        extra,
     })
 }
 
 fn rule(key: impl Into<String>, reason: impl Into<String>) -> GenesisError {
     GenesisError::Rule { key: key.into(), reason: reason.into() }
+}
+
+/// For people, so it must not be long.
+fn short(key: String, text: Option<&String>) -> Result<(), GenesisError> {
+    match text.map_or(0, String::len) {
+        ..=TEXT_BYTES => Ok(()),
+        bytes => Err(rule(key, format!("{bytes} bytes, expected at most {TEXT_BYTES}"))),
+    }
 }
 
 fn allocations(
@@ -75,6 +96,7 @@ fn allocations(
         let key = |name| format!("allocations[{i}].{name}");
         let address: Address = hex(key("address"), &entry.address)?;
         let amount: u128 = positive(key("amount"), &entry.amount)?;
+        short(key("memo"), entry.memo.as_ref())?;
         if address == REGISTRY {
             return Err(rule(
                 key("address"),
@@ -117,6 +139,16 @@ fn validators(
         let address: Address = hex(key("address"), &entry.address)?;
         let public_key: PublicKey = hex(key("pqc_public_key"), &entry.pqc_public_key)?;
         let stake: u64 = positive(key("stake"), &entry.stake)?;
+        short(key("name"), entry.name.as_ref())?;
+        let metadata = entry.metadata.0;
+        if metadata.len() > METADATA {
+            let reason = format!("{} texts, expected at most {METADATA}", metadata.len());
+            return Err(rule(key("metadata"), reason));
+        }
+        for (name, text) in &metadata {
+            short(format!("validators[{i}].metadata"), Some(name))?;
+            short(format!("validators[{i}].metadata.{name}"), Some(text))?;
+        }
         if !ids.insert(entry.id) {
             return Err(rule(key("id"), format!("{} is taken", entry.id)));
         }
@@ -142,6 +174,7 @@ fn validators(
             pqc_public_key: public_key,
             stake,
             name: entry.name,
+            metadata,
         });
     }
     out.sort_by_key(|v| v.id);

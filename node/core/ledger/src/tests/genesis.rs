@@ -96,6 +96,51 @@ fn every_broken_rule_names_its_key() {
 }
 
 #[test]
+fn texts_for_people_are_kept_and_bounded() {
+    let mut genesis = mainnet();
+    genesis["validators"][0]["metadata"] = json!({"site": "https://nine.example", "city": "Oslo"});
+    genesis["extra"] = json!({"ceremony": {"date": "2026-02-07", "witnesses": 3}});
+    let sound = parse(&genesis).expect("sound");
+    let nine = sound.validators.iter().find(|v| v.id == 9).expect("it is there");
+    assert_eq!(nine.metadata["city"], "Oslo");
+    assert_eq!(sound.extra["ceremony"]["witnesses"], 3);
+    let written = serde_json::to_vec(&sound).expect("plain data");
+    assert_eq!(Genesis::parse(&written), Ok(sound));
+    let long = "x".repeat(257);
+    let many: serde_json::Map<String, Value> =
+        (0..17).map(|n| (n.to_string(), json!(""))).collect();
+    let refused = |path: [&str; 3], value: Value, key: &str| {
+        let mut genesis = genesis.clone();
+        let place = &mut genesis[path[0]];
+        let place = match path[1].parse::<usize>() {
+            Ok(at) => &mut place[at],
+            Err(_) => place,
+        };
+        place[path[2]] = value;
+        let Err(GenesisError::Rule { key: got, .. }) = parse(&genesis) else { panic!("{key}") };
+        assert_eq!(got, key);
+    };
+    refused(["allocations", "1", "memo"], json!(long), "allocations[1].memo");
+    refused(["validators", "1", "name"], json!(long), "validators[1].name");
+    refused(["validators", "0", "metadata"], Value::Object(many), "validators[0].metadata");
+    refused(["validators", "0", "metadata"], json!({"site": long}), "validators[0].metadata.site");
+    refused(["validators", "0", "metadata"], json!({&*long: ""}), "validators[0].metadata");
+    refused(["extra", "", "more"], json!("x".repeat(64 * 1024)), "extra");
+    // A key twice is a mistake somebody should know of.
+    for (once, twice) in [
+        ("\"city\":\"Oslo\"", "\"city\":\"Oslo\",\"city\":\"Bergen\""),
+        ("\"extra\":{", "\"extra\":{\"ceremony\":1,"),
+    ] {
+        let text = genesis.to_string();
+        assert!(text.contains(once), "{text}");
+        let error = Genesis::parse(text.replacen(once, twice, 1).as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("duplicate field"), "{error}");
+    }
+    let shape = genesis.to_string().replacen("\"Oslo\"", "7", 1);
+    assert!(matches!(Genesis::parse(shape.as_bytes()), Err(GenesisError::Shape { .. })));
+}
+
+#[test]
 fn stakes_that_overflow_together_are_refused() {
     let mut genesis = mainnet();
     let (most, rich) = (json!(u64::MAX.to_string()), json!((1u128 << 100).to_string()));

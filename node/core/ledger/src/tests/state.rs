@@ -1,5 +1,6 @@
 use super::{address, apply, ledger, system, v1};
 use crate::{Account, Ledger, Params, RestoreError, System};
+use qbind_crypto::{PathEnd, ProvenAccount};
 use qbind_types::{Height, StateRoot};
 
 #[test]
@@ -51,17 +52,18 @@ fn proofs_hold_for_their_root_and_account_only() {
     for n in [1, 2, 50, 99] {
         let mut proof = ledger.prove(&address(n));
         assert_eq!(proof.verify(root), Ok(()), "account {n}");
-        assert_eq!(proof.account.is_some(), n <= 50);
+        assert_eq!(proof.account().is_some(), n <= 50);
         assert!(proof.verify(StateRoot([1; 32])).is_err());
-        proof.account = Some(Account { nonce: 5, balance: 5 });
+        let sound = proof.end;
+        proof.end = PathEnd::Account(ProvenAccount { nonce: 5, balance: 5 });
         assert!(proof.verify(root).is_err());
-        proof.account = None;
-        assert_eq!(proof.verify(root).is_ok(), n > 50);
+        proof.end = PathEnd::Empty;
+        assert_eq!(proof.verify(root).is_ok(), sound == PathEnd::Empty);
     }
     assert!(ledger.prove(&address(1)).verify(old).is_err());
     let empty = super::ledger(Params::mainnet(), 0, 0);
     assert_eq!(empty.prove(&address(1)).verify(empty.state_root()), Ok(()));
-    assert_eq!(empty.prove(&address(1)).account, None);
+    assert_eq!(empty.prove(&address(1)).account(), None);
 }
 
 #[test]
@@ -77,7 +79,7 @@ fn proofs_hold_at_the_last_heights_and_end_there() {
         assert_eq!(proof.is_some(), height > 36, "height {height}");
         if let Some(proof) = proof {
             assert_eq!(proof.verify(*root), Ok(()));
-            assert_eq!(proof.account.map(|account| account.nonce), Some(height));
+            assert_eq!(proof.account().map(|account| account.nonce), Some(height));
             assert!(proof.verify(roots[36]).is_err());
         }
     }

@@ -4,7 +4,7 @@ use crate::{Account, LevelRunner, SerialRunner, tree::Tree};
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use jmt::{JellyfishMerkleTree, KeyHash, SimpleHasher, mock::MockTreeStore};
 use proptest::{prelude::*, test_runner::TestRunner};
-use qbind_types::Address;
+use qbind_types::{Address, SystemRoot};
 use sha3::{Digest, Sha3_256};
 
 struct Sha3(Sha3_256);
@@ -99,7 +99,9 @@ fn the_root_depends_on_the_accounts_alone() {
     let all = accounts(1_000, 7);
     let mut whole = Tree::new();
     whole.update(&all, &SerialRunner);
-    for (size, runner) in [(1, &SerialRunner as &dyn LevelRunner), (7, &Backwards), (300, &Backwards)] {
+    for (size, runner) in
+        [(1, &SerialRunner as &dyn LevelRunner), (7, &Backwards), (300, &Backwards)]
+    {
         let mut pieces = Tree::new();
         pieces.update(&accounts(500, 9), runner);
         all.rchunks(size).for_each(|piece| pieces.update(piece, runner));
@@ -115,9 +117,10 @@ fn a_tree_of_before_stays_and_shares_what_did_not_change() {
     let mut tree = Tree::new();
     tree.update(&accounts(10_000, 1), &SerialRunner);
     let before = tree.clone();
-    let (root, path) = (before.root(), before.path(&address(3)));
+    let prove = |tree: &Tree| tree.prove(address(3), SystemRoot::default());
+    let (root, path) = (before.root(), prove(&before));
     tree.update(&[(address(3), Account::default())], &SerialRunner);
-    assert_eq!((before.root(), before.path(&address(3))), (root, path));
+    assert_eq!((before.root(), prove(&before)), (root, path));
     assert_ne!(tree.root(), root);
     let new = tree.beside(&before);
     assert!((2..30).contains(&new), "{new} new nodes for one account of 10,000");
@@ -150,11 +153,10 @@ fn every_account_and_every_gap_has_its_path() {
     let mut tree = Tree::new();
     tree.update(&all.iter().map(|(a, b)| (*a, *b)).collect::<Vec<_>>(), &SerialRunner);
     for n in 0..600 {
-        let path = tree.path(&address(n));
-        let found = match path.end {
-            crate::tree::End::Account(account) => Some(account),
-            _ => None,
-        };
+        let proof = tree.prove(address(n), SystemRoot::default());
+        let root = qbind_crypto::state_root(&tree.root(), &proof.system_root);
+        assert_eq!(proof.verify(root), Ok(()));
+        let found = proof.account().map(|a| Account { nonce: a.nonce, balance: a.balance });
         assert_eq!(found, all.get(&address(n)).copied());
     }
 }

@@ -3,33 +3,21 @@
 //! Up to [`FEW`] accounts share one node, ordered by key: most of a tree's nodes are at its lower
 //! end, and as single ones they would take more memory than the accounts in them.
 
-use crate::{ACCOUNT_BYTES, Account, hash::sha3_256};
+use crate::{ACCOUNT_BYTES, Account};
 use alloc::{sync::Arc, vec::Vec};
 use core::cmp::Ordering;
-
-/// The root of a tree, or subtree, without accounts.
-pub(crate) const EMPTY: [u8; 32] = *b"SPARSE_MERKLE_PLACEHOLDER_HASH__";
+use qbind_crypto::{EMPTY_TREE, PathEnd, ProvenAccount, inner_hash, leaf_hash, sha3_256};
 
 /// Accounts in one node at most.
 const FEW: usize = 8;
 
 /// The hash of an account as a leaf's value.
-pub(crate) fn value_hash(account: &Account) -> [u8; 32] {
+fn value_hash(account: &Account) -> [u8; 32] {
     sha3_256(&[&account.encode()])
 }
 
-/// The hash of a leaf: a key, and the hash of its value.
-pub(crate) fn leaf_hash(key: &[u8; 32], value: &[u8; 32]) -> [u8; 32] {
-    sha3_256(&[b"JMT::LeafNode", key, value])
-}
-
-/// The hash of a node with two subtrees.
-pub(crate) fn inner_hash(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
-    sha3_256(&[b"JMT::IntrnalNode", left, right])
-}
-
 /// The bit of a key that decides at this depth, from the root down.
-pub(crate) fn bit(key: &[u8; 32], depth: usize) -> bool {
+fn bit(key: &[u8; 32], depth: usize) -> bool {
     key[depth / 8] >> (7 - depth % 8) & 1 == 1
 }
 
@@ -63,38 +51,13 @@ pub(super) fn split(leaves: &[Leaf], depth: usize) -> [&[Leaf]; 2] {
 /// The hash over leaves that share their first `depth` bits.
 fn hash_of(depth: usize, leaves: &[Leaf]) -> [u8; 32] {
     match leaves {
-        [] => EMPTY,
+        [] => EMPTY_TREE,
         [leaf] => leaf.hash,
         _ => {
             let [left, right] = split(leaves, depth).map(|part| hash_of(depth + 1, part));
             inner_hash(&left, &right)
         }
     }
-}
-
-/// What the path of a key ends in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    /// Its leaf.
-    Account(Account),
-    /// A subtree without accounts.
-    Empty,
-    /// The leaf of the only account of the subtree, which is another.
-    Other {
-        /// Its key.
-        key: [u8; 32],
-        /// The hash of its value.
-        value: [u8; 32],
-    },
-}
-
-/// The way from a key to the root.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Path {
-    /// Where it begins.
-    pub(crate) end: End,
-    /// Hashes of the subtrees beside it, the lowest first.
-    pub(crate) siblings: Vec<[u8; 32]>,
 }
 
 /// The accounts whose keys begin with the same bits, as many as the subtree is deep.
@@ -162,8 +125,9 @@ impl Subtree {
         Self::inner([left.clone(), right.clone()])
     }
 
-    /// The way from a key to this subtree, which is the whole tree.
-    pub(super) fn path(&self, key: &[u8; 32]) -> Path {
+    /// What the way of a key through this subtree, which is the whole tree, ends in, and the hashes
+    /// beside it, the lowest first.
+    pub(super) fn path(&self, key: &[u8; 32]) -> (PathEnd, Vec<[u8; 32]>) {
         let mut siblings = Vec::new();
         let mut subtree = self;
         let few = loop {
@@ -186,11 +150,14 @@ impl Subtree {
         }
         siblings.reverse();
         let end = match rest {
-            [] => End::Empty,
-            [leaf, ..] if leaf.key == *key => End::Account(leaf.account()),
-            [leaf, ..] => End::Other { key: leaf.key, value: value_hash(&leaf.account()) },
+            [] => PathEnd::Empty,
+            [leaf, ..] if leaf.key == *key => {
+                let Account { nonce, balance } = leaf.account();
+                PathEnd::Account(ProvenAccount { nonce, balance })
+            }
+            [leaf, ..] => PathEnd::Other { key: leaf.key, value: value_hash(&leaf.account()) },
         };
-        Path { end, siblings }
+        (end, siblings)
     }
 
     #[cfg(test)]
