@@ -18,6 +18,8 @@ mod genesis;
 pub mod http;
 /// What the node counts, and under which names.
 pub mod metrics;
+/// What tools ask of a running node.
+pub mod requests;
 mod runtime;
 mod shutdown;
 mod start;

@@ -82,11 +82,11 @@ pub fn unsupported(c: &NodeConfig) -> Vec<Unsupported> {
         "pass --monetary-mode off",
     );
     note(
-        c.fast_sync_snapshot_dir.is_some(),
+        c.fast_sync_snapshot_dir.as_ref().is_some_and(|source| source.starts_with("https://")),
         refuse,
         "fast_sync_snapshot_dir",
-        "a node syncs blocks from its peers",
-        "remove --fast-sync-snapshot-dir",
+        "the node speaks http only; what makes a snapshot trustworthy is its chain's certificates",
+        "fetch it with wget, unpack it, and name its folder",
     );
     note(
         c.monetary_mode == MonetaryMode::Shadow,
@@ -109,13 +109,6 @@ pub fn unsupported(c: &NodeConfig) -> Vec<Unsupported> {
         "state_retention_mode",
         "nothing is deleted yet",
         "provide disk space for the full history",
-    );
-    note(
-        c.snapshots_enabled,
-        warn,
-        "snapshots_enabled",
-        "no snapshots are taken yet",
-        "back up data_dir while the node is stopped",
     );
     found
 }

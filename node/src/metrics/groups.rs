@@ -14,6 +14,48 @@ const LATENCY_SECONDS: &[f64] =
 const APPLY_SECONDS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1., 2.5, 5., 10.];
 
+/// Snapshots of the state.
+#[derive(Debug)]
+pub struct Snapshots {
+    /// Snapshots taken.
+    pub success: Counter,
+    /// Snapshots that could not be taken.
+    pub failure: Counter,
+    /// Whether one is being taken.
+    pub in_progress: Gauge,
+    /// Height of the newest.
+    pub last_height: Gauge,
+    /// Its size.
+    pub last_size_bytes: Gauge,
+    /// How long it took.
+    pub last_duration_ms: Gauge,
+    /// When it was taken.
+    pub last_created_at_ms: Gauge,
+}
+
+impl Snapshots {
+    pub(super) fn new(b: &Builder<'_>) -> Self {
+        Self {
+            success: b.counter("qbind_snapshot_success_total", "Snapshots taken."),
+            failure: b
+                .counter("qbind_snapshot_failure_total", "Snapshots that could not be taken."),
+            in_progress: b
+                .gauge("qbind_snapshot_in_progress", "1 while a snapshot is being taken, else 0."),
+            last_height: b.gauge("qbind_snapshot_last_height", "Height of the newest snapshot."),
+            last_size_bytes: b
+                .gauge("qbind_snapshot_last_size_bytes", "Bytes of the newest snapshot."),
+            last_duration_ms: b.gauge(
+                "qbind_snapshot_last_duration_ms",
+                "Milliseconds from the checkpoint to the end of the snapshot taken last.",
+            ),
+            last_created_at_ms: b.gauge(
+                "qbind_snapshot_last_created_at_ms",
+                "When the newest snapshot was made, Unix milliseconds; 0 where there is none.",
+            ),
+        }
+    }
+}
+
 /// Views, votes, certificates, commits.
 #[derive(Debug)]
 pub struct Consensus {

@@ -9,6 +9,7 @@ mod series;
 
 pub use groups::{
     Connections, Consensus, Coupling, Dag, Execution, Http, Mempool, P2p, Signer, Slashing,
+    Snapshots,
 };
 pub use label::{
     AckResult, BlockCheck, CouplingCheck, CouplingRejection, DiversityReason, EvictionReason,
@@ -49,6 +50,8 @@ pub struct Metrics {
     pub slashing: Slashing,
     /// Bytes on disk.
     pub state_size_bytes: Gauge,
+    /// Snapshots.
+    pub snapshots: Snapshots,
 }
 
 impl Metrics {
@@ -67,6 +70,7 @@ impl Metrics {
             http: Http::new(&b),
             slashing: Slashing::new(&b),
             state_size_bytes: b.gauge("qbind_state_size_bytes", "Bytes of data_dir on disk."),
+            snapshots: Snapshots::new(&b),
             registry: registry.clone(),
         };
         describe(&b, config);

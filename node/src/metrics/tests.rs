@@ -104,6 +104,18 @@ fn move_everything(m: &Metrics) {
     SlashingDecision::ALL.iter().for_each(|l| m.slashing.judged(*l, true));
     m.slashing.stake_burned.add(740_000);
     m.state_size_bytes.set(1 << 20);
+    let s = &m.snapshots;
+    s.success.inc();
+    s.failure.inc();
+    for gauge in [
+        &s.in_progress,
+        &s.last_height,
+        &s.last_size_bytes,
+        &s.last_duration_ms,
+        &s.last_created_at_ms,
+    ] {
+        gauge.set(1);
+    }
 }
 
 fn samples(m: &Metrics) -> BTreeMap<String, String> {
@@ -255,6 +267,13 @@ fn names_of_the_guides_are_exported_verbatim() {
         "qbind_slashing_stake_burned_total",
         "qbind_slashing_jail_events_total",
         "qbind_slashing_mode_info",
+        "qbind_snapshot_success_total",
+        "qbind_snapshot_failure_total",
+        "qbind_snapshot_in_progress",
+        "qbind_snapshot_last_height",
+        "qbind_snapshot_last_size_bytes",
+        "qbind_snapshot_last_duration_ms",
+        "qbind_snapshot_last_created_at_ms",
     ] {
         assert!(names.contains(name), "{name}");
     }

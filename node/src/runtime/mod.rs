@@ -14,12 +14,14 @@
 mod api;
 mod driver;
 mod evidence;
+mod fast_sync;
 mod intake;
 mod meters;
 mod peers;
 mod settings;
 mod shared;
 mod signer;
+mod snapshots;
 mod world;
 
 use crate::{NodeError, Prepared, metrics::Metrics};
@@ -34,6 +36,7 @@ use qbind_types::{BlockId, EpochStart, Height, Millis, PublicKey, ValidatorSet};
 use rayon::prelude::*;
 use shared::Shared;
 use signer::ValidatorSigner;
+use snapshots::Snapshots;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -75,6 +78,7 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
     let metrics = Arc::new(Metrics::new(&config, &ids));
     let identity = identity(&config, &metrics)?;
     let params = settings::params(&config, &genesis)?;
+    fast_sync::fast_sync(&config, &data_dir, &prepared.genesis)?;
     let store = Store::open(&data_dir.join("db"), prepared.genesis.hash)
         .map_err(|e| NodeError::transient("cannot open the data directory").because(e))?;
     let disk = |e| NodeError::transient("cannot read the data directory").because(e);
@@ -85,9 +89,11 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
     let mut loaded = store.load().map_err(disk)?;
     if loaded.accounts.is_empty() {
         loaded.accounts = genesis.accounts();
-        store.store_genesis(loaded.accounts.iter().copied(), &founders).map_err(disk)?;
+        let file = &prepared.genesis.bytes;
+        store.store_genesis(loaded.accounts.iter().copied(), &founders, file).map_err(disk)?;
     }
-    let has_signed = loaded.safety.is_some();
+    let synced = store.synced().map_err(disk)?;
+    let has_signed = loaded.safety.is_some() || synced.is_some();
     let restored = restored(&prepared, &genesis, loaded, &params)?;
     let set = restored.ledger.registry().set(restored.start.epoch).cloned();
     let set = set.ok_or_else(damaged)?;
@@ -131,8 +137,11 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
         Ok(ValidatorSigner { key: identity, guard, verifiers, metrics })
     });
     let signer = signer.transpose()?;
+    let snapshots = Snapshots::new(&config, &data_dir, store.clone(), metrics.clone());
     let means = world::Means {
         store: store.clone(),
+        snapshots,
+        quiet: synced.filter(|_| is_validator),
         network: handle.clone(),
         signer,
         metrics: metrics.clone(),
@@ -305,14 +314,12 @@ fn damaged() -> NodeError {
 fn restored(
     prepared: &Prepared,
     genesis: &Genesis,
-    loaded: Loaded,
+    mut loaded: Loaded,
     params: &qbind_ledger::Params,
 ) -> Result<Restored, NodeError> {
     let height = loaded.committed.as_ref().map_or(Height(0), |c| c.block.height);
-    let registry = loaded.registry.unwrap_or_else(|| genesis.registry());
-    let system = System { tally: loaded.tally, registry, slashing: loaded.slashing };
-    let ledger = Ledger::restore(params.clone(), height, system, loaded.accounts)
-        .map_err(|e| damaged().because(e))?;
+    let ledger = loaded.ledger(genesis, params.clone(), height);
+    let ledger = ledger.map_err(|e| damaged().because(e))?;
     let stored = loaded.roots.iter().find(|(h, _)| *h == height).map(|(_, root)| *root);
     if stored.is_some_and(|root| root != ledger.state_root()) {
         return Err(damaged());

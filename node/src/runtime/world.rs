@@ -5,6 +5,7 @@ use super::{
     meters,
     shared::{EpochView, Shared},
     signer::ValidatorSigner,
+    snapshots::Snapshots,
     unix_now,
 };
 use crate::{http::Rejection, metrics::Metrics};
@@ -14,7 +15,7 @@ use qbind_replica::{CommitRecord, Effect, Event, Halt, Target, Wire, World};
 use qbind_signer::GuardError;
 use qbind_storage::{Store, StoreError};
 use qbind_sync::SyncMessage;
-use qbind_types::{BatchRef, Height, TxId, ValidatorIndex, View};
+use qbind_types::{BatchRef, Height, Millis, TxId, ValidatorIndex, View};
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -45,6 +46,9 @@ impl From<StoreError> for Fault {
 /// A heartbeat on a busy machine is late by as much.
 const NEAR_SLACK: Duration = Duration::from_millis(5);
 
+/// A block's timestamp may be ahead of a clock, and clocks differ.
+const QUIET_MARGIN: Millis = Millis(60_000);
+
 /// What a client is told.
 pub(super) type SubmitReply = Result<TxId, Rejection>;
 
@@ -55,6 +59,10 @@ pub type Intercept = Box<dyn FnMut(Effect) -> Vec<Effect> + Send>;
 /// What effects are carried out with.
 pub(super) struct Means {
     pub(super) store: Arc<Store>,
+    pub(super) snapshots: Snapshots,
+    /// When this validator's database was made of a snapshot; until the epoch after, it makes no
+    /// batches and acks none: it does not know which rounds it has used up.
+    pub(super) quiet: Option<Millis>,
     pub(super) network: NetworkHandle,
     pub(super) signer: Option<ValidatorSigner>,
     pub(super) metrics: Arc<Metrics>,
@@ -68,11 +76,13 @@ pub(super) struct DaemonWorld {
     intercept: Option<Intercept>,
     waiting: BTreeMap<TxId, oneshot::Sender<SubmitReply>>,
     entered: Option<(View, Instant)>,
+    /// Timestamp of the last executed block.
+    block_time: Millis,
 }
 
 impl DaemonWorld {
     pub(super) fn new(means: Means, intercept: Option<Intercept>) -> Self {
-        Self { means, intercept, waiting: BTreeMap::new(), entered: None }
+        Self { means, intercept, waiting: BTreeMap::new(), entered: None, block_time: Millis(0) }
     }
 
     /// Somebody waits for the fate of this transaction.
@@ -181,6 +191,7 @@ impl DaemonWorld {
         }
         self.observe_judgements(record);
         self.means.shared.set_height(block.height);
+        self.block_time = block.timestamp_unix_ms;
         let latency = seconds_since(block.timestamp_unix_ms, now);
         meters::commit(&self.means.metrics, record, latency, begun.elapsed());
         tracing::debug!(
@@ -189,6 +200,17 @@ impl DaemonWorld {
             transactions = record.transactions.len(),
             "committed"
         );
+        self.means.snapshots.committed(record);
+        Ok(())
+    }
+
+    /// The rounds of an epoch that starts after the database was made are this validator's to use.
+    fn speak_again(&mut self) -> Result<(), StoreError> {
+        if self.means.quiet.is_some_and(|since| self.block_time > since.plus(QUIET_MARGIN)) {
+            self.means.quiet = None;
+            self.means.store.forget_synced()?;
+            tracing::info!("this validator makes batches and acks again");
+        }
         Ok(())
     }
 
@@ -298,6 +320,7 @@ impl DaemonWorld {
             Effect::StoreCertificate(c) => self.means.store.store_certificate(&c)?,
             Effect::StorePending(pending) => self.means.store.store_pending(&pending)?,
             Effect::ForgetPending(ids) => self.means.store.forget_pending(&ids)?,
+            Effect::SignBatch(_) | Effect::SignAck { .. } if self.means.quiet.is_some() => {}
             Effect::SignBatch(reference) => {
                 return Ok(self.means.signer.as_ref().map(|s| s.sign_batch(reference)));
             }
@@ -322,6 +345,7 @@ impl DaemonWorld {
             }
             Effect::Elected(set) => self.means.shared.elected(&set),
             Effect::EpochStarted { start, set, me } => {
+                self.speak_again()?;
                 self.means.shared.start_epoch(&set, me);
                 self.means.metrics.consensus.epoch.set(start.epoch.0);
                 self.means.metrics.consensus.validators.set(set.count() as u64);

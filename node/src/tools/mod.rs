@@ -9,6 +9,8 @@ mod client;
 mod event;
 mod evidence;
 mod keys;
+/// Snapshots, packed, moved and unpacked.
+pub mod snapshot;
 mod submit;
 
 use std::{fmt, process::ExitCode};

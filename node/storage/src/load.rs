@@ -4,7 +4,9 @@ use crate::{Store, StoreError, schema};
 use borsh::BorshDeserialize;
 use qbind_consensus::SafetyRecord;
 use qbind_dag::PendingTransaction;
-use qbind_ledger::{Account, Registry, Slashing, Tally};
+use qbind_ledger::{
+    Account, Genesis, Ledger, Params, Registry, RestoreError, Slashing, System, Tally,
+};
 use qbind_types::{
     Address, Batch, BatchCertificate, BatchRef, Block, CommittedBlock, Epoch, EpochStart, Height,
     StateRoot, ValidatorIndex, decode,
@@ -50,6 +52,25 @@ pub struct Loaded {
     pub acks: Vec<BatchRef>,
     /// Accepted transactions.
     pub mempool: Vec<PendingTransaction>,
+}
+
+impl Loaded {
+    /// The ledger after `height`, of the accounts and the other parts, which are taken out; what no
+    /// block changed is as in genesis. Its root is to be compared.
+    ///
+    /// # Errors
+    /// The world's fault: the accounts are damaged.
+    pub fn ledger(
+        &mut self,
+        genesis: &Genesis,
+        params: Params,
+        height: Height,
+    ) -> Result<Ledger, RestoreError> {
+        let registry = self.registry.take().unwrap_or_else(|| genesis.registry());
+        let slashing = std::mem::take(&mut self.slashing);
+        let system = System { tally: self.tally, registry, slashing };
+        Ledger::restore(params, height, system, std::mem::take(&mut self.accounts))
+    }
 }
 
 impl Store {
@@ -142,7 +163,7 @@ impl Store {
     }
 
     /// Visits keys from `start` on until `visit` says `false`.
-    fn each(
+    pub(crate) fn each(
         &self,
         family: &str,
         start: &[u8],

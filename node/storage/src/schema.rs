@@ -23,7 +23,10 @@ pub(crate) const HISTORY: &str = "history";
 /// Places in the chain of the transactions that an account paid or received.
 pub(crate) const ACCOUNT_HISTORY: &str = "account_history";
 
-pub(crate) const FAMILIES: [&str; 14] = [
+/// The last block of each epoch with its proof, by epoch; kept for as long as the chain lasts.
+pub(crate) const EPOCH_ENDS: &str = "epoch_ends";
+
+pub(crate) const FAMILIES: [&str; 15] = [
     META,
     COMMITTED,
     INDEX,
@@ -38,7 +41,12 @@ pub(crate) const FAMILIES: [&str; 14] = [
     EPOCHS,
     HISTORY,
     ACCOUNT_HISTORY,
+    EPOCH_ENDS,
 ];
+
+/// What a snapshot holds: everything that follows from the chain up to one height and is checked
+/// against its certificates.
+pub(crate) const SNAPSHOT_FAMILIES: [&str; 4] = [META, ACCOUNTS, EPOCHS, EPOCH_ENDS];
 
 pub(crate) const KEY_SCHEMA: &[u8] = b"schema_version";
 pub(crate) const KEY_GENESIS: &[u8] = b"genesis_hash";
@@ -50,6 +58,22 @@ pub(crate) const KEY_REGISTRY: &[u8] = b"validators_registry";
 pub(crate) const KEY_SLASHING: &[u8] = b"slashing";
 pub(crate) const KEY_START: &[u8] = b"epoch_start";
 pub(crate) const KEY_INCLUDED: &[u8] = b"included_rounds";
+pub(crate) const KEY_GENESIS_FILE: &[u8] = b"genesis_file";
+pub(crate) const KEY_SYNCED: &[u8] = b"synced_from_snapshot";
+
+/// Of [`META`], what a snapshot holds. Everything else is one node's own, its safety record above
+/// all, and must never reach another.
+pub(crate) const SNAPSHOT_META: [&[u8]; 9] = [
+    KEY_SCHEMA,
+    KEY_GENESIS,
+    KEY_GENESIS_FILE,
+    KEY_HEIGHT,
+    KEY_TALLY,
+    KEY_REGISTRY,
+    KEY_SLASHING,
+    KEY_START,
+    KEY_INCLUDED,
+];
 
 /// First height of the index.
 pub(crate) const KEY_INDEXED_FROM: &[u8] = b"indexed_from";

@@ -30,23 +30,28 @@ impl Store {
     /// # Errors
     /// The operator's fault (another chain, a newer schema, another process) or the disk's.
     pub fn open(dir: &Path, genesis: GenesisHash) -> Result<Self, StoreError> {
-        let mut options = Options::default();
+        let mut options = options();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
-        options.set_compression_type(rocksdb::DBCompressionType::Lz4);
-        options.set_max_open_files(512);
-        options.set_keep_log_file_num(4);
-        options.set_max_total_wal_size(128 << 20);
-        let families = FAMILIES.map(|name| {
-            let mut options = Options::default();
-            options.set_compression_type(rocksdb::DBCompressionType::Lz4);
-            ColumnFamilyDescriptor::new(name, options)
-        });
-        let db = DB::open_cf_descriptors(&options, dir, families)
+        let db = DB::open_cf_descriptors(&options, dir, families())
             .map_err(|source| StoreError::Open { path: dir.to_owned(), source })?;
         let store = Self { db, is_indexing: false };
         store.check_identity(genesis)?;
         Ok(store)
+    }
+
+    /// Opens a database that is there, of whatever chain.
+    pub(crate) fn open_existing(dir: &Path) -> Result<Self, StoreError> {
+        let db = DB::open_cf_descriptors(&options(), dir, families());
+        let db = db.map_err(|source| StoreError::Open { path: dir.to_owned(), source })?;
+        Ok(Self { db, is_indexing: false })
+    }
+
+    /// Opens a database that nobody writes, and writes nothing.
+    pub(crate) fn open_read_only(dir: &Path) -> Result<Self, StoreError> {
+        let db = DB::open_cf_descriptors_read_only(&options(), dir, families(), false);
+        let db = db.map_err(|source| StoreError::Open { path: dir.to_owned(), source })?;
+        Ok(Self { db, is_indexing: false })
     }
 
     fn check_identity(&self, genesis: GenesisHash) -> Result<(), StoreError> {
@@ -111,7 +116,7 @@ impl Store {
         self.db.write_opt(batch, &options).map_err(|source| StoreError::Io { what, source })
     }
 
-    /// Writes the accounts and the validators of genesis; before the first start only.
+    /// Writes the accounts, the validators and the file of genesis; before the first start only.
     ///
     /// # Errors
     /// The disk's fault.
@@ -119,8 +124,10 @@ impl Store {
         &self,
         accounts: impl Iterator<Item = (Address, Account)>,
         validators: &ValidatorSet,
+        file: &[u8],
     ) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(schema::META), schema::KEY_GENESIS_FILE, file);
         let key = schema::epoch_key(validators.epoch());
         batch.put_cf(self.family(schema::EPOCHS), key, encode(validators));
         for (address, account) in accounts {
@@ -293,6 +300,8 @@ impl Store {
             let (epoch, height, view) = (block.next_epoch(), block.height, block.view);
             let start = EpochStart { epoch, height, view, block: record.id };
             batch.put_cf(meta, schema::KEY_START, encode(&start));
+            let key = schema::epoch_key(block.epoch);
+            batch.put_cf(self.family(schema::EPOCH_ENDS), key, encode(&record.committed));
             included.clear();
         }
         batch.put_cf(meta, schema::KEY_INCLUDED, encode(&included));
@@ -375,14 +384,58 @@ impl Store {
     /// # Errors
     /// The disk's fault.
     pub fn size_bytes(&self) -> Result<u64, StoreError> {
+        FAMILIES.iter().map(|name| self.family_bytes(name)).sum()
+    }
+
+    pub(crate) fn family_bytes(&self, name: &str) -> Result<u64, StoreError> {
         let mut total = 0;
-        for name in FAMILIES {
-            for property in ["rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"] {
-                let value = self.db.property_int_value_cf(self.family(name), property);
-                let what = "read the database's size";
-                total += value.map_err(|source| StoreError::Io { what, source })?.unwrap_or(0);
-            }
+        for property in ["rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"] {
+            let value = self.db.property_int_value_cf(self.family(name), property);
+            let what = "read the database's size";
+            total += value.map_err(|source| StoreError::Io { what, source })?.unwrap_or(0);
         }
         Ok(total)
     }
+
+    /// The bytes of the genesis file.
+    pub(crate) fn genesis_file(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.db
+            .get_cf(self.family(schema::META), schema::KEY_GENESIS_FILE)
+            .map_err(|source| StoreError::Io { what: "read the database", source })
+    }
+
+    /// When this database was made of a snapshot, if it was.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn synced(&self) -> Result<Option<Millis>, StoreError> {
+        self.get(schema::META, schema::KEY_SYNCED, "time of the fast sync")
+    }
+
+    /// It no longer matters that this database was made of a snapshot.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn forget_synced(&self) -> Result<(), StoreError> {
+        self.db
+            .delete_cf(self.family(schema::META), schema::KEY_SYNCED)
+            .map_err(|source| StoreError::Io { what: "forget the fast sync", source })
+    }
+}
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+    options.set_max_open_files(512);
+    options.set_keep_log_file_num(4);
+    options.set_max_total_wal_size(128 << 20);
+    options
+}
+
+fn families() -> [ColumnFamilyDescriptor; FAMILIES.len()] {
+    FAMILIES.map(|name| {
+        let mut options = Options::default();
+        options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+        ColumnFamilyDescriptor::new(name, options)
+    })
 }

@@ -175,7 +175,7 @@ fn an_epochs_end_is_stored_with_its_block_and_the_next_begins_with_empty_rounds(
     last.registry = Some(registry.clone());
     {
         let store = Store::open(dir.path(), genesis()).unwrap();
-        store.store_genesis([].into_iter(), &set).unwrap();
+        store.store_genesis([].into_iter(), &set, b"{}").unwrap();
         for round in 0..3 {
             store.persist_ack(&reference(0, round)).unwrap();
         }

@@ -271,13 +271,13 @@ knobs! {
     state_prune_interval: u64 = 1_000,
     /// Whether snapshots are taken.
     snapshots_enabled: bool = true,
-    /// Folder for snapshots.
+    /// Folder for snapshots; `snapshots` below `data_dir` unless it is set.
     snapshot_dir: Option<String> = None,
-    /// Heights between two snapshots.
+    /// Heights between two snapshots; a multiple of 10.
     snapshot_interval: u64 = 50_000,
     /// Snapshots that are kept.
     max_snapshots: u64 = 5,
-    /// Snapshot to start from instead of genesis.
+    /// Snapshot to start from instead of genesis: its folder, or the http address of a server's.
     fast_sync_snapshot_dir: Option<String> = None,
     /// First timeout of a view, in milliseconds; doubles while views fail.
     view_timeout_ms: u64 = 1_000,

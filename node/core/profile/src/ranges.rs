@@ -61,7 +61,7 @@ const RANGES: &[(&str, u64, u64)] = &[
     ("slashing_o4_bps", 0, 10_000),
     ("slashing_o5_bps", 0, 10_000),
     ("state_prune_interval", 1, 1_000_000_000),
-    ("snapshot_interval", 1, 1_000_000_000),
+    ("snapshot_interval", limits::CHECKPOINT, 1_000_000_000),
     ("max_snapshots", 1, 1_000),
     ("view_timeout_ms", 100, 60_000),
     ("view_timeout_cap_ms", 100, 600_000),
@@ -159,6 +159,12 @@ fn relations(c: &NodeConfig) -> Result<(), RangeError> {
         "signer_keystore_path",
         "a folder while signer_mode is encrypted-fs",
         "pass --signer-keystore-path DIR",
+    )?;
+    demand(
+        c.snapshot_interval % limits::CHECKPOINT == 0,
+        "snapshot_interval",
+        "a multiple of 10",
+        "some block names the state after every tenth height, and no other is sure to be named",
     )?;
     demand(c.data_dir.is_some(), "data_dir", "a folder", "pass --data-dir DIR")?;
     demand(

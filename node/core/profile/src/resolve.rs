@@ -147,7 +147,17 @@ pub fn resolve(settings: &[Setting]) -> Result<Resolved, ResolveError> {
             *entry = Origin { source: setting.source, place: setting.place.clone() };
         }
     }
+    beside_the_data(&mut config, &mut origin);
     Ok(Resolved { config, origin })
+}
+
+/// Snapshots go beside the data where nobody says otherwise.
+fn beside_the_data(config: &mut NodeConfig, origin: &mut BTreeMap<&'static str, Origin>) {
+    let (Some(data_dir), None) = (&config.data_dir, &config.snapshot_dir) else { return };
+    config.snapshot_dir = Some(alloc::format!("{}/snapshots", data_dir.trim_end_matches('/')));
+    if let Some(entry) = origin.get_mut("snapshot_dir") {
+        entry.place = "data_dir".into();
+    }
 }
 
 impl Resolved {
