@@ -139,7 +139,9 @@ impl Replay {
             Payload::V0(_) => (0, 0),
             Payload::V1(t) | Payload::Call(t, _) => (1, t.max_fee_per_gas),
         };
-        let gas = GAS[version][usize::from(payload.recipient() == tx.sender)];
+        // A call is a v1 transfer with more bytes behind it.
+        let call = u64::try_from(tx.payload.len().saturating_sub(72)).ok()?;
+        let gas = GAS[version][usize::from(payload.recipient() == tx.sender)] + 16 * call;
         let price = if self.params.gas_enabled { price } else { 0 };
         Some((gas, u128::from(gas).checked_mul(price)?))
     }

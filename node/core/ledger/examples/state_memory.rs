@@ -2,7 +2,9 @@
 //!
 //! `cargo run -p qbind-ledger --example state_memory [ACCOUNTS]`
 
-use qbind_ledger::{Account, BlockInput, Ledger, LevelRunner, Params, SerialRunner, System};
+use qbind_ledger::{
+    Account, BlockInput, Ledger, LevelRunner, NoEvidence, Params, SerialRunner, System,
+};
 use qbind_types::{
     Address, Epoch, Height, Millis, PUBLIC_KEY_BYTES, Payload, PublicKey, SIGNATURE_BYTES,
     Signature, Transaction, TransferV0,
@@ -68,7 +70,7 @@ fn main() {
             transactions: &transactions,
         };
         let begun = Instant::now();
-        let applied = ledger.apply(&input, runner);
+        let applied = ledger.apply(&input, runner, &NoEvidence);
         spent += begun.elapsed();
         assert!(applied.changes.len() > 1);
     }

@@ -1,11 +1,11 @@
 //! The state and the function from one block to the next.
 
 use crate::{
-    Account, EvidenceCheck, FailureReason, FeeSplit, Genesis, Judged, LevelRunner, Params, Receipt,
-    Registry, Rejection, SerialRunner, Slashing, Status, System, Tally, admission,
+    Account, EvidenceCheck, FailureReason, FeeSplit, Genesis, Judged, LevelRunner, Params, Phase,
+    Receipt, Registry, Rejection, SerialRunner, Slashing, Status, System, Tally, admission,
     execute::Board,
     plan::{self, Plan, Run},
-    receipts_root,
+    receipt,
     registry::Caller,
     schedule::{self, Levels},
     system::{self, Part},
@@ -322,6 +322,7 @@ impl Ledger {
         machinery: &Machinery,
     ) -> Applied {
         assert_eq!(block.height, self.height.next(), "blocks are applied one after the other");
+        runner.begins(Phase::Plan);
         let plan = plan::plan(&self.params, block.transactions, |address| self.account(address));
         let board = Board::new(&plan.touched, plan.runs.len(), |a| self.kept(a, block.time));
         let mode = if !self.params.stage_b {
@@ -330,12 +331,15 @@ impl Ledger {
             Mode::Serial { why: SerialReason::TooFew }
         } else {
             let levels = (machinery.levels)(&plan.runs, plan.touched.len());
+            runner.begins(Phase::Run);
             board.run_levels(&plan.runs, &levels, runner);
             Mode::Parallel { levels: levels.len() }
         };
         if let Mode::Serial { .. } = mode {
+            runner.begins(Phase::Run);
             board.run_serially(&plan.runs);
         }
+        runner.begins(Phase::Settle);
         let mut settled = self.settle(&plan, &board, machinery);
         let mut after = self.after(&plan, &board);
         let mut changes_registry = self.call(block, &plan, &mut settled, &mut after);
@@ -364,7 +368,10 @@ impl Ledger {
             after.into_iter().filter(|(a, account)| self.account(a) != *account).collect();
         let issued = 0;
         self.conserve(&changes, settled.burned, issued);
-        self.tree.update(&changes, runner);
+        runner.begins(Phase::Root);
+        let workers = if self.params.stage_b { runner } else { &SerialRunner };
+        let receipts_root = receipt::root_with(&settled.receipts, workers);
+        self.tree.update(&changes, workers);
         self.accounts.extend(changes.iter().copied());
         self.tally.time = block.time;
         self.tally.burned += settled.burned;
@@ -378,8 +385,9 @@ impl Ledger {
         self.system_root = system::system_root(&self.tally, &self.registry, &self.slashing);
         self.height = block.height;
         self.remember();
+        runner.begins(Phase::Done);
         Applied {
-            receipts_root: receipts_root(&settled.receipts),
+            receipts_root,
             receipts: settled.receipts,
             state_root: self.state_root(),
             system_root: self.system_root,

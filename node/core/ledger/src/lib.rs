@@ -36,6 +36,7 @@ mod admission;
 mod execute;
 mod gas;
 mod genesis;
+mod jobs;
 mod judge;
 mod ledger;
 mod lock;
@@ -53,7 +54,7 @@ mod tests;
 
 pub use account::{ACCOUNT_BYTES, ACCOUNT_KEY_BYTES, Account, AccountBytesError, account_key};
 pub use admission::Rejection;
-pub use execute::{LevelRunner, SerialRunner};
+pub use execute::{LevelRunner, Phase, SerialRunner, run_in_chunks};
 pub use gas::{
     FeePriority, GAS_ACCOUNT_READ, GAS_ACCOUNT_WRITE, GAS_BASE, GAS_IMPLIED_V0, GAS_PAYLOAD_BYTE,
     fee_priority, gas_bound, max_spend, transfer_gas,

@@ -6,6 +6,7 @@ mod canaries;
 mod genesis;
 mod locks;
 mod properties;
+mod receipts;
 mod registry;
 mod slashing;
 mod state;

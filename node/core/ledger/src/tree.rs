@@ -6,9 +6,8 @@
 
 mod subtree;
 
-use crate::{Account, LevelRunner};
-use alloc::{boxed::Box, vec::Vec};
-use once_cell::race::OnceBox;
+use crate::{Account, LevelRunner, jobs};
+use alloc::vec::Vec;
 use qbind_crypto::{AccountProof, account_key};
 use qbind_types::{Address, SystemRoot};
 use subtree::{Leaf, Subtree};
@@ -46,7 +45,7 @@ impl Tree {
         let pieces: Vec<&[(Address, Account)]> =
             changes.chunks(changes.len().div_ceil(JOBS)).collect();
         let work = |job: usize| pieces[job].iter().map(leaf).collect::<Vec<Leaf>>();
-        self.write(share_out(pieces.len(), runner, work).concat(), runner);
+        self.write(jobs::results(pieces.len(), runner, work).concat(), runner);
     }
 
     /// Writes many leaves, subtree by subtree.
@@ -59,7 +58,7 @@ impl Tree {
             changes = changes.iter().flat_map(|part| subtree::split(part, depth).into()).collect();
         }
         let work = |job: usize| parts[job].with(FAN_BITS, changes[job]);
-        let mut parts = share_out(JOBS, runner, work);
+        let mut parts = jobs::results(JOBS, runner, work);
         for depth in (0..FAN_BITS).rev() {
             parts = parts.chunks(2).map(|pair| Subtree::join(depth, &pair[0], &pair[1])).collect();
         }
@@ -85,25 +84,4 @@ impl Tree {
         let leaves: Vec<Leaf> = leaves.iter().map(|(key, a)| Leaf::new(*key, a)).collect();
         self.write(leaves, runner);
     }
-}
-
-/// What `work` makes of each job, in order.
-fn share_out<T: Clone + Send + Sync>(
-    jobs: usize,
-    runner: &dyn LevelRunner,
-    work: impl Fn(usize) -> T + Sync,
-) -> Vec<T> {
-    let done: Vec<OnceBox<T>> = (0..jobs).map(|_| OnceBox::new()).collect();
-    runner.run(jobs, &|job| {
-        let is_first = done[job].set(Box::new(work(job))).is_ok();
-        assert!(
-            is_first,
-            "the level runner ran job {job} twice: its contract is each exactly once"
-        );
-    });
-    let result = |(job, cell): (usize, &OnceBox<T>)| match cell.get() {
-        Some(result) => result.clone(),
-        None => panic!("the level runner did not run job {job}: its contract is each exactly once"),
-    };
-    done.iter().enumerate().map(result).collect()
 }

@@ -51,6 +51,14 @@ pub(crate) fn funded(params: Params, senders: usize) -> Ledger {
         let balance = if n % 8 == 7 { POOR } else { RICH };
         (address(n), Account { nonce: 0, balance })
     });
+    ledger_of(params, accounts)
+}
+
+/// A ledger at genesis with these accounts.
+pub(crate) fn ledger_of(
+    params: Params,
+    accounts: impl IntoIterator<Item = (Address, Account)>,
+) -> Ledger {
     Ledger::restore(params, Height(0), System::none(), accounts)
         .expect("the sum is far below 2^128")
 }

@@ -38,7 +38,7 @@ fn run(machinery: &Machinery, runner: &dyn LevelRunner) -> Applied {
 }
 
 /// Runs the jobs of a level backwards, which a right schedule cannot notice.
-struct Backwards;
+pub(super) struct Backwards;
 
 impl LevelRunner for Backwards {
     fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
