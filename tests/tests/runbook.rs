@@ -72,6 +72,29 @@ const SNAPSHOTS: &str = "qbind-node \\
   --snapshot-interval 50000 \\
   --max-snapshots 5";
 
+/// Section 4.3.
+const COPY: &str =
+    "rsync -avz snapshot-server:/snapshots/mainnet/500000/ /data/qbind/snapshots/500000/";
+const VALIDATE: &str = "qbind-snapshot validate /data/qbind/snapshots/500000";
+const FAST_SYNC: &str = "qbind-node \\
+  --profile mainnet \\
+  --data-dir /data/qbind \\
+  --fast-sync-snapshot-dir /data/qbind/snapshots/500000 \\
+  --signer-mode encrypted-fs \\
+  --signer-keystore-path /data/qbind/keystore \\
+  --validator-id 42";
+
+/// Section 5.3.
+const UNPACK: &str = "tar -xzf 500000.tar.gz -C /data/qbind/snapshots/";
+const START_WITH_FAST_SYNC: &str = "qbind-node \\
+  --profile mainnet \\
+  --data-dir /data/qbind \\
+  --fast-sync-snapshot-dir /data/qbind/snapshots/500000";
+
+/// Stands for the snapshot server: what it serves lies in `/mnt/snapshots`.
+const RSYNC: &str = "#!/bin/sh\nset -eu\n\
+    mkdir -p \"$3\"\ncp -a \"/mnt/snapshots/${2#snapshot-server:/snapshots/}.\" \"$3\"\n";
+
 /// Section 8.2.
 const MONETARY: &str = "qbind-node --profile mainnet --monetary-mode shadow";
 
@@ -234,6 +257,63 @@ fn section_5_snapshots_are_configured_and_progress_is_seen() {
         20,
         &["StateRetentionDisabled"],
     );
+}
+
+#[test]
+fn sections_4_3_and_5_3_a_fresh_node_starts_from_a_snapshot_and_reaches_the_tip() {
+    let Some((founder, fresh)) = network_or_skip() else { return };
+    let mut running = Daemon::start(&founder, SNAPSHOTS);
+    running.commits(60);
+    founder.done("qbind-snapshot create --data-dir /data/qbind");
+    let height = founder.done("ls /data/qbind/snapshots").trim().to_owned();
+    founder.done("du -sh /data/qbind/snapshots/*");
+    let served = format!("/data/qbind/snapshots/{height}");
+    founder.done(&format!("tar -czf /mnt/snapshots/500000.tar.gz -C {served} ."));
+    founder.copy_to(&fresh, "/mnt/snapshots/500000.tar.gz", "/mnt/snapshots/served.tar.gz");
+    fresh.done("mkdir -p /mnt/snapshots/mainnet/500000 /data/qbind/snapshots /etc/qbind/bin");
+    fresh.done("tar -xzf /mnt/snapshots/served.tar.gz -C /mnt/snapshots/mainnet/500000");
+    fresh.write("/etc/qbind/bin/rsync", RSYNC);
+    fresh.done("chmod +x /etc/qbind/bin/rsync");
+    // Section 4.3.
+    fresh.done(COPY);
+    let said = fresh.done(VALIDATE);
+    for line in [
+        format!("Snapshot height: {height}\n"),
+        "Chain ID: QBIND_MAINNET_CHAIN_ID\n".to_owned(),
+        "Block hash: 0x".to_owned(),
+        "State root: 0x".to_owned(),
+        "Validation: OK\n".to_owned(),
+    ] {
+        assert!(said.contains(&line), "`{line}` is not in: {said}");
+    }
+    starts_from(&fresh, FAST_SYNC, &mut running, &height);
+    // Section 5.3, on a host that has lost its database.
+    fresh.done("rm -r /data/qbind/db /data/qbind/snapshots/*");
+    fresh.done("tar -czf /data/qbind/500000.tar.gz -C /mnt/snapshots/mainnet 500000");
+    fresh.done(&format!("cd /data/qbind; {UNPACK}; ls -la /data/qbind/snapshots/"));
+    fresh.done(VALIDATE);
+    starts_from(&fresh, START_WITH_FAST_SYNC, &mut running, &height);
+    // A damaged one is refused, by the tool and by the node.
+    fresh.done("rm -r /data/qbind/db; echo >> /data/qbind/snapshots/500000/meta.json x");
+    let refused = fresh.typed(VALIDATE);
+    assert_eq!(refused.status.code(), Some(1));
+    fresh.refused(START_WITH_FAST_SYNC, 20, &["cannot start from fast_sync_snapshot_dir"]);
+    running.stop();
+}
+
+/// The line's node begins at the snapshot's height, not at genesis, and ends up with the others.
+fn starts_from(host: &Host, line: &str, running: &mut Daemon<'_>, height: &str) {
+    let mut joining = Daemon::start(host, line);
+    joining.reaches(running.height());
+    let from: u64 = height.parse().expect("a height");
+    assert_eq!(joining.root_at(from / 2), None, "blocks before the snapshot are not here");
+    // Section 5.3, step 5.
+    assert!(joining.metric("qbind_consensus_view_lag") < Some(10));
+    let later = joining.height();
+    running.reaches(later);
+    assert_eq!(joining.root_at(later), running.root_at(later));
+    assert!(joining.root_at(later).is_some());
+    joining.stop();
 }
 
 #[test]

@@ -85,6 +85,8 @@ pub(crate) fn network_or_skip() -> Option<(Host, Host)> {
     let genesis = genesis(&founder.key());
     founder.provision(&genesis);
     fresh.provision(&genesis);
+    let peers = "bootstrap_peers = [\"mainnet-bootstrap-1.qbind.network:9000\"]\n";
+    fresh.write("/etc/qbind/node.toml", &(fresh.node_toml(true) + peers));
     Some((founder, fresh))
 }
 
@@ -134,6 +136,7 @@ fn bare_host_or_skip() -> Option<Host> {
         return None;
     }
     program("qbind-node");
+    program("qbind-snapshot");
     let tools = program("qbind-keygen").parent().expect("in a folder").to_owned();
     Some(Host { dir, keeper, tools })
 }
@@ -194,6 +197,11 @@ impl Host {
         self.path(path).exists()
     }
 
+    /// Carries a file from this host to another.
+    pub(crate) fn copy_to(&self, other: &Self, from: &str, to: &str) {
+        fs::copy(self.path(from), other.path(to)).expect("copied");
+    }
+
     /// A command that runs a line on the host, in a shell.
     fn command(&self, line: &str) -> Command {
         let keeper = self.keeper.id().to_string();
@@ -202,7 +210,7 @@ impl Host {
             .args(["--target", &keeper, "--mount", "--net", "--root", "--wd", "--"])
             .args(["/bin/sh", "-ec", line])
             .env_clear()
-            .env("PATH", format!("{}:/usr/bin:/bin", self.tools.display()))
+            .env("PATH", format!("{}:/etc/qbind/bin:/usr/bin:/bin", self.tools.display()))
             .env("QBIND_KEYSTORE_PASSPHRASE", PASSPHRASE)
             .stdin(Stdio::null());
         command
@@ -301,6 +309,14 @@ impl<'a> Daemon<'a> {
         let status = self.get("/v1/status").unwrap_or_default();
         let status: Value = serde_json::from_str(&status).unwrap_or_default();
         status[key].to_string()
+    }
+
+    /// The state root of a height.
+    pub(crate) fn root_at(&self, height: u64) -> Option<String> {
+        let page = self.get(&format!("/v1/commits?from={height}&limit=1"))?;
+        let page: Value = serde_json::from_str(&page).ok()?;
+        let commit = &page["commits"][0];
+        (commit["height"] == height).then(|| commit["state_root"].to_string())
     }
 
     pub(crate) fn metric(&self, name: &str) -> Option<u64> {
