@@ -168,18 +168,6 @@ impl LightClient {
         self.check_and_take(committed)
     }
 
-    /// Takes any later block of this epoch without those before it, as one that is final.
-    ///
-    /// # Errors
-    /// It is no final block of this epoch; nothing has changed.
-    pub fn skip_to(&mut self, committed: CommittedBlock) -> Result<(), LightError> {
-        let (got, expected) = (committed.block.height, self.height.next());
-        if got < expected {
-            return Err(LightError::Height { got, expected });
-        }
-        self.check_and_take(committed)
-    }
-
     fn check_and_take(&mut self, committed: CommittedBlock) -> Result<(), LightError> {
         if let Some(epoch) = self.wants_validators() {
             return Err(LightError::NoValidators { epoch });
