@@ -20,6 +20,8 @@ pub mod http;
 pub mod metrics;
 /// What tools ask of a running node.
 pub mod requests;
+/// From which height on a node keeps history.
+pub mod retention;
 mod runtime;
 mod shutdown;
 mod start;

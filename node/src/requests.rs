@@ -3,6 +3,7 @@
 //! The tool writes `NAME.json` under another name and moves it, so the node reads it whole or not at
 //! all; the node removes it and answers with `NAME.result.json` in the same way.
 
+use qbind_types::Network;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     fs, io,
@@ -42,6 +43,73 @@ impl SnapshotRequest {
     pub const ANSWER: &'static str = "qbind.snapshot-answer/v1";
     /// Name of the request.
     pub const NAME: &'static str = "snapshot";
+}
+
+/// Asks for history to be deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PruneRequest {
+    /// Form of this file.
+    pub schema: String,
+    /// Comes back with the answer.
+    pub id: String,
+    /// Heights to keep.
+    pub retain_height: u64,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PruneState {
+    /// Under way.
+    Running,
+    /// Done.
+    Done,
+    /// Not done, or not to its end.
+    Refused,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PruneAnswer {
+    /// Form of this file.
+    pub schema: String,
+    /// Of the request.
+    pub id: String,
+    /// How far it is.
+    pub state: PruneState,
+    /// Heights whose history was deleted.
+    pub heights: u64,
+    /// Keys deleted.
+    pub keys: u64,
+    /// The lowest height left.
+    pub lowest_height: u64,
+    /// Size of the database when it began.
+    pub bytes_before: u64,
+    /// Size of the database now.
+    pub bytes_after: u64,
+    /// Why it was not done.
+    pub error: Option<String>,
+}
+
+impl PruneRequest {
+    /// Form of the request.
+    pub const SCHEMA: &'static str = "qbind.prune-request/v1";
+    /// Form of the answer.
+    pub const ANSWER: &'static str = "qbind.prune-answer/v1";
+    /// Name of the request.
+    pub const NAME: &'static str = "prune";
+    /// Heights a node of MainNet keeps at least.
+    pub const MAINNET_FLOOR: u64 = 10_000;
+
+    /// Why no node of this network may keep so little.
+    pub fn objection(network: Network, retain_height: u64) -> Option<String> {
+        let floor = Self::MAINNET_FLOOR;
+        let is_less = network == Network::Mainnet && retain_height < floor;
+        is_less.then(|| {
+            format!("MainNet nodes keep at least {floor} heights; pass --retain-height {floor}")
+        })
+    }
 }
 
 fn path(data_dir: &Path, name: &str) -> PathBuf {
@@ -141,6 +209,13 @@ mod tests {
         assert_eq!(answered(dir, name).expect("readable"), Some(given));
         ask(dir, name, &request).expect("written");
         assert!(answered::<SnapshotAnswer>(dir, name).expect("removed").is_none());
+    }
+
+    #[test]
+    fn a_mainnet_node_keeps_its_ten_thousand_heights() {
+        assert!(PruneRequest::objection(Network::Mainnet, 9_999).is_some());
+        assert_eq!(PruneRequest::objection(Network::Mainnet, 10_000), None);
+        assert_eq!(PruneRequest::objection(Network::Devnet, 1), None);
     }
 
     #[test]

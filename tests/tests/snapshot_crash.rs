@@ -120,7 +120,7 @@ impl Alone {
     /// The height of the database in `data`, after looking at everything in it: its last block is
     /// there, and its accounts have the root that was stored with the block.
     fn height(&self, data: &Path) -> u64 {
-        let store = Store::open(&data.join("db"), self.hash).expect("a database that opens");
+        let store = Store::open(&data.join("state"), self.hash).expect("a database that opens");
         let mut loaded = store.load().expect("a database that can be read");
         let height = loaded.committed.as_ref().map_or(Height(0), |c| c.block.height);
         if height == Height(0) {
@@ -239,7 +239,7 @@ fn a_node_killed_while_it_makes_its_database_of_a_snapshot_starts_again() {
     // How long it takes undisturbed.
     let begun = Instant::now();
     let undisturbed = |node: &mut Node| {
-        while !target.join("db").exists() {
+        while !target.join("state").exists() {
             assert!(begun.elapsed() < PATIENCE, "no database:\n{}", alone.log());
             assert!(node.0.try_wait().expect("a child").is_none(), "{}", alone.log());
             std::thread::sleep(Duration::from_millis(1));
@@ -255,8 +255,8 @@ fn a_node_killed_while_it_makes_its_database_of_a_snapshot_starts_again() {
         let mut node = alone.start(&target, &flags);
         std::thread::sleep(moments.up_to(most));
         node.kill();
-        within += u64::from(target.join("db.partial").exists());
-        match target.join("db").exists() {
+        within += u64::from(target.join("state.partial").exists());
+        match target.join("state").exists() {
             true => {
                 assert!(alone.height(&target) >= height.0);
                 whole += 1;
@@ -271,14 +271,14 @@ fn a_node_killed_while_it_makes_its_database_of_a_snapshot_starts_again() {
     );
     let mut node = alone.start(&target, &flags);
     let until = Instant::now() + PATIENCE;
-    while !target.join("db").exists() {
+    while !target.join("state").exists() {
         assert!(Instant::now() < until, "no database:\n{}", alone.log());
         std::thread::sleep(POLL);
     }
     std::thread::sleep(POLL);
     node.kill();
     assert!(alone.height(&target) >= height.0);
-    assert!(!target.join("db.partial").exists());
+    assert!(!target.join("state.partial").exists());
 }
 
 #[test]

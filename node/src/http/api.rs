@@ -40,6 +40,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/v1/accounts/{address}/transactions", get(history::of_account))
         .route("/v1/blocks/{height}", get(block))
         .route("/v1/blocks/{height}/raw", get(block_raw))
+        .route("/v1/epochs/{epoch}/end/raw", get(epoch_end_raw))
         .route("/v1/batches/{id}/raw", get(batch_raw))
         .route("/v1/commits", get(commits))
         .route("/v1/commits/transactions", get(committed_transactions))
@@ -143,8 +144,15 @@ async fn block(State(app): State<App>, path: PathText) -> Answer {
 
 async fn block_raw(State(app): State<App>, path: PathText) -> Result<Response, ApiError> {
     let height = Height(text(path, HEIGHT)?);
-    let view = app.ask(move |node| node.block(height)).await??;
-    Ok(bytes(encode(&view.ok_or_else(|| no_block(height))?.committed)))
+    let committed = app.ask(move |node| node.committed(height)).await??;
+    Ok(bytes(encode(&committed.ok_or_else(|| no_block(height))?)))
+}
+
+async fn epoch_end_raw(State(app): State<App>, path: PathText) -> Result<Response, ApiError> {
+    let epoch = Epoch(text(path, "an epoch, and /end/raw")?);
+    let committed = app.ask(move |node| node.epoch_end(epoch)).await??;
+    let none = || ApiError::not_found(format!("epoch {epoch} has not ended here"));
+    Ok(bytes(encode(&committed.ok_or_else(none)?)))
 }
 
 async fn batch_raw(State(app): State<App>, path: PathText) -> Result<Response, ApiError> {

@@ -50,6 +50,19 @@ pub trait NodeView: Send + Sync + 'static {
     /// The world's fault: storage cannot be read.
     fn block(&self, height: Height) -> Result<Option<BlockView>, ViewError>;
 
+    /// A committed block with its proof, if this node has it. The last block of an epoch is never
+    /// deleted.
+    ///
+    /// # Errors
+    /// The world's fault: storage cannot be read.
+    fn committed(&self, height: Height) -> Result<Option<CommittedBlock>, ViewError>;
+
+    /// The last block of an epoch with its proof, if that epoch has ended.
+    ///
+    /// # Errors
+    /// The world's fault: storage cannot be read.
+    fn epoch_end(&self, epoch: Epoch) -> Result<Option<CommittedBlock>, ViewError>;
+
     /// The canonical encoding of a certified batch, if this node has it.
     ///
     /// # Errors
@@ -109,6 +122,12 @@ pub enum ViewError {
     /// It is starting or stopping.
     #[error("the node is not serving requests now")]
     Unavailable,
+    /// The history asked for is deleted here.
+    #[error("heights below {lowest} are pruned here")]
+    Pruned {
+        /// The lowest height left.
+        lowest: Height,
+    },
     /// Storage failed; the message is for the log, not for strangers.
     #[error("storage: {message}")]
     Storage {
@@ -239,6 +258,8 @@ pub struct StatusView {
     pub version: &'static str,
     /// Last executed height.
     pub height: Height,
+    /// Lowest height whose block and transactions are here.
+    pub lowest_height: Height,
     /// The epoch it is in.
     pub epoch: Epoch,
     /// View of the last executed block.

@@ -56,6 +56,45 @@ impl Snapshots {
     }
 }
 
+/// Deleted history.
+#[derive(Debug)]
+pub struct Pruning {
+    /// Runs.
+    pub runs: Counter,
+    /// Keys looked at.
+    pub keys_scanned: Counter,
+    /// Keys deleted.
+    pub keys_pruned: Counter,
+    /// Time spent.
+    pub duration_ms: Counter,
+    /// How far.
+    pub last_height: Gauge,
+}
+
+impl Pruning {
+    pub(super) fn new(b: &Builder<'_>) -> Self {
+        Self {
+            runs: b.counter("qbind_state_prune_runs_total", "Runs that deleted old history."),
+            keys_scanned: b.counter(
+                "qbind_state_prune_keys_scanned_total",
+                "Keys of the database looked at to delete old history.",
+            ),
+            keys_pruned: b.counter(
+                "qbind_state_prune_keys_pruned_total",
+                "Keys of the database deleted as old history.",
+            ),
+            duration_ms: b.counter(
+                "qbind_state_prune_duration_ms_total",
+                "Milliseconds spent on deleting old history.",
+            ),
+            last_height: b.gauge(
+                "qbind_state_prune_last_height",
+                "Height below which history is deleted; 0 where nothing is.",
+            ),
+        }
+    }
+}
+
 /// Views, votes, certificates, commits.
 #[derive(Debug)]
 pub struct Consensus {

@@ -48,6 +48,8 @@ pub struct Metrics {
     pub http: Http,
     /// Offences and what follows from them.
     pub slashing: Slashing,
+    /// Deleted history.
+    pub pruning: Pruning,
     /// Bytes on disk.
     pub state_size_bytes: Gauge,
     /// Snapshots.
@@ -69,6 +71,7 @@ impl Metrics {
             signer: Signer::new(&b),
             http: Http::new(&b),
             slashing: Slashing::new(&b),
+            pruning: Pruning::new(&b),
             state_size_bytes: b.gauge("qbind_state_size_bytes", "Bytes of data_dir on disk."),
             snapshots: Snapshots::new(&b),
             registry: registry.clone(),

@@ -103,6 +103,11 @@ fn move_everything(m: &Metrics) {
     Offense::ALL.iter().for_each(|l| m.slashing.evidence.inc(*l));
     SlashingDecision::ALL.iter().for_each(|l| m.slashing.judged(*l, true));
     m.slashing.stake_burned.add(740_000);
+    let s = &m.pruning;
+    for counter in [&s.runs, &s.keys_scanned, &s.keys_pruned, &s.duration_ms] {
+        counter.inc();
+    }
+    s.last_height.set(40);
     m.state_size_bytes.set(1 << 20);
     let s = &m.snapshots;
     s.success.inc();
@@ -259,6 +264,11 @@ fn names_of_the_guides_are_exported_verbatim() {
         "qbind_p2p_heartbeat_failed_total",
         "qbind_p2p_diversity_distinct_buckets",
         "qbind_monetary_mode",
+        "qbind_state_prune_runs_total",
+        "qbind_state_prune_keys_scanned_total",
+        "qbind_state_prune_keys_pruned_total",
+        "qbind_state_prune_duration_ms_total",
+        "qbind_state_prune_last_height",
         "qbind_state_size_bytes",
         "qbind_slashing_evidence_total",
         "qbind_slashing_decisions_total",

@@ -19,7 +19,9 @@ use crate::{
 use qbind_crypto::{block_id, tx_id};
 use qbind_network::{Direction, NetworkHandle};
 use qbind_storage::{CommitIndex, History, HistoryError, HistoryQuery, StoreError};
-use qbind_types::{Address, BatchId, Epoch, Height, Offence, Transaction, TxId, encode};
+use qbind_types::{
+    Address, BatchId, CommittedBlock, Epoch, Height, Offence, Transaction, TxId, encode,
+};
 use std::sync::{
     Arc,
     mpsc::{SyncSender, TrySendError},
@@ -60,6 +62,7 @@ impl NodeApi {
             binary_sha3: prepared.binary_sha3.clone(),
             version: env!("CARGO_PKG_VERSION"),
             height: Height(0),
+            lowest_height: Height(1),
             view: qbind_types::View(0),
             view_lag: 0,
             peers: 0,
@@ -73,13 +76,28 @@ impl NodeApi {
     /// Index entries of executed heights, ascending.
     fn indexed(&self, from: Height, limit: usize) -> Result<Page<CommitIndex>, ViewError> {
         let tip = self.shared.height();
+        let lowest = self.lowest()?;
         let first = from.0.max(1);
+        if first < lowest.0 {
+            return Err(ViewError::Pruned { lowest });
+        }
         let last = tip.0.min(first.saturating_add(limit as u64).saturating_sub(1));
         let mut items = Vec::new();
         for height in first..=last {
             items.extend(self.shared.store.commit_index(Height(height)).map_err(storage)?);
         }
         Ok(Page { tip, items })
+    }
+
+    fn lowest(&self) -> Result<Height, ViewError> {
+        self.shared.store.lowest().map_err(storage)
+    }
+
+    /// What is not here was deleted, or never was.
+    fn absent<T>(&self, height: Height) -> Result<Option<T>, ViewError> {
+        let lowest = self.lowest()?;
+        let is_pruned = (1..lowest.0).contains(&height.0);
+        if is_pruned { Err(ViewError::Pruned { lowest }) } else { Ok(None) }
     }
 }
 
@@ -146,11 +164,9 @@ impl NodeView for NodeApi {
     }
 
     fn block(&self, height: Height) -> Result<Option<BlockView>, ViewError> {
-        let Some(committed) = self.shared.store.committed(height).map_err(storage)? else {
-            return Ok(None);
-        };
+        let Some(committed) = self.committed(height)? else { return Ok(None) };
         let Some(index) = self.shared.store.commit_index(height).map_err(storage)? else {
-            return Ok(None);
+            return self.absent(height);
         };
         Ok(Some(BlockView {
             id: block_id(&committed.block),
@@ -158,6 +174,17 @@ impl NodeView for NodeApi {
             state_root: index.state_root,
             transactions: index.transactions.into_iter().map(|(id, _)| id).collect(),
         }))
+    }
+
+    fn committed(&self, height: Height) -> Result<Option<CommittedBlock>, ViewError> {
+        match self.shared.store.committed(height).map_err(storage)? {
+            Some(committed) => Ok(Some(committed)),
+            None => self.absent(height),
+        }
+    }
+
+    fn epoch_end(&self, epoch: Epoch) -> Result<Option<CommittedBlock>, ViewError> {
+        self.shared.store.epoch_end(epoch).map_err(storage)
     }
 
     fn batch(&self, id: &BatchId) -> Result<Option<Vec<u8>>, ViewError> {
@@ -200,6 +227,7 @@ impl NodeView for NodeApi {
     fn status(&self) -> StatusView {
         let mut status = self.status.clone();
         status.height = self.shared.height();
+        status.lowest_height = self.shared.lowest();
         let EpochView { set, me } = self.shared.epoch();
         status.epoch = set.epoch();
         status.validator_id = me.and_then(|i| set.get(i)).map(|m| m.id);
@@ -317,6 +345,13 @@ impl NodeView for NodeApi {
         let lag = gauges.view_lag();
         if lag >= READY_LAG {
             reasons.push(format!("{lag} views behind"));
+        }
+        if let Some(lowest) = gauges.out_of_reach {
+            let next = gauges.height.next();
+            reasons.push(format!(
+                "height {next} is pruned at every peer that is ahead (they have heights from {lowest} \
+                 on): move the folder state out of data_dir and start with --fast-sync-snapshot-dir"
+            ));
         }
         let connected = self.network.peers();
         let EpochView { set, me } = self.shared.epoch();

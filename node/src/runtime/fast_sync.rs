@@ -24,7 +24,7 @@ pub(super) fn fast_sync(
     clear_leftovers(data_dir)
         .map_err(|e| NodeError::transient("cannot clear the data directory").because(e))?;
     let Some(source) = config.fast_sync_snapshot_dir.as_deref() else { return Ok(()) };
-    if data_dir.join("db").exists() {
+    if data_dir.join("state").exists() {
         tracing::info!(source, "there is a chain in data_dir; the snapshot is not needed");
         return Ok(());
     }

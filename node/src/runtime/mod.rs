@@ -18,6 +18,7 @@ mod fast_sync;
 mod intake;
 mod meters;
 mod peers;
+mod prune;
 mod settings;
 mod shared;
 mod signer;
@@ -45,6 +46,10 @@ use std::{
 use tokio::sync::mpsc;
 pub use world::Intercept;
 
+/// The database in `data_dir`.
+const DATABASE: &str = "state";
+/// What it was called before.
+const OLD_DATABASE: &str = "db";
 /// Named in `data_dir` when the node must not start again before a person has looked.
 const LATCH: &str = "SAFETY_STOP";
 
@@ -78,8 +83,9 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
     let metrics = Arc::new(Metrics::new(&config, &ids));
     let identity = identity(&config, &metrics)?;
     let params = settings::params(&config, &genesis)?;
+    rename_database(&data_dir)?;
     fast_sync::fast_sync(&config, &data_dir, &prepared.genesis)?;
-    let store = Store::open(&data_dir.join("db"), prepared.genesis.hash)
+    let store = Store::open(&data_dir.join(DATABASE), prepared.genesis.hash)
         .map_err(|e| NodeError::transient("cannot open the data directory").because(e))?;
     let disk = |e| NodeError::transient("cannot read the data directory").because(e);
     let store = Arc::new(match config.enable_index {
@@ -137,10 +143,21 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
         Ok(ValidatorSigner { key: identity, guard, verifiers, metrics })
     });
     let signer = signer.transpose()?;
+    shared.set_lowest(store.lowest().map_err(disk)?);
+    metrics.pruning.last_height.set(shared.lowest().0);
+    let pruner = prune::Pruner::start(
+        &config,
+        &data_dir,
+        genesis.network,
+        shared.clone(),
+        metrics.clone(),
+    )
+    .map_err(|e| NodeError::transient("cannot start a thread").because(e))?;
     let snapshots = Snapshots::new(&config, &data_dir, store.clone(), metrics.clone());
     let means = world::Means {
         store: store.clone(),
         snapshots,
+        pruner,
         quiet: synced.filter(|_| is_validator),
         network: handle.clone(),
         signer,
@@ -185,7 +202,8 @@ fn serve(parts: Parts, config: ReplicaConfig, restored: Restored) -> Result<(), 
         parts.metrics.clone(),
         parts.prepared.resolved.config.role == Role::Sentry,
     );
-    let driver = Driver::new(parts.world, parts.metrics.clone(), parts.shared.clone());
+    let retain = parts.prepared.resolved.config.state_retain_height;
+    let driver = Driver::new(parts.world, parts.metrics.clone(), parts.shared.clone(), retain);
     let data_dir = parts.data_dir.clone();
     let stop = trigger.clone();
     let replica = std::thread::Builder::new()
@@ -225,6 +243,19 @@ fn data_dir(config: &NodeConfig) -> Result<PathBuf, NodeError> {
         NodeError::configuration(format!("cannot create data_dir {}", dir.display())).because(e)
     })?;
     Ok(dir)
+}
+
+/// An older release's database goes on under the name it has now: without it, its safety record would
+/// be lost.
+fn rename_database(data_dir: &Path) -> Result<(), NodeError> {
+    let (old, new) = (data_dir.join(OLD_DATABASE), data_dir.join(DATABASE));
+    if !old.is_dir() || new.exists() {
+        return Ok(());
+    }
+    std::fs::rename(&old, &new).map_err(|e| {
+        let (old, new) = (old.display(), new.display());
+        NodeError::transient(format!("cannot rename {old} to {new}")).because(e)
+    })
 }
 
 fn check_latch(data_dir: &Path) -> Result<(), NodeError> {
@@ -334,6 +365,7 @@ fn restored(
         committed: loaded.committed.map(|c| c.block),
         pending: loaded.pending_blocks,
         roots: loaded.roots,
+        lowest: loaded.lowest,
         dag: qbind_dag::Restored {
             included: loaded.included,
             own: loaded.own_batch,

@@ -21,6 +21,10 @@ pub(super) struct Shared {
     registry: RwLock<Arc<Registry>>,
     slashing: RwLock<Arc<Slashing>>,
     height: AtomicU64,
+    /// Height below which history is deleted, or about to be.
+    lowest: AtomicU64,
+    /// Of the peers that are waited for, the height of the slowest; the maximum stands for none.
+    slowest_peer: AtomicU64,
     gauges: RwLock<Option<Gauges>>,
 }
 
@@ -49,6 +53,8 @@ impl Shared {
             registry: RwLock::new(Arc::new(ledger.registry().clone())),
             slashing: RwLock::new(Arc::new(ledger.slashing().clone())),
             height: AtomicU64::new(ledger.height().0),
+            lowest: AtomicU64::new(0),
+            slowest_peer: AtomicU64::new(u64::MAX),
             gauges: RwLock::new(None),
         }
     }
@@ -94,6 +100,25 @@ impl Shared {
 
     pub(super) fn set_height(&self, height: Height) {
         self.height.store(height.0, Ordering::Release);
+    }
+
+    /// Height below which history is deleted, or about to be.
+    pub(super) fn lowest(&self) -> Height {
+        Height(self.lowest.load(Ordering::Acquire))
+    }
+
+    pub(super) fn set_lowest(&self, lowest: Height) {
+        self.lowest.fetch_max(lowest.0, Ordering::Release);
+    }
+
+    /// The height of the slowest peer that is waited for.
+    pub(super) fn slowest_peer(&self) -> Option<Height> {
+        let height = self.slowest_peer.load(Ordering::Acquire);
+        (height < u64::MAX).then_some(Height(height))
+    }
+
+    pub(super) fn set_slowest_peer(&self, height: Option<Height>) {
+        self.slowest_peer.store(height.map_or(u64::MAX, |h| h.0), Ordering::Release);
     }
 
     /// `None` until the replica has run once.

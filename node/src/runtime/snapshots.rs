@@ -114,6 +114,11 @@ impl Snapshots {
         }
     }
 
+    /// Whether one is being taken.
+    pub(super) fn is_taken(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| !running.thread.is_finished())
+    }
+
     /// Hands over what proves the snapshot under way once it is committed.
     fn prove(&mut self, committed: &CommittedBlock) {
         let Some(running) = &mut self.running else { return };

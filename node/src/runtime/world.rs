@@ -3,6 +3,7 @@
 use super::{
     driver::seconds_since,
     meters,
+    prune::Pruner,
     shared::{EpochView, Shared},
     signer::ValidatorSigner,
     snapshots::Snapshots,
@@ -60,6 +61,7 @@ pub type Intercept = Box<dyn FnMut(Effect) -> Vec<Effect> + Send>;
 pub(super) struct Means {
     pub(super) store: Arc<Store>,
     pub(super) snapshots: Snapshots,
+    pub(super) pruner: Pruner,
     /// When this validator's database was made of a snapshot; until the epoch after, it makes no
     /// batches and acks none: it does not know which rounds it has used up.
     pub(super) quiet: Option<Millis>,
@@ -201,6 +203,7 @@ impl DaemonWorld {
             "committed"
         );
         self.means.snapshots.committed(record);
+        self.means.pruner.committed(block.height, self.means.snapshots.is_taken());
         Ok(())
     }
 
@@ -212,6 +215,26 @@ impl DaemonWorld {
             tracing::info!("this validator makes batches and acks again");
         }
         Ok(())
+    }
+
+    fn observe_out_of_reach(&self, height: Height, peers: &[(Peer, Height)]) {
+        let set = self.means.shared.epoch().set;
+        let name = |peer: &Peer| match peer {
+            Peer::Validator(index) => set
+                .get(*index)
+                .map_or_else(|| "a validator".to_owned(), |m| format!("validator {}", m.id)),
+            Peer::Node(id) => format!("node {id:016x}"),
+        };
+        let who: Vec<String> = peers
+            .iter()
+            .map(|(peer, lowest)| format!("{} has heights from {lowest} on", name(peer)))
+            .collect();
+        tracing::error!(
+            height = height.0,
+            peers = who.join(", "),
+            "no connected peer has the next block any more: stop this node, move the folder state out \
+             of its data_dir and start it with --fast-sync-snapshot-dir, or connect it to an archival node"
+        );
     }
 
     fn observe_rotations(&self) {
@@ -364,6 +387,7 @@ impl DaemonWorld {
                 let (validator, view) = (block.proposer.0, block.view.0);
                 tracing::warn!(validator, view, rule = ?evidence.rule, "coupling violation");
             }
+            Effect::OutOfReach { height, peers } => self.observe_out_of_reach(height, &peers),
             Effect::Halt(why) => return Err(Fault::Halt(why)),
             Effect::Entered { view, by_timeout } => {
                 tracing::trace!(view = view.0, by_timeout, "entered");

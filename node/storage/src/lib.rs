@@ -17,6 +17,7 @@ mod error;
 mod history;
 mod in_use;
 mod load;
+mod prune;
 mod schema;
 mod snapshot;
 mod store;
@@ -27,6 +28,7 @@ pub use error::StoreError;
 pub use history::{History, HistoryError, HistoryQuery, IndexedTransaction, Place};
 pub use in_use::is_in_use;
 pub use load::Loaded;
+pub use prune::Pruned;
 pub use schema::{CommitIndex, TransactionIndex};
 pub use snapshot::{
     CERTIFIED, Draft, FileEntry, META_FILE, Meta, STATE, SnapshotError, SnapshotFolder, Validated,

@@ -40,6 +40,8 @@ pub struct Loaded {
     pub start: Option<EpochStart>,
     /// State roots of the last heights.
     pub roots: Vec<(Height, StateRoot)>,
+    /// Lowest height that is here with its batches.
+    pub lowest: Height,
     /// First round of each creator in this epoch that no committed block includes.
     pub included: BTreeMap<ValidatorIndex, u64>,
     /// The last own batch.
@@ -87,6 +89,7 @@ impl Store {
             registry: self.get(schema::META, schema::KEY_REGISTRY, "validators' registry")?,
             slashing: self.get(schema::META, schema::KEY_SLASHING, "slashing")?.unwrap_or_default(),
             start: self.get(schema::META, schema::KEY_START, "epoch's start")?,
+            lowest: self.lowest()?,
             included: self.included()?,
             pending_blocks: self.all(schema::PENDING_BLOCKS, "pending block")?,
             mempool: self.all(schema::MEMPOOL, "pending transaction")?,

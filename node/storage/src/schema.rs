@@ -59,6 +59,8 @@ pub(crate) const KEY_SLASHING: &[u8] = b"slashing";
 pub(crate) const KEY_START: &[u8] = b"epoch_start";
 pub(crate) const KEY_INCLUDED: &[u8] = b"included_rounds";
 pub(crate) const KEY_GENESIS_FILE: &[u8] = b"genesis_file";
+/// Lowest height that is here with its batches; absent while nothing is pruned.
+pub(crate) const KEY_LOWEST: &[u8] = b"lowest_height";
 pub(crate) const KEY_SYNCED: &[u8] = b"synced_from_snapshot";
 
 /// Of [`META`], what a snapshot holds. Everything else is one node's own, its safety record above
@@ -101,9 +103,12 @@ pub(crate) fn batch_key(r: &BatchRef) -> [u8; 50] {
 /// Bytes of a round's key that all rounds of a creator's epoch share.
 pub(crate) const CREATOR_BYTES: usize = 10;
 
+/// Bytes of a round's key.
+pub(crate) const ROUND_BYTES: usize = 18;
+
 /// Epoch, creator and round.
-pub(crate) fn round_key(r: &BatchRef) -> [u8; 18] {
-    let mut key = [0; 18];
+pub(crate) fn round_key(r: &BatchRef) -> [u8; ROUND_BYTES] {
+    let mut key = [0; ROUND_BYTES];
     key[..8].copy_from_slice(&epoch_key(r.epoch));
     key[8..CREATOR_BYTES].copy_from_slice(&r.creator.0.to_be_bytes());
     key[CREATOR_BYTES..].copy_from_slice(&r.round.to_be_bytes());

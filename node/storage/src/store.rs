@@ -436,6 +436,7 @@ fn families() -> [ColumnFamilyDescriptor; FAMILIES.len()] {
     FAMILIES.map(|name| {
         let mut options = Options::default();
         options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+        crate::prune::prepare(name, &mut options);
         ColumnFamilyDescriptor::new(name, options)
     })
 }

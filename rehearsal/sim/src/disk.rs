@@ -287,6 +287,7 @@ impl Disk {
             },
             ledger,
             roots,
+            lowest: content.lowest,
         }
     }
 }

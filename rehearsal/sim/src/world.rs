@@ -334,6 +334,8 @@ impl World for NodeWorld<'_> {
                 self.observed.push(Observed::Entered { view, by_timeout });
             }
             Effect::Coupling(result) => self.observed.push(Observed::Coupling(result)),
+            // Simulated disks hold everything: whoever is ahead has what somebody lacks.
+            Effect::OutOfReach { .. } => {}
             Effect::Rejected { .. }
             | Effect::Certified { .. }
             | Effect::GaveUp { .. }

@@ -143,7 +143,7 @@ impl Sender {
             6 => Event::BatchRequest { from: self.stranger(), reference: self.reference() },
             7 => {
                 let (from, height) = (self.stranger(), Height(self.ahead()));
-                Event::Sync(qbind_sync::Event::Status { from, height })
+                Event::Sync(qbind_sync::Event::Status { from, height, lowest: Height(1) })
             }
             _ => Event::BlockRequest { from: self.stranger(), id: block },
         }
@@ -206,6 +206,7 @@ fn core(keys: &[SecretKey], set: Arc<ValidatorSet>) -> Replica {
         },
         ledger,
         roots,
+        lowest: Height(1),
     };
     let (mut replica, effects) = Replica::new(config, restored, now(0));
     let Ok(()) = begin(&mut replica, now(0), effects, &mut Nowhere);

@@ -55,7 +55,7 @@ impl Tree {
         let mut changes = alloc::vec![&leaves[..]];
         for depth in 0..FAN_BITS {
             parts = parts.iter().flat_map(|part| part.split(depth)).collect();
-            changes = changes.iter().flat_map(|part| subtree::split(part, depth).into()).collect();
+            changes = changes.iter().flat_map(|part| subtree::split(part, depth)).collect();
         }
         let work = |job: usize| parts[job].with(FAN_BITS, changes[job]);
         let mut parts = jobs::results(JOBS, runner, work);

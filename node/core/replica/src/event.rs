@@ -322,6 +322,13 @@ pub enum Effect {
     },
     /// A leader's references break a rule of blocks.
     CouplingViolation(Box<CouplingViolation>),
+    /// Every peer that is ahead has pruned the next block: only a snapshot helps.
+    OutOfReach {
+        /// The next height.
+        height: Height,
+        /// Who pruned, and the lowest height each has.
+        peers: Vec<(Peer, Height)>,
+    },
     /// Stop.
     Halt(Halt),
     /// A view started.

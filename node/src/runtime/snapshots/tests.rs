@@ -34,7 +34,7 @@ impl Bench {
         let file = file.to_string().into_bytes();
         let genesis = Genesis::parse(&file).expect("a sound genesis");
         let hash = genesis_hash(&file);
-        let store = Store::open(&dir.path().join("db"), hash).expect("a new database");
+        let store = Store::open(&dir.path().join("state"), hash).expect("a new database");
         let set = genesis.validator_set();
         store.store_genesis(genesis.accounts().into_iter(), &set, &file).expect("written");
         let mut config = Profile::Devnet.preset();

@@ -27,7 +27,7 @@ pub struct Asked {
 /// No node runs there, it does not answer in time, or it could not take one.
 pub fn create(data_dir: &Path, wait: Duration) -> Result<Asked, ToolError> {
     let shown = data_dir.display();
-    let database = data_dir.join("db");
+    let database = data_dir.join("state");
     if !database.is_dir() {
         return Err(ToolError::usage(format!("{shown} is no node's data directory")));
     }

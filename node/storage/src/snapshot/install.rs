@@ -10,9 +10,9 @@ use std::{fs, path::Path};
 const BATCH: usize = 4 << 20;
 
 /// The database of a node.
-const DATABASE: &str = "db";
+const DATABASE: &str = "state";
 /// One that is being made.
-const PARTIAL: &str = "db.partial";
+const PARTIAL: &str = "state.partial";
 /// A checkpoint that is on its way to become a snapshot.
 const CHECKPOINT: &str = "checkpoint.partial";
 
@@ -46,6 +46,9 @@ impl Validated {
         let committed = target.family(schema::COMMITTED);
         batch.put_cf(committed, schema::height_key(self.meta.height), encode(&self.block));
         batch.put_cf(target.family(schema::META), schema::KEY_SYNCED, encode(&now));
+        // The block is there without its batches.
+        let lowest = encode(&self.meta.height.next());
+        batch.put_cf(target.family(schema::META), schema::KEY_LOWEST, lowest);
         target.write_synced(batch, "write the database")?;
         // What is only in the log would be read again with every start.
         let fault = |source| StoreError::Io { what: "write the database", source };

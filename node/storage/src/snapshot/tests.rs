@@ -66,7 +66,7 @@ impl Chain {
         let file = genesis_file(name);
         let genesis = Genesis::parse(&file).unwrap();
         let hash = genesis_hash(&file);
-        let store = Store::open(&dir.path().join("db"), hash).unwrap();
+        let store = Store::open(&dir.path().join("state"), hash).unwrap();
         let set = genesis.validator_set();
         store.store_genesis(genesis.accounts().into_iter(), &set, &file).unwrap();
         let ledger = Ledger::from_genesis(&genesis, Params::mainnet());
@@ -295,7 +295,7 @@ fn a_node_starts_from_a_snapshot_with_the_same_state_and_nothing_of_the_other_no
     let target = tempfile::tempdir().unwrap();
     let snapshot = Validated::open(&dir, Some(chain.hash)).unwrap();
     snapshot.install(target.path(), NOW).unwrap();
-    let store = Store::open(&target.path().join("db"), chain.hash).unwrap();
+    let store = Store::open(&target.path().join("state"), chain.hash).unwrap();
     assert_eq!(store.synced().unwrap(), Some(NOW));
     let mut loaded = store.load().unwrap();
     assert!(loaded.safety.is_none() && loaded.own_batch.is_none() && loaded.acks.is_empty());
