@@ -1,7 +1,7 @@
 //! What this build cannot do, said before it starts rather than after.
 
 use qbind_profile::{
-    ExecutionProfile, MempoolMode, MonetaryMode, NetworkMode, NodeConfig, SignerFailureMode,
+    ExecutionProfile, MempoolMode, NetworkMode, NodeConfig, SignerFailureMode,
     SignerMode, SlashingMode, StateRetentionMode,
 };
 
@@ -75,25 +75,11 @@ pub fn unsupported(c: &NodeConfig) -> Vec<Unsupported> {
         "pass --signer-failure-mode exit-on-failure",
     );
     note(
-        c.monetary_mode == MonetaryMode::Active,
-        refuse,
-        "monetary_mode",
-        "no issuance is paid",
-        "pass --monetary-mode off",
-    );
-    note(
         c.fast_sync_snapshot_dir.as_ref().is_some_and(|source| source.starts_with("https://")),
         refuse,
         "fast_sync_snapshot_dir",
         "the node speaks http only; what makes a snapshot trustworthy is its chain's certificates",
         "fetch it with wget, unpack it, and name its folder",
-    );
-    note(
-        c.monetary_mode == MonetaryMode::Shadow,
-        warn,
-        "monetary_mode",
-        "no inflation is computed",
-        "supply is constant but for burned fees",
     );
     note(
         matches!(c.slashing_mode, SlashingMode::EnforceCritical | SlashingMode::EnforceAll)

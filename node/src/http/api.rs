@@ -52,6 +52,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/v1/registry", get(registry))
         .route("/v1/slashing", get(slashing))
         .route("/v1/evidence", get(evidence))
+        .route("/v1/monetary", get(monetary))
         .route_layer(middleware::from_fn_with_state(app.clone(), bounded));
     Router::new()
         .route("/healthz", get(async || "ok\n"))
@@ -226,6 +227,11 @@ async fn slashing(State(app): State<App>) -> Answer {
 async fn evidence(State(app): State<App>) -> Answer {
     let found = app.ask(|node| node.evidence()).await?;
     Ok(Json(json!({"schema": "qbind.evidence/v1", "evidence": found})))
+}
+
+async fn monetary(State(app): State<App>) -> Answer {
+    let monetary = app.ask(|node| node.monetary()).await?;
+    Ok(Json(render::with_schema("qbind.monetary/v1", &monetary)))
 }
 
 fn no_epoch(epoch: Option<Epoch>) -> ApiError {

@@ -17,9 +17,9 @@ pub use error::{BindError, Rejection};
 pub use server::{App, Server};
 pub use view::{
     AccountProofView, AccountView, BlockView, Commit, CommittedTransaction, CommittedTransactions,
-    EvidenceView, NodeView, Page, PeerDirection, PeerView, RegisteredView, RegistryView,
-    RotationView, SlashedView, SlashingView, StatusView, TransactionView, ValidatorView,
-    ValidatorsView, ViewError,
+    DecisionView, EvidenceView, MonetaryView, NodeView, Page, PeerDirection, PeerView,
+    RegisteredView, RegistryView, RotationView, SlashedView, SlashingView, StatusView,
+    TransactionView, ValidatorView, ValidatorsView, ViewError,
 };
 
 #[cfg(test)]

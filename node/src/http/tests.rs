@@ -268,6 +268,26 @@ impl NodeView for FixedNode {
         }]
     }
 
+    fn monetary(&self) -> MonetaryView {
+        let last = DecisionView {
+            epoch: Epoch(2),
+            phase: "bootstrap",
+            next_phase: "bootstrap",
+            recommendation: "stay",
+            r_inf_annual_bps: 770,
+            fees: "298816".into(),
+            ema_fees_per_epoch: "298816".into(),
+            smoothed_annual_fee_revenue: "15705768960".into(),
+            staked: u128::MAX.to_string(),
+            fee_coverage_bps: 3,
+            stake_ratio_bps: 4_000,
+            volatility_bps: 10_000,
+            issuance: "1474505".into(),
+        };
+        let (mode, phase) = ("shadow", "bootstrap");
+        MonetaryView { mode, phase, r_target_annual_bps: 775, last: Some(last) }
+    }
+
     fn registry(&self) -> RegistryView {
         let key = PublicKey::from_slice(&[5; PUBLIC_KEY_BYTES]).unwrap();
         let rotation = RotationView {
@@ -513,6 +533,10 @@ async fn status_config_peers_validators() {
     let (_, registry) = n.json("/v1/registry").await;
     assert_eq!(registry["earliest_epoch"], 4);
     assert_eq!(registry["validators"][0]["rotation"]["old_key_until"], 12);
+    let (_, monetary) = n.json("/v1/monetary").await;
+    assert_eq!(monetary["schema"], "qbind.monetary/v1");
+    assert_eq!((&monetary["mode"], &monetary["last"]["epoch"]), (&json!("shadow"), &json!(2)));
+    assert_eq!(monetary["last"]["staked"], u128::MAX.to_string());
     assert_eq!(one["public_key"].as_str().unwrap().len(), 2 + 2 * PUBLIC_KEY_BYTES);
 }
 

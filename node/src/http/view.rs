@@ -112,6 +112,9 @@ pub trait NodeView: Send + Sync + 'static {
     /// The proofs of offences this node has found.
     fn evidence(&self) -> Vec<EvidenceView>;
 
+    /// What the monetary engine decided last.
+    fn monetary(&self) -> MonetaryView;
+
     /// Why this node should not be asked now; nothing where it is ready.
     fn not_ready(&self) -> Vec<String>;
 }
@@ -417,4 +420,48 @@ pub struct EvidenceView {
     /// When this node found it, unless that was before its last start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found_unix_ms: Option<Millis>,
+}
+
+/// The monetary engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MonetaryView {
+    /// `off`, `shadow`, `active`.
+    pub mode: &'static str,
+    /// The phase of the epoch that runs: `bootstrap`, `transition`, `mature`.
+    pub phase: &'static str,
+    /// The rate it aims at, premiums included.
+    pub r_target_annual_bps: u32,
+    /// The last decision, once an epoch has ended.
+    pub last: Option<DecisionView>,
+}
+
+/// A decision of the monetary engine; amounts are decimal text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DecisionView {
+    /// The epoch that ended.
+    pub epoch: Epoch,
+    /// The phase it was in.
+    pub phase: &'static str,
+    /// The phase of the next one.
+    pub next_phase: &'static str,
+    /// `stay`, `advance`, `hold_back`.
+    pub recommendation: &'static str,
+    /// The rate decided.
+    pub r_inf_annual_bps: u32,
+    /// Fees paid in the epoch.
+    pub fees: String,
+    /// Their moving average.
+    pub ema_fees_per_epoch: String,
+    /// A year of it.
+    pub smoothed_annual_fee_revenue: String,
+    /// Stake of the epoch's validators.
+    pub staked: String,
+    /// Fees against issuance at the target without premiums.
+    pub fee_coverage_bps: u64,
+    /// Stake against all there is.
+    pub stake_ratio_bps: u32,
+    /// Highest fees against the mean of a day.
+    pub volatility_bps: u64,
+    /// What the rate issues for the epoch; minted where the mode is `active`.
+    pub issuance: String,
 }

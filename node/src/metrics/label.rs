@@ -218,6 +218,24 @@ labels! {
         /// Proves nothing.
         Invalid = "invalid",
     }
+    /// What followed from a monetary decision.
+    MonetaryEffect("mode") {
+        /// It was recorded.
+        Shadow = "shadow",
+        /// What it issues was minted.
+        Active = "active",
+    }
+    /// What money was minted for.
+    IssuanceBucket("bucket") {
+        /// Who validates.
+        Validators = "validators",
+        /// The treasury.
+        Treasury = "treasury",
+        /// The insurance fund.
+        Insurance = "insurance",
+        /// The community fund.
+        Community = "community",
+    }
     /// How an HTTP request ended.
     HttpClass("class") {
         /// 200 to 299.

@@ -4,6 +4,7 @@
 
 mod groups;
 mod label;
+mod monetary;
 mod reference;
 mod series;
 
@@ -13,10 +14,11 @@ pub use groups::{
 };
 pub use label::{
     AckResult, BlockCheck, CouplingCheck, CouplingRejection, DiversityReason, EvictionReason,
-    ExecutionError, HttpClass, KeystoreBackend, Label, MempoolRejection, MessageKind, Offense,
-    PeerEviction, ProposalResult, SignKind, SlashingDecision, SlashingRejection, StageBMode,
-    Strictness, VoteResult,
+    ExecutionError, HttpClass, IssuanceBucket, KeystoreBackend, Label, MempoolRejection,
+    MessageKind, MonetaryEffect, Offense, PeerEviction, ProposalResult, SignKind,
+    SlashingDecision, SlashingRejection, StageBMode, Strictness, VoteResult,
 };
+pub use monetary::Monetary;
 pub use reference::reference;
 pub use series::{Counter, Counters, Gauge, GaugePerValidator, Histogram, PerValidator};
 
@@ -44,6 +46,8 @@ pub struct Metrics {
     pub p2p: P2p,
     /// Keys.
     pub signer: Signer,
+    /// The monetary engine.
+    pub monetary: Monetary,
     /// Requests to this listener.
     pub http: Http,
     /// Offences and what follows from them.
@@ -69,6 +73,7 @@ impl Metrics {
             execution: Execution::new(&b),
             p2p: P2p::new(&b),
             signer: Signer::new(&b),
+            monetary: Monetary::new(&b),
             http: Http::new(&b),
             slashing: Slashing::new(&b),
             pruning: Pruning::new(&b),

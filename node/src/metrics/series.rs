@@ -127,6 +127,19 @@ impl Builder<'_> {
         Counters { children: L::ALL.iter().map(child).collect(), label: PhantomData }
     }
 
+    /// One counter per pair of words of two labels, in the order of `pairs`.
+    pub(super) fn pairs(
+        &self,
+        name: &str,
+        help: &str,
+        labels: [&str; 2],
+        pairs: &[[&str; 2]],
+    ) -> Vec<Counter> {
+        let family = IntCounterVec::new(Opts::new(name, help), &labels).expect(DISTINCT);
+        self.register(family.clone());
+        pairs.iter().map(|words| Counter(family.with_label_values(words))).collect()
+    }
+
     pub(super) fn per_validator(&self, name: &str, help: &str, ids: &[u64]) -> PerValidator {
         let family = IntCounterVec::new(Opts::new(name, help), &["validator"]).expect(DISTINCT);
         self.register(family.clone());

@@ -9,14 +9,16 @@ use crate::{
     NodeError, Prepared, Shutdown, ShutdownTrigger,
     http::{
         AccountProofView, AccountView, App, BlockView, Commit, CommittedTransaction,
-        CommittedTransactions, EvidenceView, NodeView, Page, PeerDirection, PeerView,
-        RegisteredView, RegistryView, Rejection, RotationView, Server, SlashedView, SlashingView,
-        StatusView, TransactionView, ValidatorView, ValidatorsView, ViewError,
+        CommittedTransactions, DecisionView, EvidenceView, MonetaryView, NodeView, Page,
+        PeerDirection, PeerView, RegisteredView, RegistryView, Rejection, RotationView, Server,
+        SlashedView, SlashingView, StatusView, TransactionView, ValidatorView, ValidatorsView,
+        ViewError,
     },
     metrics::Metrics,
     stop_on_signals,
 };
 use qbind_crypto::{block_id, tx_id};
+use qbind_ledger::monetary::{Decision, Mode};
 use qbind_network::{Direction, NetworkHandle};
 use qbind_storage::{CommitIndex, History, HistoryError, HistoryQuery, StoreError};
 use qbind_types::{
@@ -98,6 +100,24 @@ impl NodeApi {
         let lowest = self.lowest()?;
         let is_pruned = (1..lowest.0).contains(&height.0);
         if is_pruned { Err(ViewError::Pruned { lowest }) } else { Ok(None) }
+    }
+}
+
+fn decision(decision: &Decision) -> DecisionView {
+    DecisionView {
+        epoch: decision.epoch,
+        phase: decision.phase.as_str(),
+        next_phase: decision.next_phase.as_str(),
+        recommendation: decision.recommendation.as_str(),
+        r_inf_annual_bps: decision.r_inf_annual_bps,
+        fees: decision.fees.to_string(),
+        ema_fees_per_epoch: decision.ema_fees_per_epoch.to_string(),
+        smoothed_annual_fee_revenue: decision.smoothed_annual_fee_revenue.to_string(),
+        staked: decision.staked.to_string(),
+        fee_coverage_bps: decision.fee_coverage_bps(),
+        stake_ratio_bps: decision.stake_ratio_bps,
+        volatility_bps: decision.volatility_bps,
+        issuance: decision.issuance.to_string(),
     }
 }
 
@@ -337,6 +357,20 @@ impl NodeView for NodeApi {
 
     fn evidence(&self) -> Vec<EvidenceView> {
         self.shared.evidence.list()
+    }
+
+    fn monetary(&self) -> MonetaryView {
+        let (policy, state) = (&self.shared.policy, self.shared.monetary());
+        MonetaryView {
+            mode: match policy.mode {
+                Mode::Off => "off",
+                Mode::Shadow => "shadow",
+                Mode::Active(_) => "active",
+            },
+            phase: state.phase().as_str(),
+            r_target_annual_bps: policy.figures.r_target_annual_bps(state.phase()),
+            last: state.last().map(decision),
+        }
     }
 
     fn not_ready(&self) -> Vec<String> {

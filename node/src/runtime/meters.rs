@@ -7,7 +7,10 @@ use crate::metrics::{
 };
 use qbind_consensus::{Event as ConsensusEvent, Unsigned};
 use qbind_dag::{BatchRefusal, Note};
-use qbind_ledger::{Decision, Mode, Registry, SkipReason, Status};
+use qbind_ledger::{
+    Decision, Mode, Registry, SkipReason, Status,
+    monetary::{Closed, Policy},
+};
 use qbind_network::{
     Channel, DialStep, DropReason, EvictReason, Health, HeartbeatStep, NetworkObserver,
     RefuseReason,
@@ -178,6 +181,21 @@ fn note(metrics: &Metrics, note: &Note) {
         }
         _ => {}
     }
+}
+
+/// A block that ended an epoch was executed and stored.
+pub(super) fn epoch_closed(metrics: &Metrics, policy: &Policy, closed: &Closed) {
+    metrics.monetary.closed(policy, closed);
+    let decision = &closed.decision;
+    tracing::info!(
+        epoch = decision.epoch.0,
+        phase = decision.phase.as_str(),
+        recommendation = decision.recommendation.as_str(),
+        r_inf_annual_bps = decision.r_inf_annual_bps,
+        fee_coverage_bps = decision.fee_coverage_bps(),
+        minted = closed.issued.as_ref().map_or(0, |issued| issued.total()),
+        "monetary decision"
+    );
 }
 
 /// A block was executed and stored.

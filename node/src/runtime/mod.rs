@@ -113,6 +113,7 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
     let evidence = evidence::EvidenceBook::open(genesis.network, &data_dir, sets);
     let shared = Shared::new(store.clone(), verifiers, &restored.ledger, &set, evidence);
     let shared = Arc::new(shared);
+    metrics.monetary.start(&shared.policy, &shared.monetary());
     let observer = Arc::new(meters::PeerMeters::new(metrics.clone()));
     let network =
         settings::network(&config, identity.clone(), genesis.network, prepared.genesis.hash)?;

@@ -6,15 +6,17 @@ use qbind_crypto::SecretKey;
 use qbind_dag::{CouplingMode, DagConfig, EvictionMode, MempoolConfig};
 use qbind_ledger::{
     Execution, FeeSplit, Genesis, Params, SlashingMode, SlashingParams, SlashingRule,
+    monetary::{Mode, Payout, Policy},
 };
 use qbind_network::{
     AntiEclipse, AsnTable, DiversityConfig, DiversityMode, Heartbeat, Limits, NetworkConfig, Role,
 };
 use qbind_profile::{
     DagCouplingMode, DiversityMode as ProfileDiversity, EvictionMode as ProfileEviction,
-    ExecutionProfile, NodeConfig, Role as ProfileRole, SlashingMode as ProfileSlashing,
+    ExecutionProfile, MonetaryMode, NodeConfig, Role as ProfileRole,
+    SlashingMode as ProfileSlashing,
 };
-use qbind_types::{GenesisHash, Millis, Network};
+use qbind_types::{Address, GenesisHash, Millis, Network};
 use std::time::Duration;
 
 fn size(value: u64) -> usize {
@@ -37,7 +39,7 @@ pub(super) fn coupling(config: &NodeConfig) -> CouplingMode {
 /// The ledger's rules.
 ///
 /// # Errors
-/// The operator's fault: the fee shares make no whole.
+/// The operator's fault: the fee shares make no whole, or there is nobody to mint for.
 pub(super) fn params(config: &NodeConfig, genesis: &Genesis) -> Result<Params, NodeError> {
     let bps = |value: u64| u16::try_from(value).unwrap_or(u16::MAX);
     let fee_split = FeeSplit::new(bps(config.fee_burn_bps), bps(config.fee_proposer_bps))
@@ -53,6 +55,7 @@ pub(super) fn params(config: &NodeConfig, genesis: &Genesis) -> Result<Params, N
         stage_b: config.enable_stage_b,
         locks: genesis.locks(),
         slashing: slashing(config),
+        monetary: monetary(config, genesis)?,
         ..Params::mainnet()
     })
 }
@@ -77,6 +80,34 @@ fn slashing(c: &NodeConfig) -> SlashingParams {
         lazy_votes: c.slashing_o3b_votes,
         lazy_window: c.slashing_o3b_window,
     }
+}
+
+/// Figures of genesis, or the built-in ones; mode, accounts and shares of the configuration.
+fn monetary(config: &NodeConfig, genesis: &Genesis) -> Result<Policy, NodeError> {
+    let mode = match config.monetary_mode {
+        MonetaryMode::Off => Mode::Off,
+        MonetaryMode::Shadow => Mode::Shadow,
+        MonetaryMode::Active => Mode::Active(payout(config)?),
+    };
+    Ok(Policy { mode, figures: genesis.monetary.clone().unwrap_or_default() })
+}
+
+fn payout(config: &NodeConfig) -> Result<Payout, NodeError> {
+    let fault = |key: &str, got: usize| {
+        NodeError::configuration(format!(
+            "{key} has {got} entries; monetary_mode = active needs 4, for validators, treasury, \
+             insurance and community"
+        ))
+    };
+    let (accounts, split) = (&config.monetary_accounts, &config.monetary_split_bps);
+    let accounts = <[Address; 4]>::try_from(accounts.as_slice())
+        .map_err(|_| fault("monetary_accounts", accounts.len()))?;
+    let split = <[u64; 4]>::try_from(split.as_slice())
+        .map_err(|_| fault("monetary_split_bps", split.len()))?
+        .map(|share| u16::try_from(share).unwrap_or(u16::MAX));
+    Payout::new(accounts, split).map_err(|e| {
+        NodeError::configuration("monetary_accounts, monetary_split_bps").because(e)
+    })
 }
 
 pub(super) fn dag(config: &NodeConfig, network: Network, params: &Params) -> DagConfig {

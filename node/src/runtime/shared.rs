@@ -2,7 +2,10 @@
 
 use super::{evidence::EvidenceBook, peers::PeerBook};
 use qbind_crypto::{Verifier, Verifiers};
-use qbind_ledger::{Ledger, Registry, Slashing};
+use qbind_ledger::{
+    Ledger, Registry, Slashing,
+    monetary::{Policy, State},
+};
 use qbind_replica::Gauges;
 use qbind_storage::Store;
 use qbind_types::{Height, ValidatorIndex, ValidatorSet};
@@ -20,6 +23,9 @@ pub(super) struct Shared {
     epoch: RwLock<EpochView>,
     registry: RwLock<Arc<Registry>>,
     slashing: RwLock<Arc<Slashing>>,
+    /// What the monetary engine is told.
+    pub(super) policy: Policy,
+    monetary: RwLock<Arc<State>>,
     height: AtomicU64,
     /// Height below which history is deleted, or about to be.
     lowest: AtomicU64,
@@ -52,6 +58,8 @@ impl Shared {
             epoch: RwLock::new(EpochView { set: set.clone(), me: None }),
             registry: RwLock::new(Arc::new(ledger.registry().clone())),
             slashing: RwLock::new(Arc::new(ledger.slashing().clone())),
+            policy: ledger.params().monetary.clone(),
+            monetary: RwLock::new(Arc::new(ledger.monetary().clone())),
             height: AtomicU64::new(ledger.height().0),
             lowest: AtomicU64::new(0),
             slowest_peer: AtomicU64::new(u64::MAX),
@@ -79,6 +87,15 @@ impl Shared {
 
     pub(super) fn set_slashing(&self, slashing: Slashing) {
         *self.slashing.write().expect("no panic while held") = Arc::new(slashing);
+    }
+
+    /// What the monetary engine remembers after the last executed block.
+    pub(super) fn monetary(&self) -> Arc<State> {
+        self.monetary.read().expect("no panic while held").clone()
+    }
+
+    pub(super) fn set_monetary(&self, state: State) {
+        *self.monetary.write().expect("no panic while held") = Arc::new(state);
     }
 
     /// Messages of these validators may come from now on.

@@ -192,6 +192,10 @@ impl DaemonWorld {
             self.observe_rotations();
         }
         self.observe_judgements(record);
+        if let Some(closed) = &record.monetary {
+            self.means.shared.set_monetary(closed.state.clone());
+            meters::epoch_closed(&self.means.metrics, &self.means.shared.policy, closed);
+        }
         self.means.shared.set_height(block.height);
         self.block_time = block.timestamp_unix_ms;
         let latency = seconds_since(block.timestamp_unix_ms, now);

@@ -5,7 +5,7 @@ use borsh::BorshDeserialize;
 use qbind_consensus::SafetyRecord;
 use qbind_dag::PendingTransaction;
 use qbind_ledger::{
-    Account, Genesis, Ledger, Params, Registry, RestoreError, Slashing, System, Tally,
+    Account, Genesis, Ledger, Params, Registry, RestoreError, Slashing, System, Tally, monetary,
 };
 use qbind_types::{
     Address, Batch, BatchCertificate, BatchRef, Block, CommittedBlock, Epoch, EpochStart, Height,
@@ -36,6 +36,8 @@ pub struct Loaded {
     pub registry: Option<Registry>,
     /// What is held against validators.
     pub slashing: Slashing,
+    /// What the monetary engine remembers.
+    pub monetary: monetary::State,
     /// What the epoch of the next block starts from, if it is not genesis.
     pub start: Option<EpochStart>,
     /// State roots of the last heights.
@@ -70,7 +72,8 @@ impl Loaded {
     ) -> Result<Ledger, RestoreError> {
         let registry = self.registry.take().unwrap_or_else(|| genesis.registry());
         let slashing = std::mem::take(&mut self.slashing);
-        let system = System { tally: self.tally, registry, slashing };
+        let monetary = std::mem::take(&mut self.monetary);
+        let system = System { tally: self.tally, registry, slashing, monetary };
         Ledger::restore(params, height, system, std::mem::take(&mut self.accounts))
     }
 }
@@ -88,6 +91,9 @@ impl Store {
             tally: self.get(schema::META, schema::KEY_TALLY, "tally")?.unwrap_or_default(),
             registry: self.get(schema::META, schema::KEY_REGISTRY, "validators' registry")?,
             slashing: self.get(schema::META, schema::KEY_SLASHING, "slashing")?.unwrap_or_default(),
+            monetary: self
+                .get(schema::META, schema::KEY_MONETARY, "monetary state")?
+                .unwrap_or_default(),
             start: self.get(schema::META, schema::KEY_START, "epoch's start")?,
             lowest: self.lowest()?,
             included: self.included()?,

@@ -115,10 +115,7 @@ impl Store {
         let done = Pruned { lowest, ..Pruned::default() };
         let (batch, gone) = (WriteBatch::default(), BTreeSet::new());
         let mut step = Step { store: self, batch, gone, done };
-        while step.done.lowest < floor
-            && step.done.heights < HEIGHTS
-            && step.done.deleted < KEYS
-        {
+        while step.done.lowest < floor && step.done.heights < HEIGHTS && step.done.deleted < KEYS {
             step.height(step.done.lowest)?;
             step.done.heights += 1;
             step.done.lowest = step.done.lowest.next();

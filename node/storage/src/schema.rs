@@ -56,6 +56,7 @@ pub(crate) const KEY_HEIGHT: &[u8] = b"committed_height";
 pub(crate) const KEY_TALLY: &[u8] = b"tally";
 pub(crate) const KEY_REGISTRY: &[u8] = b"validators_registry";
 pub(crate) const KEY_SLASHING: &[u8] = b"slashing";
+pub(crate) const KEY_MONETARY: &[u8] = b"monetary_state";
 pub(crate) const KEY_START: &[u8] = b"epoch_start";
 pub(crate) const KEY_INCLUDED: &[u8] = b"included_rounds";
 pub(crate) const KEY_GENESIS_FILE: &[u8] = b"genesis_file";

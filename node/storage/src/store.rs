@@ -296,6 +296,9 @@ impl Store {
         if let Some(slashing) = &record.slashing {
             batch.put_cf(meta, schema::KEY_SLASHING, encode(slashing));
         }
+        if let Some(closed) = &record.monetary {
+            batch.put_cf(meta, schema::KEY_MONETARY, encode(&closed.state));
+        }
         if block.ends_epoch() {
             let (epoch, height, view) = (block.next_epoch(), block.height, block.view);
             let start = EpochStart { epoch, height, view, block: record.id };

@@ -2,7 +2,7 @@
 
 use qbind_consensus::SafetyRecord;
 use qbind_dag::PendingTransaction;
-use qbind_ledger::{Account, Ledger, Params, Registry, Slashing, System, Tally};
+use qbind_ledger::{Account, Ledger, Params, Registry, Slashing, System, Tally, monetary};
 use qbind_replica::{CommitRecord, Restored};
 use qbind_types::{
     Address, Batch, BatchCertificate, BatchRef, Block, BlockId, CertifiedBatch, CommittedBlock,
@@ -38,6 +38,7 @@ struct Content {
     tally: Tally,
     registry: Registry,
     slashing: Slashing,
+    monetary: monetary::State,
     start: EpochStart,
 }
 
@@ -87,6 +88,9 @@ impl Content {
         if let Some(slashing) = &record.slashing {
             self.slashing.clone_from(slashing);
         }
+        if let Some(closed) = &record.monetary {
+            self.monetary.clone_from(&closed.state);
+        }
         if block.ends_epoch() {
             self.included.clear();
             let (epoch, view, block) = (block.next_epoch(), block.view, record.id);
@@ -117,6 +121,7 @@ impl Disk {
             tally: Tally::default(),
             registry,
             slashing: Slashing::default(),
+            monetary: monetary::State::default(),
             start: EpochStart::genesis(genesis),
         };
         Self { durable, pending: Vec::new() }
@@ -248,7 +253,8 @@ impl Disk {
         let height = content.commits.keys().next_back().copied().unwrap_or_default();
         let accounts = content.accounts.iter().map(|(a, b)| (*a, *b));
         let (registry, slashing) = (content.registry.clone(), content.slashing.clone());
-        let system = System { tally: content.tally, registry, slashing };
+        let monetary = content.monetary.clone();
+        let system = System { tally: content.tally, registry, slashing, monetary };
         let ledger = Ledger::restore(params.clone(), height, system, accounts)
             .expect("the simulated disk keeps what it was given");
         let mut roots: Vec<(Height, StateRoot)> =

@@ -4,6 +4,8 @@ use crate::{
     Account, EvidenceCheck, FailureReason, FeeSplit, Genesis, Judged, LevelRunner, Params, Phase,
     Receipt, Registry, Rejection, SerialRunner, Slashing, Status, System, Tally, admission,
     execute::Board,
+    monetary::{self, Closed},
+    money::Moved,
     plan::{self, Plan, Run},
     receipt,
     registry::Caller,
@@ -84,6 +86,10 @@ pub struct Applied {
     pub stake_burned: u128,
     /// What this block took out of the supply.
     pub burned: u128,
+    /// What it put in.
+    pub issued: u128,
+    /// The end of an epoch, where the monetary engine is on.
+    pub monetary: Option<Closed>,
     /// How it ran; the only field that may differ between nodes.
     pub mode: Mode,
 }
@@ -107,12 +113,14 @@ pub(crate) struct Machinery {
     pub(crate) levels: fn(&[Run], usize) -> Levels,
     pub(crate) proposer_part: fn(FeeSplit, u128) -> u128,
     pub(crate) burned_part: fn(FeeSplit, u128) -> u128,
+    pub(crate) monetary: monetary::Machinery,
 }
 
 pub(crate) const MACHINERY: Machinery = Machinery {
     levels: schedule::levels,
     proposer_part: FeeSplit::proposer_part,
     burned_part: |split, fee| fee - split.proposer_part(fee),
+    monetary: monetary::MACHINERY,
 };
 
 /// All accounts at one height.
@@ -121,10 +129,13 @@ pub struct Ledger {
     pub(crate) params: Params,
     height: Height,
     accounts: BTreeMap<Address, Account>,
+    /// The sum of all balances.
+    pub(crate) supply: u128,
     tree: Tree,
-    tally: Tally,
+    pub(crate) tally: Tally,
     pub(crate) registry: Part<Registry>,
     pub(crate) slashing: Part<Slashing>,
+    pub(crate) monetary: Part<monetary::State>,
     system_root: SystemRoot,
     /// The states of the last heights, this one's included, ascending: to prove accounts at.
     recent: VecDeque<Recent>,
@@ -173,27 +184,43 @@ impl Ledger {
         mut accounts: Vec<(Address, Account)>,
         runner: &dyn LevelRunner,
     ) -> Result<Self, RestoreError> {
-        let System { tally, registry, slashing } = system;
+        let System { tally, registry, slashing, monetary } = system;
         accounts.sort_unstable_by_key(|(address, _)| *address);
         if let Some(pair) = accounts.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(RestoreError::Duplicate { address: pair[0].0 });
         }
         let mut balances = accounts.iter().map(|(_, account)| account.balance);
-        if balances.try_fold(tally.burned, u128::checked_add).is_none() {
-            return Err(RestoreError::SupplyOverflow);
-        }
+        let total = balances.try_fold(tally.burned, u128::checked_add);
+        let supply = total.ok_or(RestoreError::SupplyOverflow)? - tally.burned;
         let mut tree = Tree::new();
         tree.update(&accounts, runner);
         let (registry, slashing) = (Part::new(registry), Part::new(slashing));
-        let system_root = system::system_root(&tally, &registry, &slashing);
+        let monetary = Part::new(monetary);
+        let system_root = system::system_root(&tally, &registry, &slashing, &monetary);
         let recent = VecDeque::from([Recent { height, tree: tree.clone(), system_root }]);
-        let accounts = accounts.into_iter().collect();
-        Ok(Self { params, height, accounts, tree, tally, registry, slashing, system_root, recent })
+        Ok(Self {
+            params,
+            height,
+            accounts: accounts.into_iter().collect(),
+            supply,
+            tree,
+            tally,
+            registry,
+            slashing,
+            monetary,
+            system_root,
+            recent,
+        })
     }
 
     /// The validators' registry.
     pub fn registry(&self) -> &Registry {
         self.registry.get()
+    }
+
+    /// What the monetary engine remembers.
+    pub fn monetary(&self) -> &monetary::State {
+        self.monetary.get()
     }
 
     /// The rules it runs under.
@@ -209,6 +236,11 @@ impl Ledger {
     /// Commits to everything but the height, which the block carries.
     pub fn state_root(&self) -> StateRoot {
         qbind_crypto::state_root(&self.tree.root(), &self.system_root)
+    }
+
+    /// The part of [`Ledger::state_root`] that is accounts.
+    pub fn accounts_root(&self) -> [u8; 32] {
+        self.tree.root()
     }
 
     /// The part of [`Ledger::state_root`] that is not accounts.
@@ -355,6 +387,7 @@ impl Ledger {
         let slashing = self.slashing.get();
         let jailed_until = |id| slashing.jailed_until(id);
         let elected = self.registry.get_mut().elect(block.height, block.epoch, jailed_until);
+        let elects = elected.is_some();
         if let Some(bonds) = elected {
             changes_registry = true;
             let oldest = self.registry.get().oldest();
@@ -363,10 +396,13 @@ impl Ledger {
                 self.transfer(&mut after, REGISTRY, owner, bond);
             }
         }
+        let moved = Moved { fees: settled.fees, burned: settled.burned };
+        let monetary = self.close_epoch(block, elects, moved, &machinery.monetary, &mut after);
         self.credit(&mut after, block.proposer, settled.proposer);
         let changes: Vec<(Address, Account)> =
             after.into_iter().filter(|(a, account)| self.account(a) != *account).collect();
-        let issued = 0;
+        let minted = monetary.as_ref().filter(|closed| closed.issued.is_some());
+        let issued = minted.map_or(0, |closed| closed.decision.issuance);
         self.conserve(&changes, settled.burned, issued);
         runner.begins(Phase::Root);
         let workers = if self.params.stage_b { runner } else { &SerialRunner };
@@ -376,13 +412,15 @@ impl Ledger {
         self.tally.time = block.time;
         self.tally.burned += settled.burned;
         self.tally.issued += issued;
+        self.supply = self.supply - settled.burned + issued;
         if changes_registry {
             self.registry.seal();
         }
         if changes_slashing {
             self.slashing.seal();
         }
-        self.system_root = system::system_root(&self.tally, &self.registry, &self.slashing);
+        self.system_root =
+            system::system_root(&self.tally, &self.registry, &self.slashing, &self.monetary);
         self.height = block.height;
         self.remember();
         runner.begins(Phase::Done);
@@ -397,6 +435,8 @@ impl Ledger {
             judged,
             stake_burned,
             burned: settled.burned,
+            issued,
+            monetary,
             mode,
         }
     }
@@ -411,7 +451,7 @@ impl Ledger {
 
     /// Receipts in transaction order and the shares of the fees.
     fn settle(&self, plan: &Plan, board: &Board, machinery: &Machinery) -> Settled {
-        let mut settled = Settled { receipts: Vec::new(), proposer: 0, burned: 0 };
+        let mut settled = Settled { receipts: Vec::new(), fees: 0, proposer: 0, burned: 0 };
         for &(tx_index, reason) in &plan.skipped {
             settled.receipts.push(Receipt {
                 tx_index: index(tx_index),
@@ -429,6 +469,7 @@ impl Ledger {
             };
             let burned = (machinery.burned_part)(self.params.fee_split, fee);
             settled.proposer += (machinery.proposer_part)(self.params.fee_split, fee);
+            settled.fees += fee;
             settled.burned += burned;
             let tx_index = index(run.tx_index);
             settled.receipts.push(Receipt { tx_index, status, gas_used, fee, burned });
@@ -497,7 +538,7 @@ impl Ledger {
         self.credit(after, to, amount);
     }
 
-    fn credit(&self, after: &mut BTreeMap<Address, Account>, to: Address, amount: u128) {
+    pub(crate) fn credit(&self, after: &mut BTreeMap<Address, Account>, to: Address, amount: u128) {
         if amount > 0 {
             let paid = after.entry(to).or_insert_with(|| self.account(&to));
             paid.balance = paid
@@ -522,6 +563,7 @@ impl Ledger {
 /// The money side of a block.
 pub(crate) struct Settled {
     pub(crate) receipts: Vec<Receipt>,
+    pub(crate) fees: u128,
     pub(crate) proposer: u128,
     pub(crate) burned: u128,
 }

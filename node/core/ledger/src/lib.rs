@@ -4,7 +4,8 @@
 //! - *Determinism*: state root and receipts root depend on the genesis, the parameters and the
 //!   blocks alone. Stage B (parallel) execution gives the same bits as serial execution.
 //! - *Conservation*: after every block, the sum of balances plus everything burned equals the
-//!   genesis supply plus everything issued. [`Ledger::apply`] asserts it and stops the node rather than break it.
+//!   genesis supply plus everything issued. [`Ledger::apply`] asserts it and stops the node rather
+//!   than break it.
 //! - *No double spend*: a transaction runs only when its nonce is its sender's, and then uses it
 //!   up, whether it succeeds or fails.
 //! - *Lockups*: what genesis locks stays with its owner, as balance or bond, until its time.
@@ -24,6 +25,9 @@
 //!              nonce, fee, amount ─► success | failed (nonce and fee are gone) | skipped
 //!                  │
 //!                  ▼ once, at the end
+//!              at an election: bonds, the epoch's end in the monetary engine
+//!                  │
+//!                  ▼
 //!              proposer's share, receipts root, state root
 //! ```
 //! The proposer is paid at the end of the block: credited per transaction, its account would be in
@@ -40,6 +44,8 @@ mod jobs;
 mod judge;
 mod ledger;
 mod lock;
+pub mod monetary;
+mod money;
 mod params;
 mod plan;
 mod receipt;

@@ -1,6 +1,6 @@
 //! What differs between the networks.
 
-use crate::Locks;
+use crate::{Locks, monetary::Policy};
 use qbind_types::Offence;
 
 /// Which transactions do what.
@@ -85,6 +85,8 @@ pub struct Params {
     pub locks: Locks,
     /// What follows from proven misbehaviour.
     pub slashing: SlashingParams,
+    /// What becomes of the supply.
+    pub monetary: Policy,
 }
 
 impl Params {
@@ -99,12 +101,13 @@ impl Params {
             stage_b: false,
             locks: Locks::default(),
             slashing: SlashingParams::record_only(),
+            monetary: Policy::default(),
         }
     }
 
     /// TestNet Alpha: free transfers.
     pub fn testnet_alpha() -> Self {
-        Self { execution: Execution::Transfers, ..Self::devnet() }
+        Self { execution: Execution::Transfers, monetary: Policy::shadow(), ..Self::devnet() }
     }
 
     /// TestNet Beta: transfers with gas; fees are burned.

@@ -1,6 +1,6 @@
 //! What the state holds beside the accounts, and its part of the state root.
 
-use crate::{Registry, Slashing};
+use crate::{Registry, Slashing, monetary};
 use borsh::{BorshDeserialize, BorshSerialize};
 use qbind_crypto::sha3_256;
 use qbind_types::{Millis, SystemRoot};
@@ -14,6 +14,8 @@ pub struct Tally {
     pub burned: u128,
     /// Everything that entered the supply since genesis.
     pub issued: u128,
+    /// Fees paid since the last election; nothing where the monetary engine is off.
+    pub epoch_fees: u128,
 }
 
 /// The state beside the accounts.
@@ -25,12 +27,19 @@ pub struct System {
     pub registry: Registry,
     /// What is held against validators.
     pub slashing: Slashing,
+    /// What the monetary engine remembers.
+    pub monetary: monetary::State,
 }
 
 impl System {
     /// At genesis.
     pub fn new(registry: Registry) -> Self {
-        Self { tally: Tally::default(), registry, slashing: Slashing::default() }
+        Self {
+            tally: Tally::default(),
+            registry,
+            slashing: Slashing::default(),
+            monetary: monetary::State::default(),
+        }
     }
 
     /// Without validators, for a ledger that only counts money.
@@ -78,7 +87,14 @@ pub(crate) fn system_root(
     tally: &Tally,
     registry: &Part<Registry>,
     slashing: &Part<Slashing>,
+    monetary: &Part<monetary::State>,
 ) -> SystemRoot {
     let tally = borsh::to_vec(tally).expect("writing to memory cannot fail");
-    SystemRoot(sha3_256(&[b"QBIND:SYSTEM:v1", &tally, &registry.digest, &slashing.digest]))
+    SystemRoot(sha3_256(&[
+        b"QBIND:SYSTEM:v1",
+        &tally,
+        &registry.digest,
+        &slashing.digest,
+        &monetary.digest,
+    ]))
 }

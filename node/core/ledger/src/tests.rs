@@ -5,6 +5,8 @@ mod apply;
 mod canaries;
 mod genesis;
 mod locks;
+mod monetary;
+mod money;
 mod properties;
 mod receipts;
 mod registry;
@@ -60,6 +62,7 @@ fn system(ledger: &Ledger) -> System {
         tally: ledger.tally(),
         registry: ledger.registry().clone(),
         slashing: ledger.slashing().clone(),
+        monetary: ledger.monetary().clone(),
     }
 }
 

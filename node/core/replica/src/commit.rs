@@ -164,6 +164,7 @@ impl Replica {
             slashing: applied.changes_slashing.then(|| self.ledger.slashing().clone()),
             judged: applied.judged,
             stake_burned: applied.stake_burned,
+            monetary: applied.monetary,
             references,
         };
         self.announce_election(&record, out);

@@ -4,7 +4,7 @@ use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use qbind_consensus::{Evidence, Message, SafetyRecord, Unsigned};
 use qbind_crypto::Verified;
 use qbind_dag::{BatchEquivocation, DagMessage, Mismatch, Note, Peer, PendingTransaction};
-use qbind_ledger::{Account, Judged, Mode, Receipt, Registry, Slashing, Tally};
+use qbind_ledger::{Account, Judged, Mode, Receipt, Registry, Slashing, Tally, monetary::Closed};
 use qbind_sync::SyncMessage;
 use qbind_types::{
     Address, Batch, BatchCertificate, BatchRef, Block, BlockId, CommittedBlock, Epoch, EpochStart,
@@ -158,6 +158,8 @@ pub struct CommitRecord {
     pub judged: Vec<Judged>,
     /// Stake it burned for offences.
     pub stake_burned: u128,
+    /// The end of an epoch, where the monetary engine is on.
+    pub monetary: Option<Closed>,
     /// What the check of its references against certificates found.
     pub references: References,
 }

@@ -126,7 +126,8 @@ impl Replica {
     /// # Panics
     /// Our fault: the ledger's registry does not know the validators of the epoch it is in.
     pub fn new(config: ReplicaConfig, restored: Restored, now: Now) -> (Self, Vec<Effect>) {
-        let Restored { start, safety, committed, mut pending, ledger, roots, lowest, dag } = restored;
+        let Restored { start, safety, committed, mut pending, ledger, roots, lowest, dag } =
+            restored;
         let executed_view = committed.as_ref().map_or(View(0), |b| b.view);
         let set = ledger.registry().set(start.epoch).cloned();
         let set = set.expect("the validators of an epoch are elected before it starts");

@@ -39,11 +39,9 @@ fn a_small_gap_is_left_to_consensus_until_the_chain_stands_still() {
 fn a_large_gap_is_shared_among_peers_and_a_silent_one_is_replaced() {
     let mut sync = Sync::new(Height(0), Height(1), Epoch(0), Millis(0));
     sync.step(Millis(1), status(peer(1), Height(10)));
-    let asked =
-        requests(&sync.step(Millis(1), status(peer(2), Height(500))));
+    let asked = requests(&sync.step(Millis(1), status(peer(2), Height(500))));
     assert_eq!(asked, vec![(peer(2), 1)]);
-    let asked =
-        requests(&sync.step(Millis(2), status(peer(3), Height(500))));
+    let asked = requests(&sync.step(Millis(2), status(peer(3), Height(500))));
     assert_eq!(asked, vec![(peer(3), 33)]);
     let word = status(peer(4), Height(500));
     assert_eq!(requests(&sync.step(Millis(3), word)), vec![(peer(4), 65)]);

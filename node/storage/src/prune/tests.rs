@@ -44,7 +44,8 @@ fn record(height: u64) -> CommitRecord {
         next_validators: height.is_multiple_of(EPOCH).then_some(ValidatorsId([1; 32])),
     };
     let id_of_block = block_id(&block);
-    let certificate = CommitCertificate { epoch, view: block.view, block: id_of_block, votes: vec![] };
+    let certificate =
+        CommitCertificate { epoch, view: block.view, block: id_of_block, votes: vec![] };
     let proof = CommitProof { descendants: vec![], certificate };
     let receipt = |tx_index, status| Receipt { tx_index, status, gas_used: 0, fee: 0, burned: 0 };
     // The second was tried too early: it has its effect ten heights later.

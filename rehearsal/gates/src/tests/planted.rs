@@ -532,7 +532,7 @@ fn g12_baseline() {
         ("slashing", "G3 UNKNOWN, G4 UNKNOWN, G12 FAIL", |e| {
             config(e, "slashing_mode", json!("enforce-all"));
         }),
-        ("monetary", "G12 FAIL", |e| config(e, "monetary_mode", json!("active"))),
+        ("monetary", "G4 UNKNOWN, G12 FAIL", |e| config(e, "monetary_mode", json!("active"))),
         ("other spellings are the same", "", |e| config(e, "slashing_mode", json!("RecordOnly"))),
         ("no genesis path", "G12 FAIL", |e| config(e, "genesis_path", json!(""))),
         ("expects another genesis", "G12 INVALID", |e| {
