@@ -1,6 +1,10 @@
 //! From which height on a node keeps history.
 
+#[cfg(test)]
+pub(crate) mod blocks;
+
 use qbind_types::Height;
+use std::path::Path;
 
 /// What decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +32,12 @@ impl Needs {
 /// need a snapshot.
 pub fn hopeless_below(tip: Height, retain: u64) -> Height {
     Height(tip.0.saturating_sub(retain.saturating_mul(2)))
+}
+
+/// Bytes of the files in a folder, as `du` counts them. Files that vanish meanwhile count nothing.
+pub fn dir_bytes(dir: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|found| found.len()).sum()
 }
 
 #[cfg(test)]

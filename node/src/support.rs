@@ -1,8 +1,8 @@
 //! What this build cannot do, said before it starts rather than after.
 
 use qbind_profile::{
-    ExecutionProfile, MempoolMode, NetworkMode, NodeConfig, SignerFailureMode,
-    SignerMode, SlashingMode, StateRetentionMode,
+    ExecutionProfile, MempoolMode, NetworkMode, NodeConfig, SignerFailureMode, SignerMode,
+    SlashingMode,
 };
 
 /// A setting that asks for more than this build does.
@@ -88,13 +88,6 @@ pub fn unsupported(c: &NodeConfig) -> Vec<Unsupported> {
         "slashing_mode",
         "offences are reported by transfers with gas, which is off",
         "pass --enable-gas true, or --slashing-mode record-only",
-    );
-    note(
-        c.state_retention_mode == StateRetentionMode::Height,
-        warn,
-        "state_retention_mode",
-        "nothing is deleted yet",
-        "provide disk space for the full history",
     );
     found
 }

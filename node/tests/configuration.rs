@@ -220,3 +220,21 @@ fn the_long_form_means_the_profile() {
     let long: Vec<&str> = RUNBOOK[1].split_whitespace().collect();
     assert_eq!(read(&short, &[]).unwrap().config(), read(&long, &[]).unwrap().config());
 }
+
+#[test]
+fn mainnet_takes_the_monetary_modes_shadow_and_active_and_refuses_off() {
+    let accepted = qbind_steps::t185::accepted();
+    let check = |mode: &str| {
+        let mut config = accepted.clone();
+        config.set("monetary_mode", mode).unwrap();
+        let accounts: Vec<String> = (1..=4).map(|n| format!("0x{n:064x}")).collect();
+        config.set("monetary_accounts", &accounts.join(",")).unwrap();
+        let breaches = qbind_profile::check_all(&config);
+        let lacks = qbind_node::unsupported(&config);
+        assert!(lacks.iter().all(|lack| lack.key != "monetary_mode"), "{lacks:?}");
+        breaches.iter().map(|breach| format!("{:?}", breach.invariant)).collect::<Vec<_>>()
+    };
+    assert_eq!(check("shadow"), Vec::<String>::new());
+    assert_eq!(check("active"), Vec::<String>::new());
+    assert_eq!(check("off"), ["MonetaryModeOff"]);
+}

@@ -316,9 +316,8 @@ fn every_lie_ends_with_1_and_is_named() {
 fn another_genesis_proves_nothing() {
     let chain = Chain::new();
     let other = std::fs::read_to_string(&chain.genesis).expect("written");
-    let other = other.replace(&chain.keys[0].public_key().to_string(), {
-        &SecretKey::from_seed(&[77; 32]).public_key().to_string()
-    });
+    let stranger = SecretKey::from_seed(&[77; 32]).public_key().to_string();
+    let other = other.replace(&chain.keys[0].public_key().to_string(), &stranger);
     let path = chain.dir.path().join("other.json");
     std::fs::write(&path, other).expect("written");
     let output = chain.ask(ALICE, chain.answer(ALICE), &["--genesis", "/nowhere/genesis.json"]);

@@ -152,7 +152,7 @@ fn section_3_2_each_invariant_that_is_broken_is_refused_by_name() {
     host.write("/etc/qbind/elsewhere.toml", &host.node_toml(false));
     let line = "QBIND_CONFIG=/etc/qbind/elsewhere.toml qbind-node --profile mainnet";
     host.refused(line, 20, &["MissingDataDir", "--data-dir /data/qbind"]);
-    assert!(!host.exists("/data/qbind/db"), "a refused node stores nothing");
+    assert!(!host.exists("/data/qbind/state"), "a refused node stores nothing");
     // Beyond the list: another genesis file than the operator expects.
     let hash = host.done("qbind-node --print-genesis-hash");
     let other = format!("0x{}", "ab".repeat(32));
@@ -288,13 +288,13 @@ fn sections_4_3_and_5_3_a_fresh_node_starts_from_a_snapshot_and_reaches_the_tip(
     }
     starts_from(&fresh, FAST_SYNC, &mut running, &height);
     // Section 5.3, on a host that has lost its database.
-    fresh.done("rm -r /data/qbind/db /data/qbind/snapshots/*");
+    fresh.done("rm -r /data/qbind/state /data/qbind/snapshots/*");
     fresh.done("tar -czf /data/qbind/500000.tar.gz -C /mnt/snapshots/mainnet 500000");
     fresh.done(&format!("cd /data/qbind; {UNPACK}; ls -la /data/qbind/snapshots/"));
     fresh.done(VALIDATE);
     starts_from(&fresh, START_WITH_FAST_SYNC, &mut running, &height);
     // A damaged one is refused, by the tool and by the node.
-    fresh.done("rm -r /data/qbind/db; echo >> /data/qbind/snapshots/500000/meta.json x");
+    fresh.done("rm -r /data/qbind/state; echo >> /data/qbind/snapshots/500000/meta.json x");
     let refused = fresh.typed(VALIDATE);
     assert_eq!(refused.status.code(), Some(1));
     fresh.refused(START_WITH_FAST_SYNC, 20, &["cannot start from fast_sync_snapshot_dir"]);

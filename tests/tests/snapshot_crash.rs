@@ -6,7 +6,7 @@
 mod support;
 
 use qbind_crypto::{SecretKey, address_of, genesis_hash};
-use qbind_ledger::{Genesis, Params};
+use qbind_ledger::{Genesis, Params, SerialRunner};
 use qbind_signer::Role;
 use qbind_storage::{SnapshotFolder, Store, Validated};
 use qbind_types::{GenesisHash, Height};
@@ -127,7 +127,7 @@ impl Alone {
             return 0;
         }
         let params = Params::mainnet();
-        let ledger = loaded.ledger(&self.genesis, params, height).expect("a ledger");
+        let ledger = loaded.ledger(&self.genesis, params, height, &SerialRunner).expect("a ledger");
         let stored = store.commit_index(height).expect("a readable index");
         if let Some(index) = stored {
             assert_eq!(ledger.state_root(), index.state_root, "at height {height}");
@@ -187,7 +187,11 @@ fn a_node_killed_while_it_takes_snapshots_goes_on_and_its_snapshots_are_whole() 
     let data = alone.path("data");
     let folder = SnapshotFolder::at(data.join("snapshots"));
     let mut node = alone.start(&data, &[]);
-    alone.wait_for_snapshot(&folder, 10);
+    let first = alone.wait_for_snapshot(&folder, 10);
+    // From one to the next: how long one takes, and a wait for the next height.
+    let begun = Instant::now();
+    alone.wait_for_snapshot(&folder, first.0 + 10);
+    let between = begun.elapsed() + POLL;
     node.kill();
     let (mut height, mut in_the_middle, mut validated) = (alone.height(&data), 0, 0);
     for kill in 0..kills() {
@@ -195,7 +199,7 @@ fn a_node_killed_while_it_takes_snapshots_goes_on_and_its_snapshots_are_whole() 
         let mut node = alone.start(&data, &[]);
         // Past the start, which may take any time, into the next snapshots.
         alone.wait_for_snapshot(&folder, newest + 10);
-        std::thread::sleep(moments.up_to(Duration::from_millis(300)));
+        std::thread::sleep(moments.up_to(2 * between));
         node.kill();
         in_the_middle += u64::from(partial(&data) || partial(folder.dir()));
         let now = alone.height(&data);
@@ -235,7 +239,7 @@ fn a_node_killed_while_it_makes_its_database_of_a_snapshot_starts_again() {
     let dir = alone.path("snapshot");
     fs::rename(folder.snapshot(height), &dir).expect("on one disk");
     let source = dir.to_str().expect("a text path");
-    let flags = ["--fast-sync-snapshot-dir", source, "--snapshots-enabled", "false"];
+    let flags = ["--fast-sync-snapshot-dir", source];
     // How long it takes undisturbed.
     let begun = Instant::now();
     let undisturbed = |node: &mut Node| {

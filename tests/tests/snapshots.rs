@@ -54,6 +54,8 @@ impl Network4 {
             ("QBIND_SNAPSHOTS_ENABLED", "true".to_owned()),
             ("QBIND_SNAPSHOT_INTERVAL", INTERVAL.to_string()),
             ("QBIND_MAX_SNAPSHOTS", "2".to_owned()),
+            // The load pays fees.
+            ("QBIND_ENABLE_GAS", "true".to_owned()),
         ];
         let env = env.map(|(name, value)| (name.into(), value.into())).to_vec();
         let config =

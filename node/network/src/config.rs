@@ -25,6 +25,8 @@ pub struct NetworkConfig {
     pub network: Network,
     /// Peers with another genesis are refused.
     pub genesis_hash: GenesisHash,
+    /// Digest of the rules under which this node executes blocks; peers with another are refused.
+    pub rules: [u8; 32],
     /// What this node is for.
     pub role: Role,
     /// Bounds on connections.
@@ -163,6 +165,7 @@ impl NetworkConfig {
             identity,
             network,
             genesis_hash,
+            rules: [0; 32],
             role,
             limits: Limits::default(),
             diversity: DiversityConfig::default(),

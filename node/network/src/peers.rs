@@ -109,16 +109,17 @@ impl Peers {
         from: NodeId,
         channel: Channel,
         bytes: Arc<[u8]>,
+        serves: &dyn Fn(NodeId) -> bool,
         context: &Context,
     ) -> usize {
         let Ok(message) = wire(channel, bytes) else { return 0 };
         let state = self.read();
         let Some(source) = state.peers.get(&from) else { return 0 };
-        let is_from_hidden = source.candidate.is_hidden();
-        let hearers = state
-            .peers
-            .iter()
-            .filter(|(id, peer)| **id != from && (is_from_hidden || peer.candidate.is_hidden()));
+        let is_from_hidden = source.candidate.is_hidden() && serves(from);
+        let hearers = state.peers.iter().filter(|(id, peer)| {
+            let is_served = || peer.candidate.is_hidden() && serves(**id);
+            **id != from && (is_from_hidden || is_served())
+        });
         let queued = hearers.filter(|(_, peer)| {
             matches!(
                 peer.lanes.push(channel, message.clone(), context),

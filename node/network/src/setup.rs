@@ -183,7 +183,7 @@ async fn establish(
         secret: &context.config.identity,
         hello: Hello::new(
             context.config.network,
-            context.config.genesis_hash,
+            (context.config.genesis_hash, context.config.rules),
             context.config.role,
             context.public_key.clone(),
             match context.config.hidden {

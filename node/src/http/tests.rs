@@ -5,7 +5,7 @@ use crate::{Shutdown, ShutdownTrigger, metrics::Metrics, shutdown_channel};
 use qbind_crypto::{AccountProof, PathEnd, ProvenAccount};
 use qbind_ledger::{FailureReason, Status};
 use qbind_profile::{Setting, Source, resolve};
-use qbind_storage::{History, HistoryError, HistoryQuery, IndexedTransaction, Place};
+use qbind_storage::{History, HistoryError, HistoryQuery, IndexedTransaction};
 use qbind_types::*;
 use serde_json::{Value, json};
 use std::{
@@ -160,7 +160,20 @@ impl NodeView for FixedNode {
             state_root: StateRoot([6; 32]),
             transactions: vec![TxId([8; 32])],
         };
-        Ok((height == Height(5)).then_some(view))
+        Ok(self.committed(height)?.map(|_| view))
+    }
+
+    fn committed(&self, height: Height) -> Result<Option<CommittedBlock>, ViewError> {
+        let lowest = Height(4);
+        let is_pruned = (1..lowest.0).contains(&height.0);
+        if is_pruned {
+            return Err(ViewError::Pruned { lowest });
+        }
+        Ok((height == Height(5)).then(committed))
+    }
+
+    fn epoch_end(&self, epoch: Epoch) -> Result<Option<CommittedBlock>, ViewError> {
+        Ok((epoch == Epoch(0)).then(committed))
     }
 
     fn batch(&self, id: &BatchId) -> Result<Option<Vec<u8>>, ViewError> {
@@ -204,6 +217,7 @@ impl NodeView for FixedNode {
             binary_sha3: "0xab".into(),
             version: "0.1.0",
             height: Height(5),
+            lowest_height: Height(4),
             epoch: Epoch(3),
             view: View(9),
             view_lag: 0,
@@ -501,7 +515,7 @@ async fn status_config_peers_validators() {
         json!({"schema": "qbind.status/v1", "name": "eu-v1", "role": "validator",
             "validator_id": 1, "validator_index": 0, "network": "devnet",
             "chain_id": "qbind-devnet", "genesis_hash": id(1), "binary_sha3": "0xab",
-            "version": "0.1.0", "height": 5, "epoch": 3, "view": 9, "view_lag": 0, "peers": 1,
+            "version": "0.1.0", "height": 5, "lowest_height": 4, "epoch": 3, "view": 9, "view_lag": 0, "peers": 1,
             "profile": "devnet"})
     );
     let (_, config) = n.json("/v1/config").await;
@@ -709,4 +723,18 @@ async fn a_wrong_page_is_refused_with_its_code() {
     n.node.behind.store(true, Ordering::SeqCst);
     let (status, body) = n.json("/v1/transactions").await;
     assert_eq!((status, &body["code"]), (404, &json!("E_NO_INDEX")));
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_gone_and_says_so_but_an_epochs_end_stays() {
+    let n = running().await;
+    for path in ["/v1/blocks/3", "/v1/blocks/3/raw"] {
+        let (status, body) = n.json(path).await;
+        assert_eq!((status, &body["code"]), (410, &json!("E_PRUNED")), "{path}");
+        assert_eq!(body["message"], "this node has deleted heights below 4");
+        assert!(body["hint"].as_str().unwrap().contains("archival"), "{body}");
+    }
+    assert_eq!(n.get("/v1/epochs/0/end/raw").await, (200, encode(&committed())));
+    let (status, body) = n.json("/v1/epochs/1/end/raw").await;
+    assert_eq!((status, &body["code"]), (404, &json!("E_NOT_FOUND")));
 }

@@ -13,6 +13,7 @@ const LATENCY_SECONDS: &[f64] =
 /// Seconds; alerts ask whether 95 % stay below half a second, which must not be the last bound.
 const APPLY_SECONDS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1., 2.5, 5., 10.];
+const STAGE_B_LEVELS: &[f64] = &[4., 16., 64.];
 
 /// Snapshots of the state.
 #[derive(Debug)]
@@ -351,6 +352,10 @@ pub struct Mempool {
     pub sender_limited: Counter,
     /// Thrown out, by reason.
     pub evictions: Counters<EvictionReason>,
+    /// Thrown out for a better paid one.
+    pub evicted_low_priority: Counter,
+    /// Eviction intervals begun.
+    pub eviction_intervals: Counter,
     /// Evictions over the interval's limit, by what the mode did.
     pub eviction_rate_limit: Counters<Strictness>,
 }
@@ -370,6 +375,14 @@ impl Mempool {
             evictions: b.counters(
                 "qbind_mempool_evictions_total",
                 "Accepted transactions dropped before they were committed.",
+            ),
+            evicted_low_priority: b.counter(
+                "qbind_mempool_evicted_low_priority_total",
+                "Accepted transactions dropped for a better paid one because the pool was full.",
+            ),
+            eviction_intervals: b.counter(
+                "qbind_mempool_evictions_window_reset_total",
+                "Eviction intervals begun: the count of evictions starts again.",
             ),
             eviction_rate_limit: b.counters(
                 "qbind_mempool_eviction_rate_limit_total",
@@ -407,6 +420,16 @@ pub struct Execution {
     pub stage_b_blocks: Counters<StageBMode>,
     /// Blocks whose parallel and serial outcomes differ.
     pub stage_b_mismatch: Counter,
+    /// Conflict levels per block that ran in parallel.
+    pub stage_b_levels: Histogram,
+    /// Seconds per block that ran in parallel.
+    pub stage_b_seconds: Histogram,
+    /// Blocks that ran serially although Stage B is on.
+    pub fallbacks: Counter,
+    /// Threads at work on a block now.
+    pub workers_active: Gauge,
+    /// Final blocks that wait for a batch.
+    pub queue: Gauge,
 }
 
 impl Execution {
@@ -428,6 +451,28 @@ impl Execution {
             stage_b_mismatch: b.counter(
                 "qbind_execution_stage_b_mismatch_total",
                 "Blocks whose state differs from what a quorum signed.",
+            ),
+            stage_b_levels: b.histogram(
+                "qbind_execution_stage_b_levels_histogram",
+                "Conflict levels of the blocks that ran in parallel.",
+                STAGE_B_LEVELS,
+            ),
+            stage_b_seconds: b.histogram(
+                "qbind_execution_stage_b_parallel_seconds",
+                "Seconds the transfers of a block took that ran in parallel.",
+                APPLY_SECONDS,
+            ),
+            fallbacks: b.counter(
+                "qbind_execution_parallel_fallback_total",
+                "Blocks that ran serially although Stage B is on: at most one transfer to run.",
+            ),
+            workers_active: b.gauge(
+                "qbind_execution_parallel_workers_active",
+                "Threads at work on a block now.",
+            ),
+            queue: b.gauge(
+                "qbind_execution_queue_len",
+                "Final blocks that wait for a batch before they can execute.",
             ),
         }
     }

@@ -9,14 +9,14 @@ mod reference;
 mod series;
 
 pub use groups::{
-    Connections, Consensus, Coupling, Dag, Execution, Http, Mempool, P2p, Signer, Slashing,
-    Snapshots,
+    Connections, Consensus, Coupling, Dag, Execution, Http, Mempool, P2p, Pruning, Signer,
+    Slashing, Snapshots,
 };
 pub use label::{
     AckResult, BlockCheck, CouplingCheck, CouplingRejection, DiversityReason, EvictionReason,
     ExecutionError, HttpClass, IssuanceBucket, KeystoreBackend, Label, MempoolRejection,
-    MessageKind, MonetaryEffect, Offense, PeerEviction, ProposalResult, SignKind,
-    SlashingDecision, SlashingRejection, StageBMode, Strictness, VoteResult,
+    MessageKind, MonetaryEffect, Offense, PeerEviction, ProposalResult, SignKind, SlashingDecision,
+    SlashingRejection, StageBMode, Strictness, VoteResult,
 };
 pub use monetary::Monetary;
 pub use reference::reference;

@@ -81,6 +81,16 @@ impl Gauge {
         self.0.set(value);
     }
 
+    /// One more, until [`Gauge::lower`].
+    pub fn raise(&self) {
+        self.0.inc();
+    }
+
+    /// One less.
+    pub fn lower(&self) {
+        self.0.dec();
+    }
+
     /// Is now 1 or 0.
     pub fn set_flag(&self, value: bool) {
         self.0.set(u64::from(value));

@@ -247,7 +247,7 @@ impl NodeView for NodeApi {
     fn status(&self) -> StatusView {
         let mut status = self.status.clone();
         status.height = self.shared.height();
-        status.lowest_height = self.shared.lowest();
+        status.lowest_height = self.shared.reach.lowest();
         let EpochView { set, me } = self.shared.epoch();
         status.epoch = set.epoch();
         status.validator_id = me.and_then(|i| set.get(i)).map(|m| m.id);
@@ -390,16 +390,18 @@ impl NodeView for NodeApi {
         let connected = self.network.peers();
         let EpochView { set, me } = self.shared.epoch();
         let book = &self.shared.book;
+        let has_sentry = connected.iter().any(|p| p.role == qbind_network::Role::Sentry);
         if self.is_hidden {
             // What a quorum says reaches this validator through its sentries.
-            if !connected.iter().any(|p| p.role == qbind_network::Role::Sentry) {
+            if !has_sentry {
                 reasons.push("no sentry is connected".to_owned());
             }
             return reasons;
         }
         let validators = connected.iter().filter_map(|p| book.validator(&p.public_key));
         let reachable = validators.chain(me);
-        if !set.is_quorum(reachable) {
+        // Validators behind a sentry are heard through it and never connected.
+        if !set.is_quorum(reachable) && !has_sentry {
             let count = connected.len();
             reasons.push(format!("connected validators hold no quorum ({count} peers)"));
         }

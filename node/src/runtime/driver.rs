@@ -153,7 +153,7 @@ impl Driver {
             return Ok(());
         }
         self.publish(replica);
-        let lowest = self.shared.lowest();
+        let lowest = self.shared.reach.lowest();
         if lowest <= self.told {
             return Ok(());
         }
@@ -167,7 +167,7 @@ impl Driver {
         let gauges = replica.gauges();
         meters::gauges(&self.metrics, &gauges);
         let hopeless = hopeless_below(gauges.height, self.retain);
-        self.shared.set_slowest_peer(replica.slowest_peer(hopeless));
+        self.shared.reach.set_slowest_peer(replica.slowest_peer(hopeless));
         self.shared.publish(gauges);
     }
 

@@ -6,7 +6,7 @@ use crate::{
     tools::snapshot::{FetchError, fetch},
 };
 use qbind_profile::NodeConfig;
-use qbind_storage::{Meta, SnapshotError, SnapshotFolder, Validated, clear_leftovers};
+use qbind_storage::{Meta, SnapshotError, SnapshotFolder, Validated, clear_leftovers, is_in_use};
 use std::path::{Path, PathBuf};
 
 /// Where a snapshot of a server is kept until the database is made of it.
@@ -21,8 +21,11 @@ pub(super) fn fast_sync(
     data_dir: &Path,
     genesis: &GenesisFile,
 ) -> Result<(), NodeError> {
-    clear_leftovers(data_dir)
-        .map_err(|e| NodeError::transient("cannot clear the data directory").because(e))?;
+    // A second process, started by mistake, must not clear what the first one is making.
+    if !is_in_use(&data_dir.join("state")).unwrap_or(true) {
+        clear_leftovers(data_dir)
+            .map_err(|e| NodeError::transient("cannot clear the data directory").because(e))?;
+    }
     let Some(source) = config.fast_sync_snapshot_dir.as_deref() else { return Ok(()) };
     if data_dir.join("state").exists() {
         tracing::info!(source, "there is a chain in data_dir; the snapshot is not needed");
@@ -37,7 +40,13 @@ pub(super) fn fast_sync(
         newest(Path::new(source)).map_err(named)?
     };
     tracing::info!(dir = %dir.display(), "validating the snapshot");
-    let snapshot = Validated::open(&dir, Some(genesis.hash)).map_err(named)?;
+    let snapshot = Validated::open(&dir, Some(genesis.hash)).inspect_err(|_| {
+        // The server may have a better one of this height by the next start.
+        if is_remote {
+            std::fs::remove_dir_all(&dir).unwrap_or_default();
+        }
+    });
+    let snapshot = snapshot.map_err(named)?;
     snapshot.install(data_dir, unix_now()).map_err(named)?;
     let Meta { height, accounts, state_root, .. } = &snapshot.meta;
     let (height, root) = (height.0, state_root.to_string());

@@ -1,8 +1,9 @@
 //! Messages of peers, verified before they reach the replica.
 
-use super::{driver::Input, meters, shared::Shared, unix_now};
+use super::{driver::Input, meters, relay::Relayed, shared::Shared, unix_now};
 use crate::metrics::Metrics;
 use qbind_crypto::{Proof, Reject};
+use qbind_dag::Peer;
 use qbind_network::{Channel, NetworkEvent, NetworkHandle, NodeId, Received};
 use qbind_replica::{Channel as CoreChannel, Event, OpenError, open, refused_proposal};
 use std::{
@@ -34,7 +35,7 @@ struct Worker {
     metrics: Arc<Metrics>,
     strikes: Arc<Mutex<BTreeMap<NodeId, u32>>>,
     /// A sentry passes on what verified.
-    relays: bool,
+    relays: Option<Arc<Relayed>>,
 }
 
 /// Starts the threads between network and replica; they end when the network does.
@@ -47,6 +48,7 @@ pub(super) fn start(
     relays: bool,
 ) {
     let strikes = Arc::new(Mutex::new(BTreeMap::new()));
+    let relays = relays.then(|| Arc::new(Relayed::default()));
     let lane = |channel: CoreChannel, threads: usize| {
         let (sender, receiver) = sync_channel::<Job>(WAITING);
         let receiver = Arc::new(Mutex::new(receiver));
@@ -58,7 +60,7 @@ pub(super) fn start(
                 network: network.clone(),
                 metrics: metrics.clone(),
                 strikes: strikes.clone(),
-                relays,
+                relays: relays.clone(),
             };
             let receiver = receiver.clone();
             thread::spawn(move || worker.run(&receiver));
@@ -107,10 +109,12 @@ impl Worker {
             match open(self.channel, peer, &bytes, &self.shared.verifiers) {
                 Ok(event) => {
                     meters::received(&self.metrics, &event);
-                    if self.relays
+                    if let Some(relays) = &self.relays
                         && let Some(channel) = relayed(&event)
+                        && relays.is_new(&bytes)
                     {
-                        let copies = self.network.relay(from, channel, &bytes[..]);
+                        let serves = |id| matches!(self.shared.book.peer(id), Peer::Validator(_));
+                        let copies = self.network.relay(from, channel, &bytes[..], serves);
                         meters::relayed(&self.metrics, channel, copies);
                     }
                     if self.inputs.send(Input::Event(event)).is_err() {

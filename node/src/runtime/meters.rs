@@ -8,7 +8,7 @@ use crate::metrics::{
 use qbind_consensus::{Event as ConsensusEvent, Unsigned};
 use qbind_dag::{BatchRefusal, Note};
 use qbind_ledger::{
-    Decision, Mode, Registry, SkipReason, Status,
+    Decision, Mode, Registry, SerialReason, SkipReason, Status,
     monetary::{Closed, Policy},
 };
 use qbind_network::{
@@ -30,6 +30,7 @@ pub(super) fn gauges(metrics: &Metrics, gauges: &Gauges) {
     metrics.consensus.set_views(gauges.view.0, executed, executed + gauges.view_lag());
     metrics.consensus.committed_height.set(gauges.height.0);
     metrics.mempool.txs.set(gauges.dag.pending as u64);
+    metrics.execution.queue.set(gauges.waiting_blocks as u64);
 }
 
 /// A verified message.
@@ -172,7 +173,11 @@ fn note(metrics: &Metrics, note: &Note) {
         Note::AckUseless => metrics.dag.acks.inc(AckResult::Useless),
         Note::FetchStarted => metrics.dag.missing_recorded.inc(),
         Note::Fetched => metrics.dag.missing_fetched.inc(),
-        Note::Evicted => metrics.mempool.evictions.inc(EvictionReason::Capacity),
+        Note::Evicted => {
+            metrics.mempool.evictions.inc(EvictionReason::Capacity);
+            metrics.mempool.evicted_low_priority.inc();
+        }
+        Note::EvictionIntervalStarted => metrics.mempool.eviction_intervals.inc(),
         Note::EvictionOverLimit => {
             metrics.mempool.eviction_rate_limit.inc(crate::metrics::Strictness::Warn);
         }
@@ -212,10 +217,19 @@ pub(super) fn commit(
         References::Fetched => BlockCheck::Missing,
         References::Mismatch => BlockCheck::Mismatch,
     });
-    metrics.execution.stage_b_blocks.inc(match record.mode {
-        Mode::Parallel { .. } => StageBMode::Parallel,
-        Mode::Serial { .. } => StageBMode::Fallback,
-    });
+    match record.mode {
+        Mode::Parallel { levels } => {
+            metrics.execution.stage_b_blocks.inc(StageBMode::Parallel);
+            // A block has a few thousand transfers at most: exact in a float.
+            metrics.execution.stage_b_levels.observe(levels as f64);
+        }
+        Mode::Serial { why } => {
+            metrics.execution.stage_b_blocks.inc(StageBMode::Fallback);
+            if why != SerialReason::Disabled {
+                metrics.execution.fallbacks.inc();
+            }
+        }
+    }
     for receipt in &record.receipts {
         match receipt.status {
             Status::Success => metrics.execution.txs_applied.inc(),

@@ -19,22 +19,23 @@ mod intake;
 mod meters;
 mod peers;
 mod prune;
+mod relay;
 mod settings;
 mod shared;
 mod signer;
 mod snapshots;
+mod workers;
 mod world;
 
 use crate::{NodeError, Prepared, metrics::Metrics};
 use driver::Driver;
 use qbind_crypto::{SecretKey, Verifier, Verifiers};
-use qbind_ledger::{Genesis, Ledger, LevelRunner, System};
+use qbind_ledger::{Genesis, Ledger};
 use qbind_network::{NetworkEvent, NetworkHandle};
 use qbind_profile::{NodeConfig, Role};
 use qbind_replica::{Now, Replica, ReplicaConfig, Restored};
 use qbind_storage::{Loaded, Store};
 use qbind_types::{BlockId, EpochStart, Height, Millis, PublicKey, ValidatorSet};
-use rayon::prelude::*;
 use shared::Shared;
 use signer::ValidatorSigner;
 use snapshots::Snapshots;
@@ -44,6 +45,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::mpsc;
+use workers::Workers;
 pub use world::Intercept;
 
 /// The database in `data_dir`.
@@ -100,7 +102,7 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
     }
     let synced = store.synced().map_err(disk)?;
     let has_signed = loaded.safety.is_some() || synced.is_some();
-    let restored = restored(&prepared, &genesis, loaded, &params)?;
+    let restored = restored(&prepared, &genesis, loaded, &params, &Workers::new(metrics.clone()))?;
     let set = restored.ledger.registry().set(restored.start.epoch).cloned();
     let set = set.ok_or_else(damaged)?;
     let is_validator = config.role == Role::Validator;
@@ -115,8 +117,12 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
     let shared = Arc::new(shared);
     metrics.monetary.start(&shared.policy, &shared.monetary());
     let observer = Arc::new(meters::PeerMeters::new(metrics.clone()));
-    let network =
-        settings::network(&config, identity.clone(), genesis.network, prepared.genesis.hash)?;
+    let network = settings::network(
+        &config,
+        identity.clone(),
+        (genesis.network, prepared.genesis.hash),
+        &params,
+    )?;
     let listen = network.listen;
     let (handle, events) = qbind_network::start(network, observer).map_err(|e| {
         NodeError::configuration(format!("cannot use p2p_listen_addr {listen}")).because(e)
@@ -128,7 +134,7 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
         coupling: settings::coupling(&config),
         empty_block_interval: Millis(config.empty_block_interval_ms),
         dag: settings::dag(&config, genesis.network, &params),
-        runner: Box::new(Workers),
+        runner: Box::new(Workers::new(metrics.clone())),
     };
     let signer = is_validator.then(|| -> Result<_, NodeError> {
         let keystore = config.signer_keystore_path.as_deref().unwrap_or_default();
@@ -144,16 +150,18 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
         Ok(ValidatorSigner { key: identity, guard, verifiers, metrics })
     });
     let signer = signer.transpose()?;
-    shared.set_lowest(store.lowest().map_err(disk)?);
-    metrics.pruning.last_height.set(shared.lowest().0);
-    let pruner = prune::Pruner::start(
-        &config,
-        &data_dir,
-        genesis.network,
-        shared.clone(),
-        metrics.clone(),
-    )
-    .map_err(|e| NodeError::transient("cannot start a thread").because(e))?;
+    let reach = shared.reach.clone();
+    reach.set_lowest(store.lowest().map_err(disk)?);
+    metrics.pruning.last_height.set(reach.lowest().0);
+    let worker = prune::Worker {
+        data_dir: data_dir.clone(),
+        network: genesis.network,
+        store: store.clone(),
+        reach,
+        metrics: metrics.clone(),
+    };
+    let pruner = prune::Pruner::start(&config, worker)
+        .map_err(|e| NodeError::transient("cannot start a thread").because(e))?;
     let snapshots = Snapshots::new(&config, &data_dir, store.clone(), metrics.clone());
     let means = world::Means {
         store: store.clone(),
@@ -348,9 +356,10 @@ fn restored(
     genesis: &Genesis,
     mut loaded: Loaded,
     params: &qbind_ledger::Params,
+    workers: &Workers,
 ) -> Result<Restored, NodeError> {
     let height = loaded.committed.as_ref().map_or(Height(0), |c| c.block.height);
-    let ledger = loaded.ledger(genesis, params.clone(), height);
+    let ledger = loaded.ledger(genesis, params.clone(), height, workers);
     let ledger = ledger.map_err(|e| damaged().because(e))?;
     let stored = loaded.roots.iter().find(|(h, _)| *h == height).map(|(_, root)| *root);
     if stored.is_some_and(|root| root != ledger.state_root()) {
@@ -377,15 +386,6 @@ fn restored(
         },
         ledger,
     })
-}
-
-/// Runs the jobs of a Stage B level on the process's thread pool.
-struct Workers;
-
-impl LevelRunner for Workers {
-    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
-        (0..jobs).into_par_iter().for_each(job);
-    }
 }
 
 /// Unix milliseconds; zero before 1970.

@@ -105,9 +105,8 @@ fn payout(config: &NodeConfig) -> Result<Payout, NodeError> {
     let split = <[u64; 4]>::try_from(split.as_slice())
         .map_err(|_| fault("monetary_split_bps", split.len()))?
         .map(|share| u16::try_from(share).unwrap_or(u16::MAX));
-    Payout::new(accounts, split).map_err(|e| {
-        NodeError::configuration("monetary_accounts, monetary_split_bps").because(e)
-    })
+    Payout::new(accounts, split)
+        .map_err(|e| NodeError::configuration("monetary_accounts, monetary_split_bps").because(e))
 }
 
 pub(super) fn dag(config: &NodeConfig, network: Network, params: &Params) -> DagConfig {
@@ -144,8 +143,8 @@ pub(super) fn dag(config: &NodeConfig, network: Network, params: &Params) -> Dag
 pub(super) fn network(
     config: &NodeConfig,
     identity: SecretKey,
-    network: Network,
-    genesis_hash: GenesisHash,
+    (network, genesis_hash): (Network, GenesisHash),
+    params: &Params,
 ) -> Result<NetworkConfig, NodeError> {
     let role = match config.role {
         ProfileRole::Validator => Role::Validator,
@@ -162,6 +161,7 @@ pub(super) fn network(
     let defaults =
         NetworkConfig::new(config.p2p_listen_addr, identity, network, genesis_hash, role);
     Ok(NetworkConfig {
+        rules: params.digest(),
         advertised: config.p2p_advertised_addr.as_ref().map(ToString::to_string),
         hidden: !config.sentries.is_empty(),
         bootstrap: match config.sentries.is_empty() {
@@ -210,3 +210,6 @@ fn asn_table(config: &NodeConfig) -> Result<AsnTable, NodeError> {
     let text = std::fs::read_to_string(path).map_err(|e| fault().because(e))?;
     AsnTable::parse(&text).map_err(|e| fault().because(e))
 }
+
+#[cfg(test)]
+mod tests;

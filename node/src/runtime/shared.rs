@@ -1,6 +1,6 @@
 //! What the replica thread publishes and HTTP reads.
 
-use super::{evidence::EvidenceBook, peers::PeerBook};
+use super::{evidence::EvidenceBook, peers::PeerBook, prune::Reach};
 use qbind_crypto::{Verifier, Verifiers};
 use qbind_ledger::{
     Ledger, Registry, Slashing,
@@ -27,10 +27,7 @@ pub(super) struct Shared {
     pub(super) policy: Policy,
     monetary: RwLock<Arc<State>>,
     height: AtomicU64,
-    /// Height below which history is deleted, or about to be.
-    lowest: AtomicU64,
-    /// Of the peers that are waited for, the height of the slowest; the maximum stands for none.
-    slowest_peer: AtomicU64,
+    pub(super) reach: Arc<Reach>,
     gauges: RwLock<Option<Gauges>>,
 }
 
@@ -61,8 +58,7 @@ impl Shared {
             policy: ledger.params().monetary.clone(),
             monetary: RwLock::new(Arc::new(ledger.monetary().clone())),
             height: AtomicU64::new(ledger.height().0),
-            lowest: AtomicU64::new(0),
-            slowest_peer: AtomicU64::new(u64::MAX),
+            reach: Arc::default(),
             gauges: RwLock::new(None),
         }
     }
@@ -117,25 +113,6 @@ impl Shared {
 
     pub(super) fn set_height(&self, height: Height) {
         self.height.store(height.0, Ordering::Release);
-    }
-
-    /// Height below which history is deleted, or about to be.
-    pub(super) fn lowest(&self) -> Height {
-        Height(self.lowest.load(Ordering::Acquire))
-    }
-
-    pub(super) fn set_lowest(&self, lowest: Height) {
-        self.lowest.fetch_max(lowest.0, Ordering::Release);
-    }
-
-    /// The height of the slowest peer that is waited for.
-    pub(super) fn slowest_peer(&self) -> Option<Height> {
-        let height = self.slowest_peer.load(Ordering::Acquire);
-        (height < u64::MAX).then_some(Height(height))
-    }
-
-    pub(super) fn set_slowest_peer(&self, height: Option<Height>) {
-        self.slowest_peer.store(height.map_or(u64::MAX, |h| h.0), Ordering::Release);
     }
 
     /// `None` until the replica has run once.

@@ -16,7 +16,7 @@ use qbind_replica::{CommitRecord, Effect, Event, Halt, Target, Wire, World};
 use qbind_signer::GuardError;
 use qbind_storage::{Store, StoreError};
 use qbind_sync::SyncMessage;
-use qbind_types::{BatchRef, Height, Millis, TxId, ValidatorIndex, View};
+use qbind_types::{BatchRef, Epoch, Height, Millis, TxId, ValidatorIndex, View};
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -47,8 +47,8 @@ impl From<StoreError> for Fault {
 /// A heartbeat on a busy machine is late by as much.
 const NEAR_SLACK: Duration = Duration::from_millis(5);
 
-/// A block's timestamp may be ahead of a clock, and clocks differ.
-const QUIET_MARGIN: Millis = Millis(60_000);
+/// A block's timestamp may be five minutes ahead of a voter's clock, and clocks differ.
+const QUIET_MARGIN: Millis = Millis(600_000);
 
 /// What a client is told.
 pub(super) type SubmitReply = Result<TxId, Rejection>;
@@ -80,11 +80,20 @@ pub(super) struct DaemonWorld {
     entered: Option<(View, Instant)>,
     /// Timestamp of the last executed block.
     block_time: Millis,
+    /// Batches and acks of earlier epochs are not this validator's to sign.
+    speaks_from: Epoch,
 }
 
 impl DaemonWorld {
     pub(super) fn new(means: Means, intercept: Option<Intercept>) -> Self {
-        Self { means, intercept, waiting: BTreeMap::new(), entered: None, block_time: Millis(0) }
+        Self {
+            means,
+            intercept,
+            waiting: BTreeMap::new(),
+            entered: None,
+            block_time: Millis(0),
+            speaks_from: Epoch(0),
+        }
     }
 
     /// Somebody waits for the fate of this transaction.
@@ -212,9 +221,10 @@ impl DaemonWorld {
     }
 
     /// The rounds of an epoch that starts after the database was made are this validator's to use.
-    fn speak_again(&mut self) -> Result<(), StoreError> {
+    fn speak_again(&mut self, epoch: Epoch) -> Result<(), StoreError> {
         if self.means.quiet.is_some_and(|since| self.block_time > since.plus(QUIET_MARGIN)) {
             self.means.quiet = None;
+            self.speaks_from = epoch;
             self.means.store.forget_synced()?;
             tracing::info!("this validator makes batches and acks again");
         }
@@ -347,7 +357,8 @@ impl DaemonWorld {
             Effect::StoreCertificate(c) => self.means.store.store_certificate(&c)?,
             Effect::StorePending(pending) => self.means.store.store_pending(&pending)?,
             Effect::ForgetPending(ids) => self.means.store.forget_pending(&ids)?,
-            Effect::SignBatch(_) | Effect::SignAck { .. } if self.means.quiet.is_some() => {}
+            Effect::SignBatch(reference) | Effect::SignAck { reference, .. }
+                if self.means.quiet.is_some() || reference.epoch < self.speaks_from => {}
             Effect::SignBatch(reference) => {
                 return Ok(self.means.signer.as_ref().map(|s| s.sign_batch(reference)));
             }
@@ -372,7 +383,7 @@ impl DaemonWorld {
             }
             Effect::Elected(set) => self.means.shared.elected(&set),
             Effect::EpochStarted { start, set, me } => {
-                self.speak_again()?;
+                self.speak_again(start.epoch)?;
                 self.means.shared.start_epoch(&set, me);
                 self.means.metrics.consensus.epoch.set(start.epoch.0);
                 self.means.metrics.consensus.validators.set(set.count() as u64);

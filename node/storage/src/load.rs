@@ -5,7 +5,8 @@ use borsh::BorshDeserialize;
 use qbind_consensus::SafetyRecord;
 use qbind_dag::PendingTransaction;
 use qbind_ledger::{
-    Account, Genesis, Ledger, Params, Registry, RestoreError, Slashing, System, Tally, monetary,
+    Account, Genesis, Ledger, LevelRunner, Params, Registry, RestoreError, Slashing, System, Tally,
+    monetary,
 };
 use qbind_types::{
     Address, Batch, BatchCertificate, BatchRef, Block, CommittedBlock, Epoch, EpochStart, Height,
@@ -69,12 +70,29 @@ impl Loaded {
         genesis: &Genesis,
         params: Params,
         height: Height,
+        runner: &dyn LevelRunner,
     ) -> Result<Ledger, RestoreError> {
         let registry = self.registry.take().unwrap_or_else(|| genesis.registry());
         let slashing = std::mem::take(&mut self.slashing);
         let monetary = std::mem::take(&mut self.monetary);
         let system = System { tally: self.tally, registry, slashing, monetary };
-        Ledger::restore(params, height, system, std::mem::take(&mut self.accounts))
+        let accounts = std::mem::take(&mut self.accounts);
+        Ledger::restore_with(params, height, system, accounts, runner)
+    }
+}
+
+impl Store {
+    /// The state beside the accounts.
+    pub(crate) fn system(&self, genesis: &Genesis) -> Result<System, StoreError> {
+        let registry = self.get(schema::META, schema::KEY_REGISTRY, "validators' registry")?;
+        let slashing = self.get(schema::META, schema::KEY_SLASHING, "slashing")?;
+        let monetary = self.get(schema::META, schema::KEY_MONETARY, "monetary state")?;
+        Ok(System {
+            tally: self.get(schema::META, schema::KEY_TALLY, "tally")?.unwrap_or_default(),
+            registry: registry.unwrap_or_else(|| genesis.registry()),
+            slashing: slashing.unwrap_or_default(),
+            monetary: monetary.unwrap_or_default(),
+        })
     }
 }
 

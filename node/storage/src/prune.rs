@@ -10,7 +10,7 @@
 //! which neither a restart nor a snapshot would succeed.
 
 use crate::{CommitIndex, Store, StoreError, TransactionIndex, schema};
-use qbind_types::{BatchRef, CommittedBlock, Epoch, EpochStart, Height, decode, encode};
+use qbind_types::{BatchRef, CommittedBlock, Epoch, EpochStart, Height, encode};
 use rocksdb::{BottommostLevelCompaction, CompactOptions, Options, WriteBatch};
 use std::collections::BTreeSet;
 
@@ -18,6 +18,9 @@ use std::collections::BTreeSet;
 const HEIGHTS: u64 = 64;
 /// Deletions after which a step takes no further height.
 const KEYS: u64 = 2_000;
+
+/// Indexed transactions forgotten in one write.
+const INDEXED: usize = 1_000;
 
 /// Deletions among so many keys in a row that make a file worth merging.
 const DELETIONS: (usize, usize) = (1_024, 512);
@@ -46,7 +49,7 @@ impl Pruned {
 }
 
 /// What prunes: families with history.
-const PRUNED: [&str; 7] = [
+const PRUNED: [&str; 9] = [
     schema::COMMITTED,
     schema::INDEX,
     schema::TRANSACTIONS,
@@ -54,6 +57,8 @@ const PRUNED: [&str; 7] = [
     schema::BATCH_IDS,
     schema::CERTIFICATES,
     schema::ACKS,
+    schema::HISTORY,
+    schema::ACCOUNT_HISTORY,
 ];
 
 /// Lets files with many deletions be merged before others.
@@ -120,11 +125,24 @@ impl Store {
             step.done.heights += 1;
             step.done.lowest = step.done.lowest.next();
         }
-        let Step { mut batch, done, .. } = step;
+        let Step { mut batch, mut done, .. } = step;
         batch.put_cf(self.family(schema::META), schema::KEY_LOWEST, encode(&done.lowest));
         let what = "delete old blocks";
         self.db.write(batch).map_err(|source| StoreError::Io { what, source })?;
+        self.forget_index(&mut done)?;
         Ok(Some(done))
+    }
+
+    /// What an RPC node has indexed of these heights: a transaction, and its two accounts.
+    fn forget_index(&self, done: &mut Pruned) -> Result<(), StoreError> {
+        loop {
+            let forgotten = self.prune_index(done.lowest, INDEXED)?;
+            done.scanned += forgotten as u64;
+            done.deleted += 3 * forgotten as u64;
+            if forgotten < INDEXED {
+                return Ok(());
+            }
+        }
     }
 
     /// Gives the room of what was deleted back to the disk: rewrites the files of all history.

@@ -66,7 +66,7 @@ pub(crate) const KEY_SYNCED: &[u8] = b"synced_from_snapshot";
 
 /// Of [`META`], what a snapshot holds. Everything else is one node's own, its safety record above
 /// all, and must never reach another.
-pub(crate) const SNAPSHOT_META: [&[u8]; 9] = [
+pub(crate) const SNAPSHOT_META: [&[u8]; 10] = [
     KEY_SCHEMA,
     KEY_GENESIS,
     KEY_GENESIS_FILE,
@@ -74,6 +74,7 @@ pub(crate) const SNAPSHOT_META: [&[u8]; 9] = [
     KEY_TALLY,
     KEY_REGISTRY,
     KEY_SLASHING,
+    KEY_MONETARY,
     KEY_START,
     KEY_INCLUDED,
 ];

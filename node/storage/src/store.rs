@@ -47,6 +47,28 @@ impl Store {
         Ok(Self { db, is_indexing: false })
     }
 
+    /// Opens the database of whatever chain in `dir`, for tools, while no node runs.
+    ///
+    /// # Errors
+    /// The operator's fault (another release's schema, another process) or the disk's.
+    pub fn open_found(dir: &Path) -> Result<Self, StoreError> {
+        let store = Self::open_existing(dir)?;
+        match store.get::<u32>(schema::META, schema::KEY_SCHEMA, "schema version")? {
+            Some(SCHEMA) => Ok(store),
+            Some(found) => Err(StoreError::Schema { found, known: SCHEMA }),
+            None => Err(StoreError::Damaged { what: "schema version" }),
+        }
+    }
+
+    /// The last committed height; 0 at genesis.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn height(&self) -> Result<Height, StoreError> {
+        let height = self.get(schema::META, schema::KEY_HEIGHT, "height")?;
+        Ok(height.unwrap_or_default())
+    }
+
     /// Opens a database that nobody writes, and writes nothing.
     pub(crate) fn open_read_only(dir: &Path) -> Result<Self, StoreError> {
         let db = DB::open_cf_descriptors_read_only(&options(), dir, families(), false);
@@ -401,7 +423,10 @@ impl Store {
     }
 
     /// The bytes of the genesis file.
-    pub(crate) fn genesis_file(&self) -> Result<Option<Vec<u8>>, StoreError> {
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn genesis_file(&self) -> Result<Option<Vec<u8>>, StoreError> {
         self.db
             .get_cf(self.family(schema::META), schema::KEY_GENESIS_FILE)
             .map_err(|source| StoreError::Io { what: "read the database", source })

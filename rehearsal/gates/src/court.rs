@@ -34,6 +34,11 @@ impl Court {
         self.records = Some(network);
     }
 
+    /// Whether somebody with this id can still be accused.
+    pub(crate) fn knows(&self, id: u64) -> bool {
+        self.sets.values().any(|set| set.index_of(id).is_some())
+    }
+
     /// A report came, and what follows from it is not known.
     pub(crate) fn is_stuck(&self) -> bool {
         self.is_stuck

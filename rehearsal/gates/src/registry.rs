@@ -61,7 +61,8 @@ impl Registry {
     /// What the registry holds of an owner's money.
     pub(crate) fn bonded(&self, owner: &Address) -> u128 {
         let own = self.entries.values().filter(|e| e.owner == *owner);
-        own.map(|e| u128::from(e.bond)).sum()
+        let owed = self.owed.iter().filter(|(of, _)| of == owner);
+        own.map(|e| u128::from(e.bond)).chain(owed.map(|(_, bond)| *bond)).sum()
     }
 
     /// Carries out a call; false if it is refused.
@@ -122,6 +123,7 @@ impl Registry {
         let is_fitting = amount >= u128::from(self.least)
             && amount < 1 << 63
             && !self.entries.contains_key(&id)
+            && !self.court.knows(id)
             && self.entries.values().all(|e| e.owner != tx.sender)
             && !self.is_used(key)
             && self.entries.len() < limits::VALIDATORS

@@ -80,7 +80,7 @@ impl AccountError {
             Self::Fetch { source, .. } | Self::Chain(FollowError::Fetch { source, .. }) => {
                 matches!(source, FetchError::Content { .. })
             }
-            Self::NoProof { .. } => false,
+            Self::NoProof { .. } | Self::Chain(FollowError::Pruned { .. }) => false,
             Self::Chain(FollowError::Wrong { .. })
             | Self::OtherAccount { .. }
             | Self::OtherHeight { .. }

@@ -293,7 +293,7 @@ impl Disk {
             },
             ledger,
             roots,
-            lowest: content.lowest,
+            lowest: Height(1),
         }
     }
 }

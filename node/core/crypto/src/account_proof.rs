@@ -253,6 +253,7 @@ mod tests {
                 let later = ProvenAccount { nonce: account.nonce + 1, ..account };
                 refuses(AccountProof { end: PathEnd::Account(later), ..proof.clone() }, "nonce");
                 refuses(AccountProof { end: PathEnd::Empty, ..proof.clone() }, "denied");
+                refuses(AccountProof { address: Address([9; 32]), ..proof.clone() }, "another's");
                 let key = account_key(&proof.address);
                 let own = PathEnd::Other { key, value: account.value_hash() };
                 refuses(AccountProof { end: own, ..proof.clone() }, "its own leaf as another's");
@@ -273,7 +274,6 @@ mod tests {
         let mut longer = proof.clone();
         longer.siblings.push(EMPTY_TREE);
         refuses(longer, "a step more");
-        refuses(AccountProof { address: Address([9; 32]), ..proof.clone() }, "another's");
         refuses(AccountProof { system_root: SystemRoot([8; 32]), ..proof.clone() }, "system root");
         let endless = AccountProof { siblings: vec![EMPTY_TREE; 257], ..proof.clone() };
         assert!(matches!(endless.verify(root), Err(AccountProofError::TooLong { .. })));

@@ -23,7 +23,7 @@ const ACCOUNTS: u64 = 100_000;
 /// Transfers of a block; 803 fill a block of MainNet.
 const SIZES: [u64; 6] = [50, 200, 803, 3_000, 10_000, 30_000];
 /// Time spent on one size.
-const PATIENCE: Duration = Duration::from_secs(6);
+const PATIENCE: Duration = Duration::from_secs(2);
 const LEAST_REPETITIONS: usize = 5;
 
 /// Threads, and when each part of the block began.

@@ -8,6 +8,7 @@ mod rules;
 
 use crate::{Account, Lock, Locks, Registry};
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use borsh::BorshSerialize;
 use qbind_crypto::sha3_256;
 use qbind_types::{
     Address, Epoch, GenesisHash, Millis, Network, PublicKey, REGISTRY, ValidatorInfo, ValidatorSet,
@@ -94,7 +95,7 @@ pub struct Council {
 }
 
 /// Figures of the monetary engine, in basis points throughout.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Monetary {
     /// Premium for post-quantum computation.
@@ -114,7 +115,7 @@ pub struct Monetary {
 }
 
 /// Figures of one monetary phase, in basis points.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MonetaryPhase {
     /// Target rate a year.

@@ -273,6 +273,12 @@ impl Ledger {
         self.tally.burned
     }
 
+    /// What an account may spend in a block of the last one's time.
+    pub fn spendable(&self, address: &Address) -> u128 {
+        let balance = self.account(address).balance;
+        balance.saturating_sub(self.kept(address, self.tally.time))
+    }
+
     /// What an account must keep in a block of `time`.
     fn kept(&self, address: &Address, time: Millis) -> u128 {
         if !self.params.locks.has(address) {
@@ -313,7 +319,7 @@ impl Ledger {
         pending_spend: u128,
     ) -> Result<(), Rejection> {
         let mut account = self.account(&tx.sender);
-        account.balance = account.balance.saturating_sub(self.kept(&tx.sender, self.tally.time));
+        account.balance = self.spendable(&tx.sender);
         let payload = admission::admit(&self.params, account, tx, pending_nonce, pending_spend)?;
         if let Payload::Call(transfer, call) = payload {
             let (sender, amount) = (tx.sender, transfer.amount);

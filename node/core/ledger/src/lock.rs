@@ -1,10 +1,11 @@
 //! Money that genesis gives and a later time frees.
 
 use alloc::{collections::BTreeMap, sync::Arc};
+use borsh::BorshSerialize;
 use qbind_types::{Address, Millis};
 
 /// An allocation that cannot be spent yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize)]
 pub struct Lock {
     /// How much.
     pub amount: u128,
@@ -13,7 +14,7 @@ pub struct Lock {
 }
 
 /// All lockups of a chain, fixed by its genesis.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize)]
 pub struct Locks(Arc<BTreeMap<Address, Lock>>);
 
 impl Locks {

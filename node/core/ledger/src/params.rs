@@ -1,10 +1,11 @@
 //! What differs between the networks.
 
 use crate::{Locks, monetary::Policy};
+use borsh::BorshSerialize;
 use qbind_types::Offence;
 
 /// Which transactions do what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize)]
 pub enum Execution {
     /// A transaction uses up its nonce and moves nothing.
     NonceOnly,
@@ -13,7 +14,7 @@ pub enum Execution {
 }
 
 /// How a fee is divided between nobody and the proposer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize)]
 pub struct FeeSplit {
     proposer_bps: u16,
 }
@@ -65,7 +66,7 @@ impl FeeSplit {
 
 /// The rules of one network. All its nodes must agree on every field but `stage_b`, which changes
 /// speed only.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize)]
 pub struct Params {
     /// Which transactions do what.
     pub execution: Execution,
@@ -80,6 +81,7 @@ pub struct Params {
     /// Who gets the fees.
     pub fee_split: FeeSplit,
     /// Run transactions that do not conflict in parallel.
+    #[borsh(skip)]
     pub stage_b: bool,
     /// What genesis locks.
     pub locks: Locks,
@@ -90,6 +92,12 @@ pub struct Params {
 }
 
 impl Params {
+    /// Binds every rule that decides about the state: nodes with another digest would soon disagree.
+    pub fn digest(&self) -> [u8; 32] {
+        let rules = borsh::to_vec(self).expect("writing to memory cannot fail");
+        qbind_crypto::sha3_256(&[b"QBIND:RULES:v1", &rules])
+    }
+
     /// DevNet: nonces only, free.
     pub fn devnet() -> Self {
         Self {
@@ -122,7 +130,7 @@ impl Params {
 }
 
 /// What follows from proven misbehaviour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize)]
 pub enum SlashingMode {
     /// Reports are refused.
     Off,
@@ -148,7 +156,7 @@ impl SlashingMode {
 }
 
 /// What one offence costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize)]
 pub struct SlashingRule {
     /// Of the stake in the epoch of the offence, in basis points.
     pub bps: u64,
@@ -157,7 +165,7 @@ pub struct SlashingRule {
 }
 
 /// What offences cost.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize)]
 pub struct SlashingParams {
     /// What follows at all.
     pub mode: SlashingMode,

@@ -212,7 +212,8 @@ impl Registry {
     /// What the registry holds for an account as bond of its validator.
     pub(crate) fn bonded(&self, owner: &Address) -> u128 {
         let own = self.validators.values().filter(|r| r.owner == *owner);
-        own.map(|r| u128::from(r.bond)).sum()
+        let owed = self.owed.iter().filter(|(of, _)| of == owner);
+        own.map(|r| u128::from(r.bond)).chain(owed.map(|(_, bond)| *bond)).sum()
     }
 
     /// The height from which on the validators of `epoch` are elected: by the first block of the epoch
@@ -303,7 +304,8 @@ impl Registry {
             self.validators.values().filter(|r| of(r)).map(|r| u128::from(r.stake)).sum()
         };
         let changing = sum(|r| r.is_new || r.is_leaving) + u128::from(more);
-        let most = sum(|r| !r.is_new) / 4;
+        let validates = self.sets.values().next_back();
+        let most = validates.map_or(0, |set| u128::from(set.total_power().0)) / 4;
         if changing > most { Err(Refusal::TooMuchStake { most }) } else { Ok(()) }
     }
 
@@ -312,7 +314,9 @@ impl Registry {
         let stake = u64::try_from(caller.amount).ok().filter(|s| *s >= least && *s < 1 << 63);
         let Some(stake) = stake else { return Err(Refusal::Bond { got: caller.amount, least }) };
         let is_owner = |r: &Registered| r.owner == caller.sender;
-        if self.validators.contains_key(&id) || self.validators.values().any(is_owner) {
+        // Evidence names offenders by the id they had: while it is heard, nobody else may have that id.
+        let was_used = self.sets.values().any(|set| set.index_of(id).is_some());
+        if was_used || self.validators.contains_key(&id) || self.validators.values().any(is_owner) {
             return Err(Refusal::AlreadyRegistered { id });
         }
         if self.is_known(key) {
@@ -464,7 +468,7 @@ impl Registry {
 
     /// What can be taken of a validator's stake, or of its bond once it has left: all but one unit.
     pub(crate) fn slashable(&self, id: u64, owner: &Address) -> u64 {
-        match self.validators.get(&id) {
+        match self.validators.get(&id).filter(|found| found.owner == *owner) {
             Some(found) => found.stake.saturating_sub(1),
             None => {
                 let bond =
@@ -477,7 +481,8 @@ impl Registry {
     /// Takes stake away; the amount that was there.
     pub(crate) fn slash(&mut self, id: u64, owner: &Address, amount: u64) -> u64 {
         let amount = amount.min(self.slashable(id, owner));
-        if let Some(found) = self.validators.get_mut(&id) {
+        let is_here = self.validators.get(&id).is_some_and(|found| found.owner == *owner);
+        if let Some(found) = self.validators.get_mut(&id).filter(|_| is_here) {
             found.stake -= amount;
             found.bond -= amount;
         } else if let Some((_, bond)) = self.owed.iter_mut().find(|(of, _)| of == owner) {

@@ -42,6 +42,12 @@ impl System {
         }
     }
 
+    /// Its part of the state root.
+    pub fn root(&self) -> SystemRoot {
+        let (registry, slashing) = (Part::new(&self.registry), Part::new(&self.slashing));
+        system_root(&self.tally, &registry, &slashing, &Part::new(&self.monetary))
+    }
+
     /// Without validators, for a ledger that only counts money.
     pub fn none() -> Self {
         Self::new(Registry::none())
@@ -85,9 +91,9 @@ fn digest<T: BorshSerialize>(value: &T) -> [u8; 32] {
 /// *Shape*: `SHA3-256("QBIND:SYSTEM:v1" ‖ tally in borsh ‖ SHA3-256 of each other part in borsh)`.
 pub(crate) fn system_root(
     tally: &Tally,
-    registry: &Part<Registry>,
-    slashing: &Part<Slashing>,
-    monetary: &Part<monetary::State>,
+    registry: &Part<impl BorshSerialize>,
+    slashing: &Part<impl BorshSerialize>,
+    monetary: &Part<impl BorshSerialize>,
 ) -> SystemRoot {
     let tally = borsh::to_vec(tally).expect("writing to memory cannot fail");
     SystemRoot(sha3_256(&[

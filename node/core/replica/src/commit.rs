@@ -39,7 +39,7 @@ impl Replica {
         let submission = Submission {
             id,
             account_nonce: account.nonce,
-            account_balance: account.balance,
+            account_balance: self.ledger.spendable(&transaction.sender),
             cost: qbind_ledger::max_spend(&transaction).expect("admitted, so it can be paid"),
             fee_per_gas: qbind_ledger::fee_priority(&transaction).max_fee_per_gas,
             gas: qbind_ledger::gas_bound(&transaction),

@@ -46,17 +46,21 @@ async fn nobody_hears_of_a_hidden_node_and_a_sentry_passes_its_words_on() {
     behind.handle.broadcast(Channel::Consensus, *b"vote");
     let (from, channel, bytes) = sentry.message().await;
     assert_eq!((from, &bytes[..]), (behind.id(), &b"vote"[..]));
-    assert_eq!(sentry.handle.relay(from, channel, &bytes[..]), 2);
+    assert_eq!(sentry.handle.relay(from, channel, &bytes[..], |_| true), 2);
     for node in [&mut first, &mut second] {
         let (from, _, bytes) = node.message().await;
         assert_eq!((from, &bytes[..]), (sentry.id(), &b"vote"[..]));
     }
     first.handle.broadcast(Channel::Dag, *b"batch");
     let (from, channel, bytes) = sentry.message().await;
-    assert_eq!(sentry.handle.relay(from, channel, &bytes[..]), 1);
+    assert_eq!(sentry.handle.relay(from, channel, &bytes[..], |_| true), 1);
     let (_, channel, bytes) = behind.message().await;
     assert_eq!((channel, &bytes[..]), (Channel::Dag, &b"batch"[..]));
-    assert_eq!(sentry.handle.relay(id(99), Channel::Dag, *b"stranger"), 0);
+    // Who only says that it is hidden gets no feed and no reach.
+    let from = behind.id();
+    assert_eq!(sentry.handle.relay(from, Channel::Dag, *b"vote", |_| false), 0);
+    assert_eq!(sentry.handle.relay(first.id(), Channel::Dag, *b"vote", |_| false), 0);
+    assert_eq!(sentry.handle.relay(id(99), Channel::Dag, *b"stranger", |_| true), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 
 use super::*;
 use qbind_crypto::{SecretKey, address_of, block_id, genesis_hash};
-use qbind_ledger::{Genesis, Mode, SerialReason};
+use qbind_ledger::{Genesis, Mode, SerialReason, System};
 use qbind_profile::Profile;
 use qbind_replica::References;
 use qbind_types::{
@@ -17,6 +17,7 @@ struct Bench {
     metrics: Arc<Metrics>,
     height: u64,
     parent: BlockId,
+    system_root: SystemRoot,
 }
 
 impl Bench {
@@ -33,6 +34,7 @@ impl Bench {
         });
         let file = file.to_string().into_bytes();
         let genesis = Genesis::parse(&file).expect("a sound genesis");
+        let system_root = System::new(genesis.registry()).root();
         let hash = genesis_hash(&file);
         let store = Store::open(&dir.path().join("state"), hash).expect("a new database");
         let set = genesis.validator_set();
@@ -44,7 +46,7 @@ impl Bench {
         change(&mut config);
         let metrics = Arc::new(Metrics::new(&config, &[1]));
         let snapshots = Snapshots::new(&config, dir.path(), Arc::new(store), metrics.clone());
-        Self { dir, snapshots, metrics, height: 0, parent: BlockId(hash.0) }
+        Self { dir, snapshots, metrics, height: 0, parent: BlockId(hash.0), system_root }
     }
 
     /// The next block, which names the state after `executed`.
@@ -73,12 +75,17 @@ impl Bench {
             id,
             transactions: vec![],
             receipts: vec![],
+            transfers: vec![],
             changes: vec![],
             state_root: state_root(self.height),
-            system_root: SystemRoot::default(),
+            system_root: self.system_root,
             tally: qbind_ledger::Tally::default(),
             mode: Mode::Serial { why: SerialReason::Disabled },
             registry: None,
+            slashing: None,
+            judged: vec![],
+            stake_burned: 0,
+            monetary: None,
             references: References::Ok,
         };
         let store = self.snapshots.means.store.clone();

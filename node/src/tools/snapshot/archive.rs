@@ -2,7 +2,7 @@
 
 use super::tar::{self, BLOCK, Entry};
 use aws_lc_rs::digest::{Context, SHA3_256};
-use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
 use qbind_storage::{META_FILE, Meta, STATE, SnapshotError, digest_of, sync_dir};
 use qbind_types::{BlockId, Height, Millis, StateRoot};
 use serde::{Deserialize, Serialize};
@@ -201,7 +201,7 @@ fn write_all(
     partial: &Path,
 ) -> Result<(), ArchiveError> {
     let top = meta.height.to_string();
-    let mut begin = |to: &mut dyn Write, entry: Entry| {
+    let begin = |to: &mut dyn Write, entry: Entry| {
         let reason = "a file's name or size does not fit".to_owned();
         let path = dir.to_owned();
         let header = tar::header(&entry).ok_or(ArchiveError::Form { path, reason })?;

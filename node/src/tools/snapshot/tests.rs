@@ -260,10 +260,13 @@ fn answer(
     let range = text
         .lines()
         .find_map(|l| l.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
-    let range = range
-        .map(|r| r.split_once('-').map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap())).unwrap());
+    let range = range.map(|r| {
+        r.split_once('-')
+            .map(|(a, b)| (a.parse::<usize>().unwrap(), b.parse::<usize>().unwrap()))
+            .unwrap()
+    });
     let (status, from, to) = match range {
-        Some((from, to)) if knows_parts => ("206 part", from, (to + 1usize).min(bytes.len())),
+        Some((from, to)) if knows_parts => ("206 part", from, usize::min(to + 1, bytes.len())),
         _ => ("200 ok", 0, bytes.len()),
     };
     if path.ends_with(".tar.gz") {

@@ -3,7 +3,7 @@
 use crate::{Store, schema};
 use qbind_crypto::block_id;
 use qbind_ledger::{Account, Mode, Receipt, SerialReason, SkipReason, Status, Tally};
-use qbind_replica::{CommitRecord, References};
+use qbind_replica::{CommitRecord, References, Transfer};
 use qbind_types::*;
 use rocksdb::IteratorMode;
 use std::{collections::BTreeSet, path::Path};
@@ -27,6 +27,16 @@ fn reference(height: u64, place: u64) -> BatchRef {
 
 fn id(height: u64, place: u64) -> TxId {
     TxId(reference(height, place).id.0)
+}
+
+fn owner(height: u64) -> Address {
+    let mut address = [9; 32];
+    address[..8].copy_from_slice(&height.to_be_bytes());
+    Address(address)
+}
+
+fn transfer(height: u64) -> Transfer {
+    Transfer { sender: Address([1; 32]), recipient: owner(height), amount: 1 }
 }
 
 fn record(height: u64) -> CommitRecord {
@@ -55,12 +65,17 @@ fn record(height: u64) -> CommitRecord {
         id: id_of_block,
         transactions: vec![id(height, 0), id(height + 10, 0)],
         receipts: vec![receipt(0, Status::Success), receipt(1, early)],
-        changes: vec![(Address([height as u8; 32]), Account { nonce: height, balance: 1 })],
+        transfers: vec![transfer(height), transfer(height)],
+        changes: vec![(owner(height), Account { nonce: height, balance: 1 })],
         state_root: StateRoot([height as u8; 32]),
         system_root: SystemRoot::default(),
         tally: Tally::default(),
         mode: Mode::Serial { why: SerialReason::Disabled },
         registry: None,
+        slashing: None,
+        judged: Vec::new(),
+        stake_burned: 0,
+        monetary: None,
         references: References::Ok,
     }
 }
@@ -96,6 +111,10 @@ fn keys(store: &Store, family: &str) -> usize {
     store.db.iterator_cf(store.family(family), IteratorMode::Start).count()
 }
 
+fn file_bytes(store: &Store) -> u64 {
+    store.db.live_files().unwrap().iter().map(|file| file.size as u64).sum()
+}
+
 fn prune(store: &Store, floor: u64) -> crate::Pruned {
     let mut done = crate::Pruned { lowest: store.lowest().unwrap(), ..Default::default() };
     while let Some(step) = store.prune_step(Height(floor)).unwrap() {
@@ -119,8 +138,7 @@ fn check(store: &Store, tip: u64) {
             assert_eq!(store.certified_batch(&r).unwrap().is_some(), is_kept, "{at}");
             assert_eq!(store.certified_batch_by_id(&r.id).unwrap().is_some(), is_kept, "{at}");
         }
-        let address = Address([height as u8; 32]);
-        assert_eq!(store.account(&address).unwrap().nonce, height, "{at}");
+        assert_eq!(store.account(&owner(height)).unwrap().nonce, height, "{at}");
         if ends_epoch {
             let epoch = Epoch(height / EPOCH - 1);
             assert_eq!(store.epoch_end(epoch).unwrap().unwrap().block.height.0, height);
@@ -179,7 +197,7 @@ fn wherever_pruning_is_cut_off_the_database_is_whole_and_goes_on() {
         lowest.insert(store.lowest().unwrap());
     }
     assert!(lowest.len() > 3, "in small steps: {lowest:?}");
-    assert_eq!(store.lowest().unwrap(), Height(251));
+    assert_eq!(store.lowest().unwrap(), Height(260));
 }
 
 #[test]
@@ -208,10 +226,23 @@ fn the_disk_gets_its_room_back() {
     let store = open(dir.path());
     write(&store, 1..=2_000);
     store.reclaim().unwrap();
-    let before = store.size_bytes().unwrap();
+    let before = file_bytes(&store);
     prune(&store, 1_800);
     store.reclaim().unwrap();
-    let after = store.size_bytes().unwrap();
+    let after = file_bytes(&store);
     assert!(after < before / 4, "{before} bytes before, {after} after");
     check(&store, 2_000);
+}
+
+#[test]
+fn the_index_of_an_rpc_node_goes_with_the_blocks() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).with_index().unwrap();
+    write(&store, 1..=160);
+    assert_eq!(keys(&store, schema::HISTORY), 160);
+    let done = prune(&store, 101);
+    // The block that ends the second epoch stays, and the first one's.
+    assert_eq!(done.deleted, 100 * (3 + 4 * BATCHES + 3) - 2);
+    assert_eq!((keys(&store, schema::HISTORY), keys(&store, schema::ACCOUNT_HISTORY)), (60, 120));
+    check(&store, 160);
 }

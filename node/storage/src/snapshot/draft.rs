@@ -130,7 +130,7 @@ impl Draft {
         let before = self.before(store)?;
         let block = self.block.clone();
         let certified = Certified { block, before, ends, naming }.encode()?;
-        let mut meta = self.describe(now)?;
+        let mut meta = self.describe(store, now)?;
         let fill = || -> Result<Meta, SnapshotError> {
             fs::create_dir_all(&partial).map_err(SnapshotError::io("create", &partial))?;
             files::move_folder(&self.checkpoint, &partial.join(STATE))?;
@@ -167,7 +167,7 @@ impl Draft {
         (first..block.height.0).map(block_of).collect()
     }
 
-    fn describe(&self, now: Millis) -> Result<Meta, SnapshotError> {
+    fn describe(&self, store: &Store, now: Millis) -> Result<Meta, SnapshotError> {
         let copy = Store::open_read_only(&self.checkpoint)?;
         let damaged = |what| SnapshotError::Store(StoreError::Damaged { what });
         let hash: Option<GenesisHash> =
@@ -179,6 +179,12 @@ impl Draft {
             Ok(true)
         })?;
         let block = &self.block.block;
+        let genesis = Genesis::parse(&genesis)?;
+        // A part that is cut off with what is this node's alone would show only to who starts from it.
+        let index = store.commit_index(block.height)?.ok_or_else(|| damaged("commit index"))?;
+        if copy.system(&genesis)?.root() != index.system_root {
+            return Err(damaged("state beside the accounts"));
+        }
         drop(copy);
         files::remove_noise(&self.checkpoint)?;
         Ok(Meta {
@@ -188,7 +194,7 @@ impl Draft {
             state_root: self.root,
             epoch: block.epoch,
             chain_id: block.network.chain_id(),
-            chain_name: Genesis::parse(&genesis)?.chain_id,
+            chain_name: genesis.chain_id,
             genesis_hash: hash.ok_or_else(|| damaged("genesis hash"))?,
             accounts,
             created_at_unix_ms: now,

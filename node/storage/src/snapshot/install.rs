@@ -45,7 +45,10 @@ impl Validated {
         let mut batch = WriteBatch::default();
         let committed = target.family(schema::COMMITTED);
         batch.put_cf(committed, schema::height_key(self.meta.height), encode(&self.block));
-        batch.put_cf(target.family(schema::META), schema::KEY_SYNCED, encode(&now));
+        let meta = target.family(schema::META);
+        batch.put_cf(meta, schema::KEY_SYNCED, encode(&now));
+        // The block is there, its batches are not.
+        batch.put_cf(meta, schema::KEY_LOWEST, encode(&self.meta.height.next()));
         // The block is there without its batches.
         let lowest = encode(&self.meta.height.next());
         batch.put_cf(target.family(schema::META), schema::KEY_LOWEST, lowest);

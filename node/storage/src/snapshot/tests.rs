@@ -4,7 +4,7 @@ use super::{meta::Certified, *};
 use crate::{Store, StoreError, schema};
 use qbind_consensus::SafetyRecord;
 use qbind_crypto::{SecretKey, address_of, block_id, genesis_hash, preimage, validators_id};
-use qbind_ledger::{Account, BlockInput, Genesis, Ledger, Params, SerialRunner};
+use qbind_ledger::{Account, BlockInput, Genesis, Ledger, NoEvidence, Params, SerialRunner};
 use qbind_replica::{CommitRecord, References};
 use qbind_types::*;
 use serde_json::json;
@@ -133,7 +133,7 @@ impl Chain {
             proposer,
             transactions: &[],
         };
-        let applied = self.ledger.apply(&input, &SerialRunner);
+        let applied = self.ledger.apply(&input, &SerialRunner, &NoEvidence);
         self.roots.push(applied.state_root);
         let id = block_id(&block);
         let record = CommitRecord {
@@ -141,12 +141,17 @@ impl Chain {
             id,
             transactions: vec![],
             receipts: vec![],
+            transfers: vec![],
             changes: applied.changes,
             state_root: applied.state_root,
             system_root: applied.system_root,
             tally: self.ledger.tally(),
             mode: applied.mode,
             registry: applied.changes_registry.then(|| self.ledger.registry().clone()),
+            slashing: None,
+            judged: Vec::new(),
+            stake_burned: 0,
+            monetary: applied.monetary,
             references: References::Ok,
         };
         self.store.commit(&record, Millis(0)).unwrap();
@@ -303,7 +308,7 @@ fn a_node_starts_from_a_snapshot_with_the_same_state_and_nothing_of_the_other_no
     let included = loaded.included.clone();
     let start = loaded.start.unwrap();
     let genesis = Genesis::parse(&genesis_file("test")).unwrap();
-    let mut ledger = loaded.ledger(&genesis, Params::mainnet(), Height(20)).unwrap();
+    let mut ledger = loaded.ledger(&genesis, Params::mainnet(), Height(20), &SerialRunner).unwrap();
     assert_eq!(ledger.state_root(), chain.roots[20]);
     assert_eq!(included.get(&ValidatorIndex(2)), Some(&(20 - start.height.0)));
     // What follows gives the same roots.
@@ -318,7 +323,7 @@ fn a_node_starts_from_a_snapshot_with_the_same_state_and_nothing_of_the_other_no
             proposer,
             transactions: &[],
         };
-        let root = ledger.apply(&input, &SerialRunner).state_root;
+        let root = ledger.apply(&input, &SerialRunner, &NoEvidence).state_root;
         assert_eq!(root, chain.roots[usize::try_from(height).unwrap()]);
     }
     // Whoever follows the chain finds the ends of epochs, and a second snapshot can be taken.
@@ -376,7 +381,8 @@ fn a_changed_account_is_refused_although_everything_else_is_made_to_agree() {
         store.db.put_cf(family, [9u8; 32], value).unwrap();
         let genesis = Genesis::parse(&store.genesis_file().unwrap().unwrap()).unwrap();
         let mut loaded = store.load().unwrap();
-        let ledger = loaded.ledger(&genesis, Params::mainnet(), meta.height).unwrap();
+        let ledger =
+            loaded.ledger(&genesis, Params::mainnet(), meta.height, &SerialRunner).unwrap();
         meta.state_root = ledger.state_root();
     });
     assert!(matches!(refusal(&dir), SnapshotError::Contradiction { what: "state_root", .. }));
@@ -589,7 +595,7 @@ fn every_lie_beside_the_accounts_is_refused() {
 
 #[test]
 fn every_lie_about_blocks_is_refused() {
-    let (_chain, dir) = taken(20);
+    let (_chain, dir) = taken(10);
     let aside = tempfile::tempdir().unwrap();
     let changes: [fn(&mut Certified); 5] = [
         |c| c.before.clear(),
@@ -643,15 +649,42 @@ fn the_oldest_go_and_leftovers_too() {
 }
 
 #[test]
+fn a_checkpoint_whose_state_is_another_is_no_snapshot() {
+    let mut chain = Chain::new("test");
+    while chain.height() < 9 {
+        chain.commit();
+    }
+    let committed = chain.commit();
+    let naming = std::iter::repeat_with(|| chain.commit())
+        .find(|next| next.block.executed.height == Height(10))
+        .unwrap();
+    // Of the height the chain has come to since.
+    let to = chain.dir.path().join("late.partial");
+    let draft = Draft::begin(&chain.store, to, committed, chain.roots[10]).unwrap();
+    let stop = AtomicBool::new(false);
+    let made = draft.complete(&chain.store, &chain.folder(), vec![], naming, NOW, &stop);
+    let is_noticed = matches!(made, Err(SnapshotError::Store(StoreError::Damaged { .. })));
+    assert!(is_noticed, "{made:?}");
+    assert_eq!(fs::read_dir(chain.folder().dir()).unwrap().count(), 0);
+}
+
+#[test]
 fn what_fails_leaves_nothing_and_the_database_as_it_was() {
     let mut chain = Chain::new("test");
     while chain.height() < 9 {
         chain.commit();
     }
     let committed = chain.commit();
+    let root = chain.roots[10];
+    let begin = |name: &str| {
+        let to = chain.dir.path().join(name);
+        Draft::begin(&chain.store, to, committed.clone(), root).unwrap()
+    };
+    // Taken at their height: of a later state this would be no snapshot.
+    let (blocked_draft, stopped_draft) = (begin("one.partial"), begin("two.partial"));
+    let draft = chain.draft(committed.clone());
     let wrong = chain.commit();
     let stop = AtomicBool::new(false);
-    let draft = chain.draft(committed.clone());
     draft.trim().unwrap();
     let error = draft.complete(&chain.store, &chain.folder(), vec![], wrong, NOW, &stop);
     assert!(matches!(error, Err(SnapshotError::Root { .. })));
@@ -661,17 +694,14 @@ fn what_fails_leaves_nothing_and_the_database_as_it_was() {
     // A folder that cannot be written to.
     fs::write(chain.dir.path().join("file"), b"").unwrap();
     let blocked = SnapshotFolder::at(chain.dir.path().join("file"));
-    let root = chain.roots[10];
-    let begin = || {
-        let to = chain.dir.path().join("checkpoint.partial");
-        Draft::begin(&chain.store, to, committed.clone(), root).unwrap()
-    };
-    let error = begin().complete(&chain.store, &blocked, vec![], naming.clone(), NOW, &stop);
+    let error = blocked_draft.complete(&chain.store, &blocked, vec![], naming.clone(), NOW, &stop);
     assert!(matches!(error, Err(SnapshotError::Io { .. })), "{error:?}");
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    let error = begin().complete(&chain.store, &chain.folder(), vec![], naming, NOW, &stop);
+    let error = stopped_draft.complete(&chain.store, &chain.folder(), vec![], naming, NOW, &stop);
     assert!(matches!(error, Err(SnapshotError::Stopped)), "{error:?}");
-    assert!(!chain.dir.path().join("checkpoint.partial").exists());
+    for name in ["one.partial", "two.partial", "checkpoint.partial"] {
+        assert!(!chain.dir.path().join(name).exists(), "{name}");
+    }
     assert_eq!(fs::read_dir(chain.folder().dir()).unwrap().count(), 0);
     assert_eq!(chain.store.load().unwrap().committed.unwrap().block.height.0, chain.height());
 }

@@ -3,7 +3,7 @@
 use super::{Meta, STATE, SnapshotError, files, meta::Certified};
 use crate::{Store, StoreError, schema};
 use qbind_crypto::{LightClient, LightError, block_id, genesis_hash};
-use qbind_ledger::{Genesis, Ledger, Params};
+use qbind_ledger::{Genesis, Ledger, Params, SerialRunner};
 use qbind_types::{
     BlockId, CommittedBlock, Epoch, EpochStart, GenesisHash, Height, ValidatorIndex, ValidatorSet,
     decode,
@@ -243,7 +243,7 @@ impl Check<'_> {
         let mut loaded = self.store.load()?;
         let accounts = loaded.accounts.len() as u64;
         self.same("accounts", &self.meta.accounts, &accounts)?;
-        let ledger = loaded.ledger(genesis, Params::mainnet(), height)?;
+        let ledger = loaded.ledger(genesis, Params::mainnet(), height, &SerialRunner)?;
         let (found, certified) = (ledger.state_root(), named.root);
         if found != certified {
             return Err(SnapshotError::Root { height, found, certified });

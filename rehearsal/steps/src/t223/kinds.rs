@@ -178,8 +178,9 @@ mod tests {
         });
         assert!(never.contains(&"skipped: block_gas".to_owned()), "{never:?}");
         let swapped = failing(|applied| {
-            let receipt = applied.receipts.iter_mut().find(|r| r.is_success());
-            receipt.map_or((), |r| r.status = Status::Failed(FailureReason::Registry));
+            if let Some(receipt) = applied.receipts.iter_mut().find(|r| r.is_success()) {
+                receipt.status = Status::Failed(FailureReason::Registry);
+            }
         });
         assert!(swapped.contains(&"receipt status divergence".to_owned()), "{swapped:?}");
     }

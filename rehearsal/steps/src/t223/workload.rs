@@ -77,6 +77,7 @@ impl Workload {
     }
 
     /// Accounts that send.
+    #[cfg(test)]
     pub(crate) fn senders(&self) -> usize {
         self.senders
     }

@@ -18,8 +18,9 @@ use qbind_ledger::{
     gas_bound, max_spend,
 };
 use qbind_types::{
-    Address, Batch, BatchRef, Epoch, Millis, Network, SIGNATURE_BYTES, Signature, Transaction,
-    TxId, ValidatorIndex, ValidatorInfo, ValidatorSet, VotingPower, limits::BLOCK_BATCHES,
+    Address, Batch, BatchAck, BatchRef, Epoch, Millis, Network, SIGNATURE_BYTES, Signature,
+    Transaction, TxId, ValidatorIndex, ValidatorInfo, ValidatorSet, VotingPower,
+    limits::BLOCK_BATCHES,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -231,6 +232,9 @@ impl Market {
                 open.push_back((at, Event::AckSigned { reference, signature, now }));
             }
             Effect::Broadcast(message) => {
+                if let DagMessage::Batch(batch) = &message {
+                    self.ack_dishonestly(batch, open);
+                }
                 for to in (0..self.nodes.len()).filter(|to| *to != at) {
                     self.deliver(at, to, message.clone(), open);
                 }
@@ -249,6 +253,19 @@ impl Market {
         }
     }
 
+    /// The dishonest validator acks whatever it hears of.
+    fn ack_dishonestly(&self, batch: &Batch, open: &mut VecDeque<(usize, Event)>) {
+        let network = self.rules.network;
+        let reference = BatchRef::of(batch, batch_id(network, batch));
+        let key = &self.keys[usize::from(DISHONEST.0)];
+        let signature = key.sign(&preimage::ack(network, &reference, DISHONEST));
+        let ack = BatchAck { batch: reference, validator: DISHONEST, signature };
+        for to in 0..self.nodes.len() {
+            let message = DagMessage::Ack(ack.clone());
+            self.deliver(usize::from(DISHONEST.0), to, message, open);
+        }
+    }
+
     fn deliver(
         &self,
         from: usize,
@@ -259,8 +276,8 @@ impl Market {
         if to >= self.nodes.len() || self.rules.deaf == Some(to) {
             return;
         }
-        let (now, honest) = (self.now, "honest validators sign what they send");
-        let from = Peer::Validator(ValidatorIndex(u16::try_from(from).expect("one of three")));
+        let (now, honest) = (self.now, "everybody here signs what it sends");
+        let from = Peer::Validator(ValidatorIndex(u16::try_from(from).expect("one of four")));
         let verifier = &self.verifier;
         let event = match message {
             DagMessage::Batch(batch) => {

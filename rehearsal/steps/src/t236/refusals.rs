@@ -53,10 +53,12 @@ pub(super) fn scenario(seed: u64) -> Scenario {
         checks.push(Check::equal(name, code, got));
     };
     let m = &mut market;
-    // The first transaction there is leaves at once; those that follow wait for company.
+    // The first transaction there is leaves at once; those that follow wait for company, or until an
+    // interval after the last batch.
     expect(m, "the first transfer", &e.transfer(0, TO, 1, 10), "accepted");
+    expect(m, "the next one", &e.transfer(1, TO, 1, 10), "accepted");
     let included = m.block(|_| Vec::new());
-    let count = Check::equal("transfers in the first block", 1, included.len());
+    let count = Check::equal("transfers in the first block", 2, included.len());
     let first = a.transfer(0, TO, 1, 10);
     expect(m, "another sender's signature", &forged(&first, b), "E_SIGNATURE");
     expect(m, "a payload altered after signing", &altered(first.clone()), "E_SIGNATURE");

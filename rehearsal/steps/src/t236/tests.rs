@@ -34,7 +34,16 @@ fn attackers_who_outbid_everybody_crowd_out_the_honest_and_fail() {
     let outcome = trade(&profile, CROWDED_QUICK.blocks, SEED, rules);
     let scenario = judge(&profile, CROWDED_QUICK, SEED, &outcome);
     let found: Vec<_> = scenario.checks.iter().filter(|c| !c.ok).map(|c| &*c.name).collect();
-    assert_eq!(found, ["honest transfers included", "blocks that are four fifths adversarial"]);
+    assert_eq!(found, ["honest transfers included"]);
+}
+
+#[test]
+fn a_chain_of_adversarial_blocks_is_noticed() {
+    let (profile, sizes) = (profile("churn_attack"), SPECIFIED);
+    let mut outcome = trade(&profile, sizes.blocks, SEED, rules(&profile, sizes));
+    assert!(judge(&profile, sizes, SEED, &outcome).verdict.is_pass());
+    outcome.blocks_mostly_adversarial = sizes.blocks;
+    assert!(!judge(&profile, sizes, SEED, &outcome).verdict.is_pass());
 }
 
 #[test]

@@ -57,7 +57,8 @@ impl Model {
     fn insert(&mut self, offer: &Submission, result: &Result<qbind_dag::Inserted, Rejection>) {
         let Ok(inserted) = result else { return };
         for id in inserted.replaced.iter().chain(&inserted.obsolete) {
-            self.note("what is replaced was held", self.held.remove(id).is_some());
+            let was_held = self.held.remove(id).is_some();
+            self.note("what is replaced was held", was_held);
         }
         if let Some(evicted) = inserted.evicted {
             self.evictions.push(offer.now);
@@ -196,7 +197,7 @@ fn run(
         let used = model.used.get(&sender).copied().unwrap_or(0);
         match random.below(12) {
             0..=7 => {
-                let nonce = (used + random.below(4)).min(NONCES - 1) as usize;
+                let nonce = (used + random.below(7)).min(NONCES - 1) as usize;
                 let fee = random.below(FEES.len() as u64) as usize;
                 let mut offer = client.offers[nonce][fee].clone();
                 (offer.account_nonce, offer.now) = (used, now);

@@ -235,11 +235,24 @@ fn check_monetary(monetary: &Monetary) -> Result<(), GenesisError> {
     for (name, phase) in phases {
         check_phase(name, phase)?;
     }
+    let premiums = [
+        ("pqc_premium_compute_bps", monetary.pqc_premium_compute_bps),
+        ("pqc_premium_bandwidth_bps", monetary.pqc_premium_bandwidth_bps),
+        ("pqc_premium_storage_bps", monetary.pqc_premium_storage_bps),
+    ];
+    for (name, premium) in premiums {
+        if premium > 10_000 {
+            return Err(rule(format!("monetary.{name}"), "is above 10000 (100 %)"));
+        }
+    }
     Ok(())
 }
 
 fn check_phase(name: &str, phase: &MonetaryPhase) -> Result<(), GenesisError> {
     let key = |field| format!("monetary.{name}.{field}");
+    if phase.r_target_annual_bps > 10_000 {
+        return Err(rule(key("r_target_annual_bps"), "is above 10000 (100 %)"));
+    }
     if phase.inflation_floor_annual_bps > phase.max_annual_inflation_cap_bps {
         return Err(rule(key("inflation_floor_annual_bps"), "is above the cap"));
     }

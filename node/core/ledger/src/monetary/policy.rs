@@ -2,6 +2,7 @@
 
 use crate::{Monetary, MonetaryPhase};
 use alloc::collections::BTreeSet;
+use borsh::BorshSerialize;
 use qbind_types::{Address, REGISTRY};
 
 use super::{BPS, Phase};
@@ -53,7 +54,7 @@ impl Monetary {
 }
 
 /// Where issuance goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize)]
 pub struct Payout {
     accounts: [Address; 4],
     split_bps: [u16; 4],
@@ -103,7 +104,7 @@ impl Payout {
 }
 
 /// What follows from a decision.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize)]
 pub enum Mode {
     /// None is taken.
     #[default]
@@ -115,7 +116,7 @@ pub enum Mode {
 }
 
 /// What the engine is told; all nodes of a network must agree on it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize)]
 pub struct Policy {
     /// What follows from a decision.
     pub mode: Mode,

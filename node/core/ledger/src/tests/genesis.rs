@@ -1,5 +1,5 @@
 use super::address;
-use crate::{Genesis, GenesisError, Ledger, Params, genesis_hash};
+use crate::{Genesis, GenesisError, Ledger, Monetary, Params, genesis_hash};
 use alloc::{
     format,
     string::{String, ToString},
@@ -193,4 +193,32 @@ fn the_hash_is_of_the_bytes() {
         "0xa7ffc6f8bf1ed76651c14756a061d662f580ff4de43b49fa82d80a4b80f8434a"
     );
     assert_ne!(genesis_hash(b"{}"), genesis_hash(b"{} "));
+}
+
+#[test]
+fn monetary_figures_stay_within_their_bounds() {
+    let check = |pointer: &str, value: u32| {
+        let mut genesis = mainnet();
+        genesis["monetary"] = serde_json::to_value(Monetary::default()).expect("plain data");
+        *genesis["monetary"].pointer_mut(pointer).expect("a figure") = json!(value);
+        match parse(&genesis) {
+            Ok(genesis) => genesis.monetary.map_or("none".to_string(), |_| "taken".to_string()),
+            Err(GenesisError::Rule { key, .. }) => key,
+            Err(other) => panic!("{other}"),
+        }
+    };
+    assert_eq!(check("/bootstrap/r_target_annual_bps", 10_000), "taken");
+    for (pointer, value, key) in [
+        ("/bootstrap/r_target_annual_bps", 10_001, "monetary.bootstrap.r_target_annual_bps"),
+        ("/pqc_premium_storage_bps", 10_001, "monetary.pqc_premium_storage_bps"),
+        ("/mature/inflation_floor_annual_bps", 801, "monetary.mature.inflation_floor_annual_bps"),
+        (
+            "/transition/max_annual_inflation_cap_bps",
+            10_001,
+            "monetary.transition.max_annual_inflation_cap_bps",
+        ),
+        ("/mature/ema_lambda_bps", 0, "monetary.mature.ema_lambda_bps"),
+    ] {
+        assert_eq!(check(pointer, value), key);
+    }
 }

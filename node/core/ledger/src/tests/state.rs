@@ -68,7 +68,7 @@ fn proofs_hold_for_their_root_and_account_only() {
 
 #[test]
 fn proofs_hold_at_the_last_heights_and_end_there() {
-    let mut ledger = ledger(Params::mainnet(), 50, 1_000_000);
+    let mut ledger = ledger(Params::mainnet(), 50, 10_000_000);
     let mut roots = alloc::vec![ledger.state_root()];
     for nonce in 0..100 {
         apply(&mut ledger, &[v1(1, nonce, 2, 10, 1), v1(3, nonce, 200, 1, 1)]);

@@ -6,7 +6,7 @@ use crate::{
     monetary::{MACHINERY, Machinery, RawRate, bounded, pro_rata, split},
 };
 use alloc::vec::Vec;
-use proptest::{prelude::*, test_runner::TestRunner};
+use proptest::test_runner::TestRunner;
 
 /// Whether the properties of epochs hold for this machinery, always on the same cases.
 fn epochs_hold(machinery: Machinery) -> bool {
