@@ -4,7 +4,7 @@ OUT ?= out/$(shell date -u +%Y-%m-%dT%H%M%SZ)
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 REHEARSE = $(TARGET_DIR)/debug/qbindctl rehearse --target lab --topology standard-tri-region
 
-.PHONY: help setup test build rehearse rehearse-full bench-latency bench-catch-up growth lint docs
+.PHONY: help setup test build rehearse rehearse-full bench-latency bench-catch-up bench-execution bench-state growth lint docs
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,12 @@ bench-latency: ## Commit latency of the protocol alone over three regions, in vi
 bench-catch-up: build ## How long a node that was away for ten minutes at 200 transfers a second takes to catch up
 	@cargo build -q -p qbind-rehearsal --example catch_up
 	$(TARGET_DIR)/debug/examples/catch_up 10 200 tri-region $(TARGET_DIR)/debug/qbind-node
+
+bench-execution: setup ## Stage B beside serial execution, part by part, signatures excluded, on two threads
+	@cargo run -q -p qbind-ledger --example execution 2
+
+bench-state: setup ## What a state of 1,000,000 accounts costs: times, memory, disk; snapshot, fast sync, pruning
+	@cargo run -q -p qbind-storage --example state_at_scale
 
 growth: ## Bytes and signature checks by the number of validators, counted in the simulator
 	@cargo run -q -p qbind-sim --example growth

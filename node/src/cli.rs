@@ -15,7 +15,8 @@ use std::path::PathBuf;
                   30 safety stop, 64 usage."
 )]
 pub struct Cli {
-    /// TOML file with the flags' names in snake_case; its paths are relative to its folder.
+    /// TOML file with the flags' names in snake_case; its paths are relative to its folder. Without it
+    /// the file that QBIND_CONFIG names is read, or /etc/qbind/node.toml if there is one.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Check configuration and genesis file, print the result, do not start.

@@ -5,10 +5,20 @@ use qbind_profile::{
     ConfigError, KEYS, NodeConfig, ResolveError, Resolved, Setting, Source, Value, resolve,
 };
 use serde_json::json;
-use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 /// Variables that are no knobs but belong to us.
-const OTHER_VARIABLES: &[&str] = &["QBIND_LOG", "QBIND_KEYSTORE_PASSPHRASE", "QBIND_HSM_PIN"];
+const OTHER_VARIABLES: &[&str] =
+    &[FILE_VARIABLE, "QBIND_LOG", "QBIND_KEYSTORE_PASSPHRASE", "QBIND_HSM_PIN"];
+/// The file read where `--config` is absent, if it exists: so a provisioned host needs few flags.
+const DEFAULT_FILE: &str = "/etc/qbind/node.toml";
+/// Names another file than [`DEFAULT_FILE`], which then must exist; empty: none is read.
+const FILE_VARIABLE: &str = "QBIND_CONFIG";
 /// The other name of `QBIND_HTTP_ADDR`, known to operators from earlier documents.
 const HTTP_ADDR_ALIAS: &str = "QBIND_METRICS_HTTP_ADDR";
 
@@ -36,7 +46,7 @@ impl<N: Into<String>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigurationError {
     /// The file cannot be read.
-    #[error("cannot read the configuration file {}; check --config", path.display())]
+    #[error("cannot read the configuration file {}; check --config and QBIND_CONFIG", path.display())]
     Read {
         /// Which file.
         path: PathBuf,
@@ -102,6 +112,8 @@ pub struct Configuration {
     pub resolved: Resolved,
     /// What deserves a second look.
     pub warnings: Vec<String>,
+    /// The file that was read, if one was.
+    pub file: Option<PathBuf>,
 }
 
 impl Configuration {
@@ -110,7 +122,20 @@ impl Configuration {
     /// # Errors
     /// The operator's fault: names the file and line, variable or flag.
     pub fn read(cli: &Cli, environment: &Environment) -> Result<Self, ConfigurationError> {
-        let mut settings = match &cli.config {
+        Self::read_beside(cli, environment, Path::new(DEFAULT_FILE))
+    }
+
+    /// As [`Configuration::read`], with `default` in the place of `/etc/qbind/node.toml`.
+    ///
+    /// # Errors
+    /// As [`Configuration::read`].
+    pub fn read_beside(
+        cli: &Cli,
+        environment: &Environment,
+        default: &Path,
+    ) -> Result<Self, ConfigurationError> {
+        let file = file(cli, environment, default);
+        let mut settings = match &file {
             Some(path) => toml_file::load(path)?,
             None => Vec::new(),
         };
@@ -124,7 +149,7 @@ impl Configuration {
             .into_iter()
             .map(|name| format!("environment variable {name} is none of this node's; ignored"))
             .collect();
-        Ok(Self { resolved, warnings })
+        Ok(Self { resolved, warnings, file })
     }
 
     /// Checks the settings and collects warnings.
@@ -144,7 +169,10 @@ impl Configuration {
 
     /// As `node.toml`, each key with a comment that says who set it.
     pub fn to_toml(&self) -> String {
-        let mut text = String::new();
+        let mut text = match &self.file {
+            Some(file) => format!("# file {}\n", file.display()),
+            None => String::new(),
+        };
         for key in KEYS {
             let value = self.resolved.config.get(key.name).unwrap_or(Value::Unset);
             let origin = &self.resolved.origin[key.name];
@@ -193,6 +221,22 @@ fn toml_value(value: &Value) -> String {
         }
         Value::Text(text) => toml::Value::String(text.clone()).to_string(),
         other => other.to_string(),
+    }
+}
+
+/// The file to read: named by the flag, else by the variable, else the default one if it is there.
+fn file(cli: &Cli, environment: &Environment, default: &Path) -> Option<PathBuf> {
+    if let Some(file) = &cli.config {
+        return Some(file.clone());
+    }
+    match environment.0.get(FILE_VARIABLE) {
+        Some(none) if none.is_empty() => None,
+        Some(file) => Some(PathBuf::from(file)),
+        // One that cannot be looked at is an error when it is read, not a file that is not there.
+        None => match std::fs::metadata(default) {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            _ => Some(default.to_owned()),
+        },
     }
 }
 

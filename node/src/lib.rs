@@ -18,6 +18,10 @@ mod genesis;
 pub mod http;
 /// What the node counts, and under which names.
 pub mod metrics;
+/// What tools ask of a running node.
+pub mod requests;
+/// From which height on a node keeps history.
+pub mod retention;
 mod runtime;
 mod shutdown;
 mod start;

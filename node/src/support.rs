@@ -1,8 +1,8 @@
 //! What this build cannot do, said before it starts rather than after.
 
 use qbind_profile::{
-    ExecutionProfile, MempoolMode, MonetaryMode, NetworkMode, NodeConfig, SignerFailureMode,
-    SignerMode, SlashingMode, StateRetentionMode,
+    ExecutionProfile, MempoolMode, NetworkMode, NodeConfig, SignerFailureMode, SignerMode,
+    SlashingMode,
 };
 
 /// A setting that asks for more than this build does.
@@ -75,46 +75,19 @@ pub fn unsupported(c: &NodeConfig) -> Vec<Unsupported> {
         "pass --signer-failure-mode exit-on-failure",
     );
     note(
-        c.monetary_mode == MonetaryMode::Active,
-        refuse,
-        "monetary_mode",
-        "no issuance is paid",
-        "pass --monetary-mode off",
-    );
-    note(
-        c.fast_sync_snapshot_dir.is_some(),
+        c.fast_sync_snapshot_dir.as_ref().is_some_and(|source| source.starts_with("https://")),
         refuse,
         "fast_sync_snapshot_dir",
-        "a node syncs blocks from its peers",
-        "remove --fast-sync-snapshot-dir",
+        "the node speaks http only; what makes a snapshot trustworthy is its chain's certificates",
+        "fetch it with wget, unpack it, and name its folder",
     );
     note(
-        c.monetary_mode == MonetaryMode::Shadow,
-        warn,
-        "monetary_mode",
-        "no inflation is computed",
-        "supply is constant but for burned fees",
-    );
-    note(
-        matches!(c.slashing_mode, SlashingMode::EnforceCritical | SlashingMode::EnforceAll),
+        matches!(c.slashing_mode, SlashingMode::EnforceCritical | SlashingMode::EnforceAll)
+            && !c.enable_gas,
         warn,
         "slashing_mode",
-        "offences are recorded, not punished",
-        "pass --slashing-mode record-only",
-    );
-    note(
-        c.state_retention_mode == StateRetentionMode::Height,
-        warn,
-        "state_retention_mode",
-        "nothing is deleted yet",
-        "provide disk space for the full history",
-    );
-    note(
-        c.snapshots_enabled,
-        warn,
-        "snapshots_enabled",
-        "no snapshots are taken yet",
-        "back up data_dir while the node is stopped",
+        "offences are reported by transfers with gas, which is off",
+        "pass --enable-gas true, or --slashing-mode record-only",
     );
     found
 }

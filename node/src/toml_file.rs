@@ -67,13 +67,18 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Setting>, ConfigurationError> {
             None => String::new(),
         };
         let text = match known {
-            Some(known) if PATHS.contains(&known.name) && !text.is_empty() => beside(path, &text),
+            Some(known) if PATHS.contains(&known.name) && is_path(&text) => beside(path, &text),
             _ => text,
         };
         let place = format!("{}:{line}", path.display());
         settings.push(Setting { source: Source::File, place, key: name, text });
     }
     Ok(settings)
+}
+
+/// Not unset, and not the address of a server.
+fn is_path(text: &str) -> bool {
+    !text.is_empty() && !text.contains("://")
 }
 
 /// `text` as a path relative to the folder of `file`.

@@ -4,14 +4,18 @@
 use clap::Parser;
 use qbind_node::{Cli, Configuration, Environment};
 use qbind_profile::{Profile, Role, Source};
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 use tempfile::TempDir;
 
 fn read(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Configuration, String> {
     let cli = Cli::try_parse_from([&["qbind-node"], arguments].concat())
         .map_err(|error| error.to_string())?;
     let environment: Environment = environment.iter().copied().collect();
-    Configuration::read(&cli, &environment).map_err(|error| error.to_string())
+    let nowhere = Path::new("/nowhere/etc/node.toml");
+    Configuration::read_beside(&cli, &environment, nowhere).map_err(|error| error.to_string())
 }
 
 fn file(text: &str) -> (TempDir, PathBuf) {
@@ -113,6 +117,36 @@ fn paths_in_a_file_are_relative_to_it_and_flags_to_the_caller() {
 }
 
 #[test]
+fn a_provisioned_hosts_file_is_read_where_no_other_is_named() {
+    let (_folder, path) = file("name = \"host\"\nvalidator_id = 42\n");
+    let (_other_folder, other) = file("name = \"other\"\n");
+    let read = |arguments: &[&str], environment: &[(&str, &str)], default: &Path| {
+        let cli = Cli::try_parse_from([&["qbind-node"], arguments].concat()).unwrap();
+        let environment: Environment = environment.iter().copied().collect();
+        Configuration::read_beside(&cli, &environment, default).map_err(|e| e.to_string())
+    };
+    let other = other.to_str().unwrap();
+    let c = read(&[], &[], &path).unwrap();
+    assert_eq!((c.config().name.as_str(), c.config().validator_id), ("host", Some(42)));
+    assert_eq!(c.resolved.origin["validator_id"].place, format!("{}:2", path.display()));
+    let printed = c.to_toml();
+    assert!(printed.starts_with(&format!("# file {}\n", path.display())), "{printed}");
+    assert!(printed.contains(&format!("name = \"host\"  # file {}:1", path.display())));
+    let flag_wins = read(&["--config", other], &[("QBIND_CONFIG", "/nowhere/x")], &path).unwrap();
+    assert_eq!(flag_wins.config().name, "other");
+    let variable = read(&[], &[("QBIND_CONFIG", other)], &path).unwrap();
+    assert_eq!((variable.config().name.as_str(), variable.warnings.len()), ("other", 0));
+    let none = read(&[], &[("QBIND_CONFIG", "")], &path).unwrap();
+    assert_eq!((none.config().name.as_str(), &none.file), ("qbind-node", &None));
+    let absent = read(&[], &[], &path.with_file_name("none.toml")).unwrap();
+    assert_eq!(absent.file, None);
+    let missing = read(&[], &[("QBIND_CONFIG", "/nowhere/x")], &path).unwrap_err();
+    assert!(missing.contains("cannot read the configuration file /nowhere/x"), "{missing}");
+    // Not a file one can read, but there: never passed over in silence.
+    assert!(read(&[], &[], path.parent().unwrap()).unwrap_err().contains("cannot read"));
+}
+
+#[test]
 fn the_older_name_of_the_http_address_works_and_must_not_contradict() {
     let old = ("QBIND_METRICS_HTTP_ADDR", "127.0.0.1:9100");
     assert_eq!(read(&[], &[old]).unwrap().config().http_addr.port(), 9100);
@@ -185,4 +219,22 @@ fn the_long_form_means_the_profile() {
     let short: Vec<&str> = RUNBOOK[0].split_whitespace().collect();
     let long: Vec<&str> = RUNBOOK[1].split_whitespace().collect();
     assert_eq!(read(&short, &[]).unwrap().config(), read(&long, &[]).unwrap().config());
+}
+
+#[test]
+fn mainnet_takes_the_monetary_modes_shadow_and_active_and_refuses_off() {
+    let accepted = qbind_steps::t185::accepted();
+    let check = |mode: &str| {
+        let mut config = accepted.clone();
+        config.set("monetary_mode", mode).unwrap();
+        let accounts: Vec<String> = (1..=4).map(|n| format!("0x{n:064x}")).collect();
+        config.set("monetary_accounts", &accounts.join(",")).unwrap();
+        let breaches = qbind_profile::check_all(&config);
+        let lacks = qbind_node::unsupported(&config);
+        assert!(lacks.iter().all(|lack| lack.key != "monetary_mode"), "{lacks:?}");
+        breaches.iter().map(|breach| format!("{:?}", breach.invariant)).collect::<Vec<_>>()
+    };
+    assert_eq!(check("shadow"), Vec::<String>::new());
+    assert_eq!(check("active"), Vec::<String>::new());
+    assert_eq!(check("off"), ["MonetaryModeOff"]);
 }

@@ -14,6 +14,9 @@ pub struct NetworkConfig {
     /// What others shall dial (`host:port`), when it is not the address they see and the port in
     /// `listen`.
     pub advertised: Option<String>,
+    /// Whether this node keeps to itself: it dials its bootstrap peers and nobody else, accepts
+    /// nobody, and tells no address, so that no honest peer can pass one on. `discovery` must be off.
+    pub hidden: bool,
     /// First addresses to try (`host:port`); who answers there is learnt by asking.
     pub bootstrap: Vec<String>,
     /// The key this node proves to its peers.
@@ -22,6 +25,8 @@ pub struct NetworkConfig {
     pub network: Network,
     /// Peers with another genesis are refused.
     pub genesis_hash: GenesisHash,
+    /// Digest of the rules under which this node executes blocks; peers with another are refused.
+    pub rules: [u8; 32],
     /// What this node is for.
     pub role: Role,
     /// Bounds on connections.
@@ -155,10 +160,12 @@ impl NetworkConfig {
         Self {
             listen,
             advertised: None,
+            hidden: false,
             bootstrap: Vec::new(),
             identity,
             network,
             genesis_hash,
+            rules: [0; 32],
             role,
             limits: Limits::default(),
             diversity: DiversityConfig::default(),

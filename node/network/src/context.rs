@@ -36,10 +36,17 @@ pub(crate) struct Candidate {
     pub(crate) instance: PeerId,
     pub(crate) direction: Direction,
     pub(crate) remote: SocketAddr,
-    /// Where it says it can be dialled.
+    /// Where it says it can be dialled; empty if it keeps that to itself.
     pub(crate) advertised: String,
     /// What we dialled to get here.
     pub(crate) dialled: Option<Target>,
+}
+
+impl Candidate {
+    /// Whether it keeps its address to itself.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.advertised.is_empty()
+    }
 }
 
 /// An admitted peer.

@@ -118,10 +118,17 @@ pub struct PeerSummary {
     pub direction: Direction,
     /// The other end of the connection.
     pub remote: SocketAddr,
-    /// Where it says it can be dialled.
+    /// Where it says it can be dialled; empty if it keeps that to itself.
     pub advertised: String,
     /// The autonomous system of `remote`, if the table knows it.
     pub asn: Option<u32>,
     /// Of the last answered heartbeat.
     pub round_trip: Option<Duration>,
+}
+
+impl PeerSummary {
+    /// Whether it keeps its address to itself.
+    pub fn is_hidden(&self) -> bool {
+        self.advertised.is_empty()
+    }
 }

@@ -131,6 +131,19 @@ impl NetworkHandle {
         self.peers.send(to, channel, bytes.into(), &self.context)
     }
 
+    /// Passes on what a peer said to those who cannot hear it themselves: a hidden peer's words to
+    /// everybody, everybody else's to hidden peers; hidden peers that `serves` does not name count as
+    /// any other, for anybody can say of itself that it is hidden. How many queues took it.
+    pub fn relay(
+        &self,
+        from: NodeId,
+        channel: Channel,
+        bytes: impl Into<Arc<[u8]>>,
+        serves: impl Fn(NodeId) -> bool,
+    ) -> usize {
+        self.peers.relay(from, channel, bytes.into(), &serves, &self.context)
+    }
+
     /// Everybody connected, by id.
     pub fn peers(&self) -> Vec<PeerSummary> {
         self.peers.summaries(&self.context)

@@ -25,7 +25,7 @@ use qbind_types::{GenesisHash, Network, PublicKey, Signature, decode, encode};
 use std::{fmt, io};
 
 /// Raised when a message between peers changes.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 /// A Hello is below 2 kB, a proof 2,421 bytes.
 const MAX_FRAME: usize = 8 * 1024;
@@ -39,6 +39,8 @@ pub(crate) struct Hello {
     pub(crate) version: u16,
     pub(crate) network: Network,
     pub(crate) genesis_hash: GenesisHash,
+    /// Digest of the rules under which it executes blocks.
+    pub(crate) rules: [u8; 32],
     pub(crate) role: Role,
     pub(crate) public_key: PublicKey,
     pub(crate) advertised: Option<String>,
@@ -55,6 +57,8 @@ pub enum RefuseReason {
     Network,
     /// Another genesis.
     Genesis,
+    /// Other settings of execution, fees, slashing or money than ours: its state would not be ours.
+    Rules,
     /// A node reached itself.
     SelfConnection,
     /// The signature does not prove the key on this channel.
@@ -80,6 +84,7 @@ impl RefuseReason {
             Self::Version => "version",
             Self::Network => "network",
             Self::Genesis => "genesis",
+            Self::Rules => "rules",
             Self::SelfConnection => "self_connection",
             Self::BadProof => "bad_proof",
             Self::Malformed => "malformed",
@@ -94,7 +99,13 @@ impl RefuseReason {
 
 impl fmt::Display for RefuseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.label())
+        match self {
+            Self::Rules => f.write_str(
+                "rules: settings of execution, fees, slashing or money differ; compare both nodes' \
+                 /v1/config",
+            ),
+            _ => f.write_str(self.label()),
+        }
     }
 }
 
@@ -143,7 +154,7 @@ pub(crate) struct Introduction<'a> {
 impl Hello {
     pub(crate) fn new(
         network: Network,
-        genesis_hash: GenesisHash,
+        (genesis_hash, rules): (GenesisHash, [u8; 32]),
         role: Role,
         public_key: PublicKey,
         advertised: Option<String>,
@@ -153,6 +164,7 @@ impl Hello {
             version: VERSION,
             network,
             genesis_hash,
+            rules,
             role,
             public_key,
             advertised,
@@ -173,6 +185,8 @@ impl Hello {
             Some(RefuseReason::Network)
         } else if theirs.genesis_hash != self.genesis_hash {
             Some(RefuseReason::Genesis)
+        } else if theirs.rules != self.rules {
+            Some(RefuseReason::Rules)
         } else if theirs.public_key == self.public_key {
             Some(RefuseReason::SelfConnection)
         } else if theirs.advertised.as_ref().is_some_and(|a| a.len() > MAX_ADDRESS) {

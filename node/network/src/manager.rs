@@ -74,13 +74,16 @@ impl Manager {
     pub(crate) fn new(context: Arc<Context>, peers: Arc<Peers>) -> Self {
         let now = Instant::now();
         let config = &context.config;
-        let book = Book::new(
+        let mut book = Book::new(
             context.node_id,
             config.timing.clone(),
             config.limits.max_known,
             config.bootstrap.clone(),
             now,
         );
+        if config.hidden {
+            book.dial_everybody();
+        }
         let handshakes = Arc::new(Semaphore::new(config.limits.max_handshakes));
         Self {
             context,
@@ -285,7 +288,9 @@ impl Manager {
         let limits = &self.context.config.limits;
         let is_full = match candidate.direction {
             Direction::Outbound => outbound >= limits.max_outbound,
-            Direction::Inbound => others.len() - outbound >= limits.max_inbound,
+            Direction::Inbound => {
+                self.context.config.hidden || others.len() - outbound >= limits.max_inbound
+            }
         };
         if is_full {
             return Err(RefuseReason::Full);

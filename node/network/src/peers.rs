@@ -102,6 +102,33 @@ impl Peers {
         queued.count()
     }
 
+    /// Queues what `from` said for those who cannot hear it themselves: for everybody if it keeps its
+    /// address to itself, else for those who do. How many it waits for now.
+    pub(crate) fn relay(
+        &self,
+        from: NodeId,
+        channel: Channel,
+        bytes: Arc<[u8]>,
+        serves: &dyn Fn(NodeId) -> bool,
+        context: &Context,
+    ) -> usize {
+        let Ok(message) = wire(channel, bytes) else { return 0 };
+        let state = self.read();
+        let Some(source) = state.peers.get(&from) else { return 0 };
+        let is_from_hidden = source.candidate.is_hidden() && serves(from);
+        let hearers = state.peers.iter().filter(|(id, peer)| {
+            let is_served = || peer.candidate.is_hidden() && serves(**id);
+            **id != from && (is_from_hidden || is_served())
+        });
+        let queued = hearers.filter(|(_, peer)| {
+            matches!(
+                peer.lanes.push(channel, message.clone(), context),
+                Push::Queued | Push::QueuedEvicting(_)
+            )
+        });
+        queued.count()
+    }
+
     pub(crate) fn send(
         &self,
         to: NodeId,

@@ -183,10 +183,13 @@ async fn establish(
         secret: &context.config.identity,
         hello: Hello::new(
             context.config.network,
-            context.config.genesis_hash,
+            (context.config.genesis_hash, context.config.rules),
             context.config.role,
             context.public_key.clone(),
-            context.config.advertised.clone(),
+            match context.config.hidden {
+                true => Some(String::new()),
+                false => context.config.advertised.clone(),
+            },
             context.local.port(),
         ),
     };

@@ -2,7 +2,7 @@
 
 use super::{
     error::ApiError,
-    render,
+    history, render,
     server::App,
     submit::{MAX_BODY, submit},
 };
@@ -33,11 +33,14 @@ type Answer = Result<Json<Value>, ApiError>;
 pub(super) fn router(app: App) -> Router {
     let busy = Router::new()
         .route("/readyz", get(readyz))
-        .route("/v1/transactions", post(submit))
+        .route("/v1/transactions", post(submit).get(history::of_range))
         .route("/v1/transactions/{id}", get(transaction))
         .route("/v1/accounts/{address}", get(account))
+        .route("/v1/accounts/{address}/proof", get(account_proof))
+        .route("/v1/accounts/{address}/transactions", get(history::of_account))
         .route("/v1/blocks/{height}", get(block))
         .route("/v1/blocks/{height}/raw", get(block_raw))
+        .route("/v1/epochs/{epoch}/end/raw", get(epoch_end_raw))
         .route("/v1/batches/{id}/raw", get(batch_raw))
         .route("/v1/commits", get(commits))
         .route("/v1/commits/transactions", get(committed_transactions))
@@ -47,6 +50,9 @@ pub(super) fn router(app: App) -> Router {
         .route("/v1/validators", get(validators))
         .route("/v1/validators/{epoch}/raw", get(validators_raw))
         .route("/v1/registry", get(registry))
+        .route("/v1/slashing", get(slashing))
+        .route("/v1/evidence", get(evidence))
+        .route("/v1/monetary", get(monetary))
         .route_layer(middleware::from_fn_with_state(app.clone(), bounded));
     Router::new()
         .route("/healthz", get(async || "ok\n"))
@@ -70,7 +76,7 @@ pub(super) fn router(app: App) -> Router {
 async fn watched(State(app): State<App>, request: Request, next: Next) -> Response {
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
     if announced.and_then(|v| v.parse::<u64>().ok()).is_some_and(|bytes| bytes > MAX_BODY as u64) {
-        let hint = "send one transaction of at most 8 KiB";
+        let hint = "send one transaction of at most 64 KiB";
         let status = StatusCode::PAYLOAD_TOO_LARGE;
         let error = ApiError::new(status, "E_PAYLOAD", "the body is too large", hint);
         app.count(status);
@@ -119,6 +125,17 @@ async fn account(State(app): State<App>, path: PathText) -> Answer {
     Ok(Json(render::account(&address, &view)))
 }
 
+async fn account_proof(State(app): State<App>, path: PathText) -> Answer {
+    let address = text(path, "an address: 0x and 64 hexadecimal digits")?;
+    let view = app.ask(move |node| node.account_proof(&address)).await??;
+    let view = view.ok_or_else(|| {
+        let hint = "the node may be catching up; try again, or ask another node";
+        let message = "no committed block names a state that this node still holds";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "E_NO_PROOF", message, hint)
+    })?;
+    Ok(Json(render::account_proof(&view)))
+}
+
 async fn block(State(app): State<App>, path: PathText) -> Answer {
     let height = Height(text(path, HEIGHT)?);
     let view = app.ask(move |node| node.block(height)).await??;
@@ -128,8 +145,15 @@ async fn block(State(app): State<App>, path: PathText) -> Answer {
 
 async fn block_raw(State(app): State<App>, path: PathText) -> Result<Response, ApiError> {
     let height = Height(text(path, HEIGHT)?);
-    let view = app.ask(move |node| node.block(height)).await??;
-    Ok(bytes(encode(&view.ok_or_else(|| no_block(height))?.committed)))
+    let committed = app.ask(move |node| node.committed(height)).await??;
+    Ok(bytes(encode(&committed.ok_or_else(|| no_block(height))?)))
+}
+
+async fn epoch_end_raw(State(app): State<App>, path: PathText) -> Result<Response, ApiError> {
+    let epoch = Epoch(text(path, "an epoch, and /end/raw")?);
+    let committed = app.ask(move |node| node.epoch_end(epoch)).await??;
+    let none = || ApiError::not_found(format!("epoch {epoch} has not ended here"));
+    Ok(bytes(encode(&committed.ok_or_else(none)?)))
 }
 
 async fn batch_raw(State(app): State<App>, path: PathText) -> Result<Response, ApiError> {
@@ -195,6 +219,21 @@ async fn registry(State(app): State<App>) -> Answer {
     Ok(Json(render::with_schema("qbind.registry/v1", &registry)))
 }
 
+async fn slashing(State(app): State<App>) -> Answer {
+    let slashing = app.ask(|node| node.slashing()).await?;
+    Ok(Json(render::with_schema("qbind.slashing/v1", &slashing)))
+}
+
+async fn evidence(State(app): State<App>) -> Answer {
+    let found = app.ask(|node| node.evidence()).await?;
+    Ok(Json(json!({"schema": "qbind.evidence/v1", "evidence": found})))
+}
+
+async fn monetary(State(app): State<App>) -> Answer {
+    let monetary = app.ask(|node| node.monetary()).await?;
+    Ok(Json(render::with_schema("qbind.monetary/v1", &monetary)))
+}
+
 fn no_epoch(epoch: Option<Epoch>) -> ApiError {
     let epoch = epoch.unwrap_or_default();
     ApiError::not_found(format!("the validators of epoch {epoch} are not known here"))
@@ -212,7 +251,7 @@ fn bytes(encoded: Vec<u8>) -> Response {
 
 type PathText = Result<Path<String>, PathRejection>;
 
-fn text<T: FromStr>(path: PathText, expected: &'static str) -> Result<T, ApiError> {
+pub(super) fn text<T: FromStr>(path: PathText, expected: &'static str) -> Result<T, ApiError> {
     path.ok().and_then(|Path(text)| text.parse().ok()).ok_or_else(|| {
         let message = format!("the path must end in {expected}");
         ApiError::new(StatusCode::BAD_REQUEST, "E_PATH", message, "correct the path")

@@ -96,6 +96,13 @@ impl From<ViewError> for ApiError {
     fn from(error: ViewError) -> Self {
         match error {
             ViewError::Unavailable => Self::stopping(),
+            ViewError::Pruned { lowest } => {
+                let text = format!("this node has deleted heights below {lowest}");
+                let hint = format!(
+                    "ask for heights from {lowest} on, or an archival node (state_retention_mode disabled)"
+                );
+                Self::new(StatusCode::GONE, "E_PRUNED", text, hint)
+            }
             ViewError::Storage { message } => {
                 tracing::error!(%message, "cannot answer a request");
                 let text = "the node could not read its storage";

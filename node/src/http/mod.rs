@@ -7,6 +7,7 @@
 
 mod api;
 mod error;
+mod history;
 mod render;
 mod server;
 mod submit;
@@ -15,8 +16,9 @@ mod view;
 pub use error::{BindError, Rejection};
 pub use server::{App, Server};
 pub use view::{
-    AccountView, BlockView, Commit, CommittedTransaction, CommittedTransactions, NodeView, Page,
-    PeerDirection, PeerView, RegisteredView, RegistryView, RotationView, StatusView,
+    AccountProofView, AccountView, BlockView, Commit, CommittedTransaction, CommittedTransactions,
+    DecisionView, EvidenceView, MonetaryView, NodeView, Page, PeerDirection, PeerView,
+    RegisteredView, RegistryView, RotationView, SlashedView, SlashingView, StatusView,
     TransactionView, ValidatorView, ValidatorsView, ViewError,
 };
 

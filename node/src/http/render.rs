@@ -1,6 +1,8 @@
 //! Answers as JSON.
 
-use super::view::{AccountView, BlockView, Commit, CommittedTransactions, Page, TransactionView};
+use super::view::{
+    AccountProofView, AccountView, BlockView, Commit, CommittedTransactions, Page, TransactionView,
+};
 use qbind_types::{Address, encode};
 use serde_json::{Value, json};
 
@@ -23,6 +25,26 @@ pub(super) fn account(address: &Address, view: &AccountView) -> Value {
         "balance": view.balance.to_string(),
         "nonce": view.nonce,
         "height": view.height,
+    })
+}
+
+/// All that a stranger with the genesis file needs; what he can read from the bytes is repeated for
+/// people.
+pub(super) fn account_proof(view: &AccountProofView) -> Value {
+    let account = view.proof.account();
+    let (balance, nonce) = account.map(|a| (a.balance, a.nonce)).unwrap_or_default();
+    let block = &view.committed.block;
+    json!({
+        "schema": "qbind.account-proof/v1",
+        "address": view.proof.address,
+        "exists": account.is_some(),
+        "balance": balance.to_string(),
+        "nonce": nonce,
+        "height": block.executed.height,
+        "state_root": block.executed.root,
+        "block_height": block.height,
+        "proof": hex::encode(encode(&view.proof)),
+        "committed": hex::encode(encode(&view.committed)),
     })
 }
 

@@ -14,8 +14,9 @@ use qbind_types::{Transaction, decode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// Largest body: an encoded transaction has 3,850 bytes, twice that in hexadecimal.
-pub(super) const MAX_BODY: usize = 8 * 1024;
+/// Largest body: an encoded transaction has 3,850 bytes, one that reports an offence up to 24,331;
+/// twice that in hexadecimal.
+pub(super) const MAX_BODY: usize = 64 * 1024;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,7 +30,7 @@ pub(super) async fn submit(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let body = body.map_err(|rejection| {
-        let hint = "send one transaction of at most 8 KiB";
+        let hint = "send one transaction of at most 64 KiB";
         ApiError::new(rejection.status(), "E_PAYLOAD", rejection.body_text(), hint)
     })?;
     let transaction = parse(&headers, &body).inspect_err(|_| count(&app, "E_PAYLOAD"))?;

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::{Shutdown, ShutdownTrigger, metrics::Metrics, shutdown_channel};
+use qbind_crypto::{AccountProof, PathEnd, ProvenAccount};
+use qbind_ledger::{FailureReason, Status};
 use qbind_profile::{Setting, Source, resolve};
+use qbind_storage::{History, HistoryError, HistoryQuery, IndexedTransaction};
 use qbind_types::*;
 use serde_json::{Value, json};
 use std::{
@@ -69,6 +72,22 @@ fn transaction(nonce: u64) -> Transaction {
     }
 }
 
+fn entry(height: u64, index: u32) -> IndexedTransaction {
+    IndexedTransaction {
+        id: TxId([8; 32]),
+        height: Height(height),
+        index,
+        sender: Address([index as u8; 32]),
+        recipient: Address([9; 32]),
+        amount: u128::MAX,
+        fee: 7,
+        status: match index {
+            0 => Status::Success,
+            _ => Status::Failed(FailureReason::InsufficientBalance),
+        },
+    }
+}
+
 impl FixedNode {
     fn storage(&self) -> Result<(), ViewError> {
         match self.broken.load(Ordering::SeqCst) {
@@ -105,6 +124,35 @@ impl NodeView for FixedNode {
         Ok(AccountView { balance: u128::MAX, nonce: 4, height: Height(5) })
     }
 
+    fn account_proof(&self, address: &Address) -> Result<Option<AccountProofView>, ViewError> {
+        let account = ProvenAccount { nonce: 4, balance: u128::MAX };
+        let end = if address.0[0] == 2 { PathEnd::Empty } else { PathEnd::Account(account) };
+        let (siblings, system_root) = (vec![[7; 32]; 3], SystemRoot([8; 32]));
+        let proof = AccountProof { address: *address, end, siblings, system_root };
+        let view = AccountProofView { proof, committed: committed() };
+        Ok((address.0[0] != 3).then_some(view))
+    }
+
+    /// An index that begins at height 3 and ends at 5, with two transactions a block.
+    fn history(&self, query: &HistoryQuery) -> Result<History, HistoryError> {
+        let (from, to) = (Height(3), Height(5));
+        match query.after {
+            _ if self.behind.load(Ordering::SeqCst) => return Err(HistoryError::NoIndex),
+            Some(after) if after.height > to => return Err(HistoryError::Beyond { to, after }),
+            Some(after) if after.height < from => return Err(HistoryError::Pruned { from, after }),
+            _ => {}
+        }
+        let all = (3..=5).flat_map(|height| [0, 1].map(|index| entry(height, index)));
+        let mut items: Vec<_> = all
+            .filter(|t| query.after.is_none_or(|after| t.place() > after))
+            .filter(|t| (query.from..=query.to).contains(&t.height))
+            .filter(|t| query.account.is_none_or(|a| t.sender == a))
+            .collect();
+        let has_more = items.len() > query.limit;
+        items.truncate(query.limit);
+        Ok(History { from, to, items, has_more })
+    }
+
     fn block(&self, height: Height) -> Result<Option<BlockView>, ViewError> {
         let view = BlockView {
             committed: committed(),
@@ -112,7 +160,20 @@ impl NodeView for FixedNode {
             state_root: StateRoot([6; 32]),
             transactions: vec![TxId([8; 32])],
         };
-        Ok((height == Height(5)).then_some(view))
+        Ok(self.committed(height)?.map(|_| view))
+    }
+
+    fn committed(&self, height: Height) -> Result<Option<CommittedBlock>, ViewError> {
+        let lowest = Height(4);
+        let is_pruned = (1..lowest.0).contains(&height.0);
+        if is_pruned {
+            return Err(ViewError::Pruned { lowest });
+        }
+        Ok((height == Height(5)).then(committed))
+    }
+
+    fn epoch_end(&self, epoch: Epoch) -> Result<Option<CommittedBlock>, ViewError> {
+        Ok((epoch == Epoch(0)).then(committed))
     }
 
     fn batch(&self, id: &BatchId) -> Result<Option<Vec<u8>>, ViewError> {
@@ -125,6 +186,7 @@ impl NodeView for FixedNode {
             view: View(9),
             block_id: BlockId([1; 32]),
             state_root: StateRoot([6; 32]),
+            system_root: SystemRoot([7; 32]),
             committed_unix_ms: Millis(7),
             transactions: 1,
         };
@@ -155,6 +217,7 @@ impl NodeView for FixedNode {
             binary_sha3: "0xab".into(),
             version: "0.1.0",
             height: Height(5),
+            lowest_height: Height(4),
             epoch: Epoch(3),
             view: View(9),
             view_lag: 0,
@@ -188,6 +251,55 @@ impl NodeView for FixedNode {
 
     fn validators_raw(&self, epoch: Epoch) -> Result<Option<Vec<u8>>, ViewError> {
         Ok((epoch <= Epoch(3)).then(|| vec![7, 7]))
+    }
+
+    fn slashing(&self) -> SlashingView {
+        SlashingView {
+            mode: "record-only",
+            epoch: Epoch(3),
+            oldest_epoch: Epoch(0),
+            validators: vec![SlashedView {
+                id: 7,
+                stake: Some(10),
+                pending: 1,
+                total_slashed: "2".into(),
+                jailed_until_epoch: Epoch(9),
+                jail_count: 1,
+                offences: [("O1_double_sign", 2)].into(),
+            }],
+        }
+    }
+
+    fn evidence(&self) -> Vec<EvidenceView> {
+        vec![EvidenceView {
+            offence: "O1_double_sign",
+            validator_id: 7,
+            epoch: Epoch(3),
+            at: 41,
+            file: "O1_double_sign-7-3-41.bin".into(),
+            bytes: 5_200,
+            found_unix_ms: None,
+        }]
+    }
+
+    fn monetary(&self) -> MonetaryView {
+        let last = DecisionView {
+            epoch: Epoch(2),
+            phase: "bootstrap",
+            next_phase: "bootstrap",
+            recommendation: "stay",
+            r_inf_annual_bps: 770,
+            fees: "298816".into(),
+            ema_fees_per_epoch: "298816".into(),
+            smoothed_annual_fee_revenue: "15705768960".into(),
+            staked: u128::MAX.to_string(),
+            fee_coverage_bps: 3,
+            stake_ratio_bps: 4_000,
+            volatility_bps: 10_000,
+            issuance: "1474505".into(),
+        };
+        let (mode, phase) = ("shadow", "bootstrap");
+        MonetaryView { mode, phase, r_target_annual_bps: 775, last: Some(last) }
     }
 
     fn registry(&self) -> RegistryView {
@@ -381,7 +493,7 @@ async fn feeds_are_paged() {
     let (status, body) = n.json("/v1/commits?from=3&limit=2").await;
     assert_eq!(status, 200);
     let item = |height| {
-        json!({"height": height, "view": 9, "block_id": id(1), "state_root": id(6),
+        json!({"height": height, "view": 9, "block_id": id(1), "state_root": id(6), "system_root": id(7),
             "committed_unix_ms": 7, "transactions": 1})
     };
     let expected = json!({"schema": "qbind.commits/v1", "tip": 5, "commits": [item(3), item(4)]});
@@ -403,7 +515,7 @@ async fn status_config_peers_validators() {
         json!({"schema": "qbind.status/v1", "name": "eu-v1", "role": "validator",
             "validator_id": 1, "validator_index": 0, "network": "devnet",
             "chain_id": "qbind-devnet", "genesis_hash": id(1), "binary_sha3": "0xab",
-            "version": "0.1.0", "height": 5, "epoch": 3, "view": 9, "view_lag": 0, "peers": 1,
+            "version": "0.1.0", "height": 5, "lowest_height": 4, "epoch": 3, "view": 9, "view_lag": 0, "peers": 1,
             "profile": "devnet"})
     );
     let (_, config) = n.json("/v1/config").await;
@@ -428,9 +540,17 @@ async fn status_config_peers_validators() {
     assert_eq!((status, &error["code"]), (404, &json!("E_NOT_FOUND")));
     let (status, _) = n.json("/v1/validators?epoch=x").await;
     assert_eq!(status, 400);
+    let (_, slashing) = n.json("/v1/slashing").await;
+    assert_eq!(slashing["validators"][0]["offences"]["O1_double_sign"], 2);
+    let (_, found) = n.json("/v1/evidence").await;
+    assert_eq!(found["evidence"][0]["file"], "O1_double_sign-7-3-41.bin");
     let (_, registry) = n.json("/v1/registry").await;
     assert_eq!(registry["earliest_epoch"], 4);
     assert_eq!(registry["validators"][0]["rotation"]["old_key_until"], 12);
+    let (_, monetary) = n.json("/v1/monetary").await;
+    assert_eq!(monetary["schema"], "qbind.monetary/v1");
+    assert_eq!((&monetary["mode"], &monetary["last"]["epoch"]), (&json!("shadow"), &json!(2)));
+    assert_eq!(monetary["last"]["staked"], u128::MAX.to_string());
     assert_eq!(one["public_key"].as_str().unwrap().len(), 2 + 2 * PUBLIC_KEY_BYTES);
 }
 
@@ -443,8 +563,8 @@ async fn hostile_bodies_are_refused_with_a_reason() {
     let bytes = "application/octet-stream";
     for (kind, body, expected) in [
         (bytes, vec![], 400),
-        (bytes, vec![0xff; 8 * 1024], 400),
-        (bytes, vec![0xff; 8 * 1024 + 1], 413),
+        (bytes, vec![0xff; 64 * 1024], 400),
+        (bytes, vec![0xff; 64 * 1024 + 1], 413),
         (bytes, good[..good.len() - 1].to_vec(), 400),
         (bytes, trailing, 400),
         ("text/plain", good.clone(), 415),
@@ -529,4 +649,92 @@ async fn a_stop_closes_idle_connections_and_ends() {
     n.server.await.unwrap();
     let mut rest = Vec::new();
     idle.read_to_end(&mut rest).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_account_is_handed_over_with_all_that_proves_it() {
+    let n = running().await;
+    let (status, body) = n.json(&format!("/v1/accounts/{}/proof", id(1))).await;
+    assert_eq!(status, 200);
+    let is = |key: &str| body[key].clone();
+    assert_eq!(is("schema"), "qbind.account-proof/v1");
+    assert_eq!((is("balance"), is("nonce")), (json!(u128::MAX.to_string()), json!(4)));
+    assert_eq!((is("height"), is("block_height")), (json!(4), json!(5)));
+    let bytes = |key: &str| hex::decode(body[key].as_str().unwrap()).unwrap();
+    let proof: AccountProof = decode(&bytes("proof")).unwrap();
+    assert_eq!((proof.address, proof.siblings.len()), (Address([1; 32]), 3));
+    assert_eq!(decode::<CommittedBlock>(&bytes("committed")), Ok(committed()));
+    let (_, absent) = n.json(&format!("/v1/accounts/{}/proof", id(2))).await;
+    assert_eq!((&absent["exists"], &absent["balance"]), (&json!(false), &json!("0")));
+    let (status, none) = n.json(&format!("/v1/accounts/{}/proof", id(3))).await;
+    assert_eq!((status, &none["code"]), (503, &json!("E_NO_PROOF")));
+    let (status, wrong) = n.json("/v1/accounts/0x12/proof").await;
+    assert_eq!((status, &wrong["code"]), (400, &json!("E_PATH")));
+}
+
+#[tokio::test]
+async fn the_index_is_read_page_by_page() {
+    let n = running().await;
+    let (status, first) = n.json("/v1/transactions?limit=4").await;
+    assert_eq!(status, 200);
+    assert_eq!((&first["indexed_from"], &first["indexed_to"]), (&json!(3), &json!(5)));
+    assert_eq!((&first["cursor"], &first["more"]), (&json!("4-1"), &json!(true)));
+    let entry = json!({"id": id(8), "height": 3, "index": 1, "sender": id(1), "recipient": id(9),
+        "amount": u128::MAX.to_string(), "fee": "7", "status": "failed",
+        "reason": "insufficient_balance"});
+    assert_eq!(first["transactions"][1], entry);
+    assert_eq!(first["transactions"][0]["status"], "success");
+    let (_, second) = n.json("/v1/transactions?limit=4&cursor=4-1").await;
+    assert_eq!((&second["cursor"], &second["more"]), (&json!("5-1"), &json!(false)));
+    assert_eq!(second["transactions"].as_array().unwrap().len(), 2);
+    let (_, end) = n.json("/v1/transactions?cursor=5-1").await;
+    assert_eq!((&end["cursor"], &end["transactions"]), (&json!("5-1"), &json!([])));
+    let (_, range) = n.json("/v1/transactions?from_height=4&to_height=4").await;
+    assert_eq!(range["transactions"].as_array().unwrap().len(), 2);
+    let (_, of) = n.json(&format!("/v1/accounts/{}/transactions?from=4&limit=1", id(1))).await;
+    assert_eq!((&of["cursor"], &of["more"]), (&json!("4-1"), &json!(true)));
+}
+
+#[tokio::test]
+async fn a_wrong_page_is_refused_with_its_code() {
+    let n = running().await;
+    let of = |rest: &str| format!("/v1/accounts/{}/transactions?{rest}", id(1));
+    let (range, limit, cursor) = (of("to_height=4"), of("limit=9999"), of("cursor=x-y"));
+    for (path, status, code) in [
+        ("/v1/transactions?limit=0", 400, "E_QUERY"),
+        ("/v1/transactions?limit=1001", 400, "E_QUERY"),
+        ("/v1/transactions?limit=-1", 400, "E_QUERY"),
+        ("/v1/transactions?from_height=5&to_height=4", 400, "E_QUERY"),
+        ("/v1/transactions?from=5", 400, "E_QUERY"),
+        ("/v1/transactions?cursor=", 400, "E_CURSOR"),
+        ("/v1/transactions?cursor=5", 400, "E_CURSOR"),
+        ("/v1/transactions?cursor=05-1", 400, "E_CURSOR"),
+        ("/v1/transactions?cursor=6-0", 400, "E_CURSOR"),
+        ("/v1/transactions?cursor=2-9", 410, "E_PRUNED"),
+        (range.as_str(), 400, "E_QUERY"),
+        (limit.as_str(), 400, "E_QUERY"),
+        (cursor.as_str(), 400, "E_CURSOR"),
+        ("/v1/accounts/0x12/transactions", 400, "E_PATH"),
+    ] {
+        let (got, body) = n.json(path).await;
+        assert_eq!((got, &body["code"]), (status, &json!(code)), "{path}: {body}");
+        assert!(!body["hint"].as_str().unwrap().is_empty());
+    }
+    n.node.behind.store(true, Ordering::SeqCst);
+    let (status, body) = n.json("/v1/transactions").await;
+    assert_eq!((status, &body["code"]), (404, &json!("E_NO_INDEX")));
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_gone_and_says_so_but_an_epochs_end_stays() {
+    let n = running().await;
+    for path in ["/v1/blocks/3", "/v1/blocks/3/raw"] {
+        let (status, body) = n.json(path).await;
+        assert_eq!((status, &body["code"]), (410, &json!("E_PRUNED")), "{path}");
+        assert_eq!(body["message"], "this node has deleted heights below 4");
+        assert!(body["hint"].as_str().unwrap().contains("archival"), "{body}");
+    }
+    assert_eq!(n.get("/v1/epochs/0/end/raw").await, (200, encode(&committed())));
+    let (status, body) = n.json("/v1/epochs/1/end/raw").await;
+    assert_eq!((status, &body["code"]), (404, &json!("E_NOT_FOUND")));
 }

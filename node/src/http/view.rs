@@ -1,9 +1,11 @@
 //! What the loop must be able to tell.
 
 use super::error::Rejection;
+use qbind_crypto::AccountProof;
+use qbind_storage::{History, HistoryError, HistoryQuery};
 use qbind_types::{
     Address, BatchId, BlockId, CommittedBlock, Epoch, GenesisHash, Height, Millis, Network,
-    PublicKey, StateRoot, Transaction, TxId, ValidatorIndex, View, VotingPower,
+    PublicKey, StateRoot, SystemRoot, Transaction, TxId, ValidatorIndex, View, VotingPower,
 };
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -29,11 +31,37 @@ pub trait NodeView: Send + Sync + 'static {
     /// The world's fault: storage cannot be read.
     fn account(&self, address: &Address) -> Result<AccountView, ViewError>;
 
+    /// An account with its proof, at the newest height whose state root a committed block names;
+    /// `None` if that state is no longer, or not yet, at hand.
+    ///
+    /// # Errors
+    /// The world's fault: storage cannot be read, or the node is busy or stopping.
+    fn account_proof(&self, address: &Address) -> Result<Option<AccountProofView>, ViewError>;
+
+    /// Committed transactions by account or by height, from the index.
+    ///
+    /// # Errors
+    /// The asker's fault, or the world's.
+    fn history(&self, query: &HistoryQuery) -> Result<History, HistoryError>;
+
     /// A committed block, if this node has it.
     ///
     /// # Errors
     /// The world's fault: storage cannot be read.
     fn block(&self, height: Height) -> Result<Option<BlockView>, ViewError>;
+
+    /// A committed block with its proof, if this node has it. The last block of an epoch is never
+    /// deleted.
+    ///
+    /// # Errors
+    /// The world's fault: storage cannot be read.
+    fn committed(&self, height: Height) -> Result<Option<CommittedBlock>, ViewError>;
+
+    /// The last block of an epoch with its proof, if that epoch has ended.
+    ///
+    /// # Errors
+    /// The world's fault: storage cannot be read.
+    fn epoch_end(&self, epoch: Epoch) -> Result<Option<CommittedBlock>, ViewError>;
 
     /// The canonical encoding of a certified batch, if this node has it.
     ///
@@ -78,6 +106,15 @@ pub trait NodeView: Send + Sync + 'static {
     /// The validators' registry after the last executed block.
     fn registry(&self) -> RegistryView;
 
+    /// What is held against validators after the last executed block.
+    fn slashing(&self) -> SlashingView;
+
+    /// The proofs of offences this node has found.
+    fn evidence(&self) -> Vec<EvidenceView>;
+
+    /// What the monetary engine decided last.
+    fn monetary(&self) -> MonetaryView;
+
     /// Why this node should not be asked now; nothing where it is ready.
     fn not_ready(&self) -> Vec<String>;
 }
@@ -88,6 +125,12 @@ pub enum ViewError {
     /// It is starting or stopping.
     #[error("the node is not serving requests now")]
     Unavailable,
+    /// The history asked for is deleted here.
+    #[error("heights below {lowest} are pruned here")]
+    Pruned {
+        /// The lowest height left.
+        lowest: Height,
+    },
     /// Storage failed; the message is for the log, not for strangers.
     #[error("storage: {message}")]
     Storage {
@@ -123,6 +166,15 @@ pub struct AccountView {
     pub height: Height,
 }
 
+/// An account, proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountProofView {
+    /// At the state that `committed` names.
+    pub proof: AccountProof,
+    /// The newest committed block, with its proof.
+    pub committed: CommittedBlock,
+}
+
 /// A committed block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockView {
@@ -156,6 +208,8 @@ pub struct Commit {
     pub block_id: BlockId,
     /// State after it.
     pub state_root: StateRoot,
+    /// The part of it that is not accounts.
+    pub system_root: SystemRoot,
     /// When this node executed it.
     pub committed_unix_ms: Millis,
     /// How many transactions it holds.
@@ -207,6 +261,8 @@ pub struct StatusView {
     pub version: &'static str,
     /// Last executed height.
     pub height: Height,
+    /// Lowest height whose block and transactions are here.
+    pub lowest_height: Height,
     /// The epoch it is in.
     pub epoch: Epoch,
     /// View of the last executed block.
@@ -311,4 +367,101 @@ pub struct RotationView {
     pub effective_epoch: Epoch,
     /// Last epoch in which the old key is valid.
     pub old_key_until: Epoch,
+}
+
+/// What is held against validators.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SlashingView {
+    /// What follows from an offence.
+    pub mode: &'static str,
+    /// The epoch this node is in.
+    pub epoch: Epoch,
+    /// The oldest epoch in which an offence can still be reported.
+    pub oldest_epoch: Epoch,
+    /// By id; only validators of whom something is known.
+    pub validators: Vec<SlashedView>,
+}
+
+/// What is held against one validator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SlashedView {
+    /// The operator's number.
+    pub id: u64,
+    /// Its stake now; nothing once it has left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stake: Option<u64>,
+    /// Stake that goes at the next election.
+    pub pending: u64,
+    /// Stake taken so far.
+    pub total_slashed: String,
+    /// Not elected for epochs below this one.
+    pub jailed_until_epoch: Epoch,
+    /// How often it was sent to jail.
+    pub jail_count: u64,
+    /// Offences that proved right, by name; those without any are left out.
+    pub offences: std::collections::BTreeMap<&'static str, u64>,
+}
+
+/// A proof of an offence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EvidenceView {
+    /// Of what.
+    pub offence: &'static str,
+    /// Against whom.
+    pub validator_id: u64,
+    /// In which epoch.
+    pub epoch: Epoch,
+    /// In which view; of batches, in which round.
+    pub at: u64,
+    /// Its file in `data_dir/evidence`, as `qbind-admin evidence submit` takes it.
+    pub file: String,
+    /// How long the proof is.
+    pub bytes: u64,
+    /// When this node found it, unless that was before its last start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found_unix_ms: Option<Millis>,
+}
+
+/// The monetary engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MonetaryView {
+    /// `off`, `shadow`, `active`.
+    pub mode: &'static str,
+    /// The phase of the epoch that runs: `bootstrap`, `transition`, `mature`.
+    pub phase: &'static str,
+    /// The rate it aims at, premiums included.
+    pub r_target_annual_bps: u32,
+    /// The last decision, once an epoch has ended.
+    pub last: Option<DecisionView>,
+}
+
+/// A decision of the monetary engine; amounts are decimal text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DecisionView {
+    /// The epoch that ended.
+    pub epoch: Epoch,
+    /// The phase it was in.
+    pub phase: &'static str,
+    /// The phase of the next one.
+    pub next_phase: &'static str,
+    /// `stay`, `advance`, `hold_back`.
+    pub recommendation: &'static str,
+    /// The rate decided.
+    pub r_inf_annual_bps: u32,
+    /// Fees paid in the epoch.
+    pub fees: String,
+    /// Their moving average.
+    pub ema_fees_per_epoch: String,
+    /// A year of it.
+    pub smoothed_annual_fee_revenue: String,
+    /// Stake of the epoch's validators.
+    pub staked: String,
+    /// Fees against issuance at the target without premiums.
+    pub fee_coverage_bps: u64,
+    /// Stake against all there is.
+    pub stake_ratio_bps: u32,
+    /// Highest fees against the mean of a day.
+    pub volatility_bps: u64,
+    /// What the rate issues for the epoch; minted where the mode is `active`.
+    pub issuance: String,
 }

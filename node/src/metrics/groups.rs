@@ -13,6 +13,88 @@ const LATENCY_SECONDS: &[f64] =
 /// Seconds; alerts ask whether 95 % stay below half a second, which must not be the last bound.
 const APPLY_SECONDS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1., 2.5, 5., 10.];
+const STAGE_B_LEVELS: &[f64] = &[4., 16., 64.];
+
+/// Snapshots of the state.
+#[derive(Debug)]
+pub struct Snapshots {
+    /// Snapshots taken.
+    pub success: Counter,
+    /// Snapshots that could not be taken.
+    pub failure: Counter,
+    /// Whether one is being taken.
+    pub in_progress: Gauge,
+    /// Height of the newest.
+    pub last_height: Gauge,
+    /// Its size.
+    pub last_size_bytes: Gauge,
+    /// How long it took.
+    pub last_duration_ms: Gauge,
+    /// When it was taken.
+    pub last_created_at_ms: Gauge,
+}
+
+impl Snapshots {
+    pub(super) fn new(b: &Builder<'_>) -> Self {
+        Self {
+            success: b.counter("qbind_snapshot_success_total", "Snapshots taken."),
+            failure: b
+                .counter("qbind_snapshot_failure_total", "Snapshots that could not be taken."),
+            in_progress: b
+                .gauge("qbind_snapshot_in_progress", "1 while a snapshot is being taken, else 0."),
+            last_height: b.gauge("qbind_snapshot_last_height", "Height of the newest snapshot."),
+            last_size_bytes: b
+                .gauge("qbind_snapshot_last_size_bytes", "Bytes of the newest snapshot."),
+            last_duration_ms: b.gauge(
+                "qbind_snapshot_last_duration_ms",
+                "Milliseconds from the checkpoint to the end of the snapshot taken last.",
+            ),
+            last_created_at_ms: b.gauge(
+                "qbind_snapshot_last_created_at_ms",
+                "When the newest snapshot was made, Unix milliseconds; 0 where there is none.",
+            ),
+        }
+    }
+}
+
+/// Deleted history.
+#[derive(Debug)]
+pub struct Pruning {
+    /// Runs.
+    pub runs: Counter,
+    /// Keys looked at.
+    pub keys_scanned: Counter,
+    /// Keys deleted.
+    pub keys_pruned: Counter,
+    /// Time spent.
+    pub duration_ms: Counter,
+    /// How far.
+    pub last_height: Gauge,
+}
+
+impl Pruning {
+    pub(super) fn new(b: &Builder<'_>) -> Self {
+        Self {
+            runs: b.counter("qbind_state_prune_runs_total", "Runs that deleted old history."),
+            keys_scanned: b.counter(
+                "qbind_state_prune_keys_scanned_total",
+                "Keys of the database looked at to delete old history.",
+            ),
+            keys_pruned: b.counter(
+                "qbind_state_prune_keys_pruned_total",
+                "Keys of the database deleted as old history.",
+            ),
+            duration_ms: b.counter(
+                "qbind_state_prune_duration_ms_total",
+                "Milliseconds spent on deleting old history.",
+            ),
+            last_height: b.gauge(
+                "qbind_state_prune_last_height",
+                "Height below which history is deleted; 0 where nothing is.",
+            ),
+        }
+    }
+}
 
 /// Views, votes, certificates, commits.
 #[derive(Debug)]
@@ -270,6 +352,10 @@ pub struct Mempool {
     pub sender_limited: Counter,
     /// Thrown out, by reason.
     pub evictions: Counters<EvictionReason>,
+    /// Thrown out for a better paid one.
+    pub evicted_low_priority: Counter,
+    /// Eviction intervals begun.
+    pub eviction_intervals: Counter,
     /// Evictions over the interval's limit, by what the mode did.
     pub eviction_rate_limit: Counters<Strictness>,
 }
@@ -289,6 +375,14 @@ impl Mempool {
             evictions: b.counters(
                 "qbind_mempool_evictions_total",
                 "Accepted transactions dropped before they were committed.",
+            ),
+            evicted_low_priority: b.counter(
+                "qbind_mempool_evicted_low_priority_total",
+                "Accepted transactions dropped for a better paid one because the pool was full.",
+            ),
+            eviction_intervals: b.counter(
+                "qbind_mempool_evictions_window_reset_total",
+                "Eviction intervals begun: the count of evictions starts again.",
             ),
             eviction_rate_limit: b.counters(
                 "qbind_mempool_eviction_rate_limit_total",
@@ -326,6 +420,16 @@ pub struct Execution {
     pub stage_b_blocks: Counters<StageBMode>,
     /// Blocks whose parallel and serial outcomes differ.
     pub stage_b_mismatch: Counter,
+    /// Conflict levels per block that ran in parallel.
+    pub stage_b_levels: Histogram,
+    /// Seconds per block that ran in parallel.
+    pub stage_b_seconds: Histogram,
+    /// Blocks that ran serially although Stage B is on.
+    pub fallbacks: Counter,
+    /// Threads at work on a block now.
+    pub workers_active: Gauge,
+    /// Final blocks that wait for a batch.
+    pub queue: Gauge,
 }
 
 impl Execution {
@@ -347,6 +451,28 @@ impl Execution {
             stage_b_mismatch: b.counter(
                 "qbind_execution_stage_b_mismatch_total",
                 "Blocks whose state differs from what a quorum signed.",
+            ),
+            stage_b_levels: b.histogram(
+                "qbind_execution_stage_b_levels_histogram",
+                "Conflict levels of the blocks that ran in parallel.",
+                STAGE_B_LEVELS,
+            ),
+            stage_b_seconds: b.histogram(
+                "qbind_execution_stage_b_parallel_seconds",
+                "Seconds the transfers of a block took that ran in parallel.",
+                APPLY_SECONDS,
+            ),
+            fallbacks: b.counter(
+                "qbind_execution_parallel_fallback_total",
+                "Blocks that ran serially although Stage B is on: at most one transfer to run.",
+            ),
+            workers_active: b.gauge(
+                "qbind_execution_parallel_workers_active",
+                "Threads at work on a block now.",
+            ),
+            queue: b.gauge(
+                "qbind_execution_queue_len",
+                "Final blocks that wait for a batch before they can execute.",
             ),
         }
     }
@@ -371,6 +497,8 @@ pub struct P2p {
     messages_received: Counters<MessageKind>,
     /// Messages lost before they were written, by class.
     pub messages_dropped: Counters<MessageKind>,
+    /// Copies of messages that this node, a sentry, passed on, by class.
+    pub messages_relayed: Counters<MessageKind>,
     /// Nodes heard of for the first time.
     pub discovered: Counter,
     /// Lists of addresses told to a peer.
@@ -456,6 +584,10 @@ impl P2p {
             messages_dropped: b.counters(
                 "qbind_p2p_messages_dropped_total",
                 "Messages lost before they were written: queue full or connection gone.",
+            ),
+            messages_relayed: b.counters(
+                "qbind_p2p_messages_relayed_total",
+                "Copies of messages that a sentry passed on for the validators behind it.",
             ),
             discovered: b
                 .counter("qbind_p2p_peer_discovered_total", "Nodes heard of for the first time."),
@@ -579,6 +711,61 @@ impl Signer {
             load_success: b.counters("qbind_keystore_load_success_total", "Keys loaded."),
             load_failure: b
                 .counters("qbind_keystore_load_failure_total", "Keys that could not be loaded."),
+        }
+    }
+}
+
+/// Offences and what follows from them.
+#[derive(Debug)]
+pub struct Slashing {
+    /// Proven offences.
+    pub evidence: Counters<Offense>,
+    /// Accusations in blocks.
+    pub decisions: Counters<SlashingDecision>,
+    /// Those that cost something.
+    pub penalties: Counter,
+    /// Those that were refused.
+    pub rejected: Counters<SlashingRejection>,
+    /// Stake burned.
+    pub stake_burned: Counter,
+    /// Sentences to jail.
+    pub jail_events: Counter,
+}
+
+impl Slashing {
+    pub(super) fn new(b: &Builder<'_>) -> Self {
+        Self {
+            evidence: b
+                .counters("qbind_slashing_evidence_total", "Offences this node has proof of."),
+            decisions: b.counters(
+                "qbind_slashing_decisions_total",
+                "Accusations in blocks by what became of them.",
+            ),
+            penalties: b.counter(
+                "qbind_slashing_penalty_total",
+                "Accusations that cost stake or led to jail.",
+            ),
+            rejected: b.counters("qbind_slashing_rejected_total", "Reports in blocks refused."),
+            stake_burned: b.counter(
+                "qbind_slashing_stake_burned_total",
+                "Stake burned for offences, in the smallest unit.",
+            ),
+            jail_events: b
+                .counter("qbind_slashing_jail_events_total", "Sentences of validators to jail."),
+        }
+    }
+
+    /// An accusation in a block was judged.
+    pub fn judged(&self, decision: SlashingDecision, jails: bool) {
+        self.decisions.inc(decision);
+        match decision {
+            SlashingDecision::PenaltyApplied => self.penalties.inc(),
+            SlashingDecision::RejectedDuplicate => self.rejected.inc(SlashingRejection::Duplicate),
+            SlashingDecision::RejectedInvalid => self.rejected.inc(SlashingRejection::Invalid),
+            SlashingDecision::AcceptedNoop | SlashingDecision::EvidenceOnly => {}
+        }
+        if jails {
+            self.jail_events.inc();
         }
     }
 }

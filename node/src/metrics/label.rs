@@ -187,10 +187,54 @@ labels! {
     Offense("offense") {
         /// Two signed statements that exclude each other.
         O1DoubleSign = "O1_double_sign",
+        /// A signed block that its own header shows to be none.
+        O2InvalidProposerSig = "O2_invalid_proposer_sig",
+        /// A vote for such a block.
+        O3aLazyVoteSingle = "O3a_lazy_vote_single",
+        /// Several such votes within a window.
+        O3bLazyVoteRepeated = "O3b_lazy_vote_repeated",
         /// Two batches of one round, which could both be certified only by a fault.
         O4InvalidDagCert = "O4_invalid_dag_cert",
         /// A proposal whose references break the rules of a block.
         O5DagCouplingViolation = "O5_dag_coupling_violation",
+    }
+    /// What became of an accusation in a block.
+    SlashingDecision("decision") {
+        /// Right, and nothing is left to be taken for it.
+        AcceptedNoop = "accepted_noop",
+        /// Right and recorded.
+        EvidenceOnly = "evidence_only",
+        /// Right: stake goes, or jail follows.
+        PenaltyApplied = "penalty_applied",
+        /// Proves nothing.
+        RejectedInvalid = "rejected_invalid",
+        /// Known.
+        RejectedDuplicate = "rejected_duplicate",
+    }
+    /// Why a report was refused.
+    SlashingRejection("reason") {
+        /// Known.
+        Duplicate = "duplicate",
+        /// Proves nothing.
+        Invalid = "invalid",
+    }
+    /// What followed from a monetary decision.
+    MonetaryEffect("mode") {
+        /// It was recorded.
+        Shadow = "shadow",
+        /// What it issues was minted.
+        Active = "active",
+    }
+    /// What money was minted for.
+    IssuanceBucket("bucket") {
+        /// Who validates.
+        Validators = "validators",
+        /// The treasury.
+        Treasury = "treasury",
+        /// The insurance fund.
+        Insurance = "insurance",
+        /// The community fund.
+        Community = "community",
     }
     /// How an HTTP request ended.
     HttpClass("class") {

@@ -4,15 +4,21 @@
 
 mod groups;
 mod label;
+mod monetary;
 mod reference;
 mod series;
 
-pub use groups::{Connections, Consensus, Coupling, Dag, Execution, Http, Mempool, P2p, Signer};
+pub use groups::{
+    Connections, Consensus, Coupling, Dag, Execution, Http, Mempool, P2p, Pruning, Signer,
+    Slashing, Snapshots,
+};
 pub use label::{
     AckResult, BlockCheck, CouplingCheck, CouplingRejection, DiversityReason, EvictionReason,
-    ExecutionError, HttpClass, KeystoreBackend, Label, MempoolRejection, MessageKind, Offense,
-    PeerEviction, ProposalResult, SignKind, StageBMode, Strictness, VoteResult,
+    ExecutionError, HttpClass, IssuanceBucket, KeystoreBackend, Label, MempoolRejection,
+    MessageKind, MonetaryEffect, Offense, PeerEviction, ProposalResult, SignKind, SlashingDecision,
+    SlashingRejection, StageBMode, Strictness, VoteResult,
 };
+pub use monetary::Monetary;
 pub use reference::reference;
 pub use series::{Counter, Counters, Gauge, GaugePerValidator, Histogram, PerValidator};
 
@@ -40,12 +46,18 @@ pub struct Metrics {
     pub p2p: P2p,
     /// Keys.
     pub signer: Signer,
+    /// The monetary engine.
+    pub monetary: Monetary,
     /// Requests to this listener.
     pub http: Http,
-    /// Proven offences.
-    pub slashing_evidence: Counters<Offense>,
+    /// Offences and what follows from them.
+    pub slashing: Slashing,
+    /// Deleted history.
+    pub pruning: Pruning,
     /// Bytes on disk.
     pub state_size_bytes: Gauge,
+    /// Snapshots.
+    pub snapshots: Snapshots,
 }
 
 impl Metrics {
@@ -61,10 +73,12 @@ impl Metrics {
             execution: Execution::new(&b),
             p2p: P2p::new(&b),
             signer: Signer::new(&b),
+            monetary: Monetary::new(&b),
             http: Http::new(&b),
-            slashing_evidence: b
-                .counters("qbind_slashing_evidence_total", "Offences this node has proof of."),
+            slashing: Slashing::new(&b),
+            pruning: Pruning::new(&b),
             state_size_bytes: b.gauge("qbind_state_size_bytes", "Bytes of data_dir on disk."),
+            snapshots: Snapshots::new(&b),
             registry: registry.clone(),
         };
         describe(&b, config);

@@ -14,6 +14,18 @@ const OPEN: &[(&str, &str)] = &[
     ("profile", "the profile's name"),
 ];
 
+/// Names of the design that nothing could ever move here; a series that stays at zero would lie.
+pub(super) const ABSENT: &[(&str, &str)] = &[
+    (
+        "qbind_execution_queue_full_total",
+        "final blocks are never refused: they wait until their batches are here",
+    ),
+    (
+        "qbind_execution_worker_restarts_total",
+        "a worker that panics stops the node, for its ledger can no longer be trusted",
+    ),
+];
+
 /// `docs/metrics.md`: every family with type, labels and help.
 pub fn reference() -> String {
     let metrics = Metrics::new(&Profile::Mainnet.preset(), &[1]);
@@ -46,6 +58,10 @@ pub fn reference() -> String {
         let (name, help) = (family.name(), family.help());
         writeln!(text, "| `{name}` | {kind} | {} | {help} |", labels.join("; "))
             .expect("writing to memory cannot fail");
+    }
+    text += "\n## Not exported\n\n| Name | Why |\n|---|---|\n";
+    for (name, why) in ABSENT {
+        writeln!(text, "| `{name}` | {why} |").expect("writing to memory cannot fail");
     }
     text
 }

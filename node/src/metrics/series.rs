@@ -81,6 +81,16 @@ impl Gauge {
         self.0.set(value);
     }
 
+    /// One more, until [`Gauge::lower`].
+    pub fn raise(&self) {
+        self.0.inc();
+    }
+
+    /// One less.
+    pub fn lower(&self) {
+        self.0.dec();
+    }
+
     /// Is now 1 or 0.
     pub fn set_flag(&self, value: bool) {
         self.0.set(u64::from(value));
@@ -125,6 +135,19 @@ impl Builder<'_> {
         self.register(family.clone());
         let child = |l: &L| (l.as_str(), Counter(family.with_label_values(&[l.as_str()])));
         Counters { children: L::ALL.iter().map(child).collect(), label: PhantomData }
+    }
+
+    /// One counter per pair of words of two labels, in the order of `pairs`.
+    pub(super) fn pairs(
+        &self,
+        name: &str,
+        help: &str,
+        labels: [&str; 2],
+        pairs: &[[&str; 2]],
+    ) -> Vec<Counter> {
+        let family = IntCounterVec::new(Opts::new(name, help), &labels).expect(DISTINCT);
+        self.register(family.clone());
+        pairs.iter().map(|words| Counter(family.with_label_values(words))).collect()
     }
 
     pub(super) fn per_validator(&self, name: &str, help: &str, ids: &[u64]) -> PerValidator {

@@ -1,6 +1,7 @@
 //! Covers: every family moves, names are the published ones, the text is as stored.
 
 use super::*;
+use qbind_ledger::monetary::{Closed, EpochInputs, Payout, Policy, State, close_epoch, issue};
 use qbind_profile::Profile;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,6 +46,8 @@ fn move_everything(m: &Metrics) {
         p.reject(code);
     }
     EvictionReason::ALL.iter().for_each(|l| p.evictions.inc(*l));
+    p.evicted_low_priority.inc();
+    p.eviction_intervals.inc();
     p.eviction_rate_limit.inc(Strictness::Warn);
     let e = &m.execution;
     e.txs_applied.add(5);
@@ -52,6 +55,11 @@ fn move_everything(m: &Metrics) {
     e.block_apply_seconds.observe(0.01);
     StageBMode::ALL.iter().for_each(|l| e.stage_b_blocks.inc(*l));
     e.stage_b_mismatch.inc();
+    e.stage_b_levels.observe(5.);
+    e.stage_b_seconds.observe(0.01);
+    e.fallbacks.inc();
+    e.workers_active.raise();
+    e.queue.set(2);
     let n = &m.p2p;
     let now = Connections {
         outbound: 4,
@@ -69,6 +77,7 @@ fn move_everything(m: &Metrics) {
         n.sent(*kind, 10);
         n.received(*kind, 10);
         n.messages_dropped.inc(*kind);
+        n.messages_relayed.inc(*kind);
     }
     PeerEviction::ALL.iter().for_each(|l| n.evicted.inc(*l));
     for reason in DiversityReason::ALL {
@@ -99,8 +108,52 @@ fn move_everything(m: &Metrics) {
     m.signer.load_success.inc(KeystoreBackend::EncryptedFsV1);
     m.signer.load_failure.inc(KeystoreBackend::EncryptedFsV1);
     HttpClass::ALL.iter().for_each(|l| m.http.requests.inc(*l));
-    Offense::ALL.iter().for_each(|l| m.slashing_evidence.inc(*l));
+    Offense::ALL.iter().for_each(|l| m.slashing.evidence.inc(*l));
+    SlashingDecision::ALL.iter().for_each(|l| m.slashing.judged(*l, true));
+    m.slashing.stake_burned.add(740_000);
+    let s = &m.pruning;
+    for counter in [&s.runs, &s.keys_scanned, &s.keys_pruned, &s.duration_ms] {
+        counter.inc();
+    }
+    s.last_height.set(40);
     m.state_size_bytes.set(1 << 20);
+    for minted in [false, true] {
+        epochs(minted).iter().for_each(|closed| m.monetary.closed(&Policy::shadow(), closed));
+    }
+    let s = &m.snapshots;
+    s.success.inc();
+    s.failure.inc();
+    for gauge in [
+        &s.in_progress,
+        &s.last_height,
+        &s.last_size_bytes,
+        &s.last_duration_ms,
+        &s.last_created_at_ms,
+    ] {
+        gauge.set(1);
+    }
+}
+
+/// Two epochs of a chain that is old, well paid and well staked enough for two changes of phase.
+fn epochs(minted: bool) -> Vec<Closed> {
+    let payout = [1, 2, 3, 4].map(|n| qbind_types::Address([n; 32]));
+    let payout = Payout::new(payout, [8_200, 1_200, 400, 200]).unwrap();
+    let (mut state, mut closed) = (State::default(), Vec::new());
+    for epoch in [400_000, 400_001] {
+        let inputs = EpochInputs {
+            epoch: qbind_types::Epoch(epoch),
+            // Three per cent of the stake a year.
+            fees: 570_776_256,
+            staked: 1_000_000_000_000_000,
+            circulating: 2_000_000_000_000_000,
+            room: u128::MAX,
+        };
+        let (next, decision) = close_epoch(&Policy::default().figures, &state, &inputs);
+        let issued = minted.then(|| issue(&payout, decision.issuance, &[]));
+        closed.push(Closed { state: next.clone(), decision, issued });
+        state = next;
+    }
+    closed
 }
 
 fn samples(m: &Metrics) -> BTreeMap<String, String> {
@@ -202,6 +255,48 @@ fn a_violation_is_counted_once_while_it_lasts() {
 }
 
 #[test]
+fn monetary_series_say_what_was_decided_and_count_what_was_minted() {
+    let m = fresh();
+    m.monetary.start(&Policy::shadow(), &State::default());
+    assert_eq!(samples(&m)["qbind_monetary_r_target_annual_bps"], "775", "before any decision");
+    let shadow = epochs(false);
+    m.monetary.closed(&Policy::shadow(), &shadow[0]);
+    let after = samples(&m);
+    let is = |series: &str, value: &str| assert_eq!(after[series], value, "{series}");
+    is("qbind_monetary_epoch_last_index", "400000");
+    // 7.75 % less fees of 3 % of the stake; the phase that follows aims at 6.2 %.
+    is("qbind_monetary_r_inf_annual_bps", "475");
+    is("qbind_monetary_phase", "1");
+    is("qbind_monetary_r_target_annual_bps", "620");
+    is("qbind_monetary_phase_recommendation", "1");
+    is("qbind_monetary_fee_coverage_ratio_bps", "6000");
+    is("qbind_monetary_fee_coverage_ratio_scaled", "600000");
+    is("qbind_monetary_stake_ratio_bps", "5000");
+    is("qbind_monetary_smoothed_annual_fee_revenue_scaled", "30000000015360");
+    is("qbind_monetary_decisions_applied_total{mode=\"shadow\"}", "1");
+    is("qbind_monetary_phase_transitions_total{from=\"bootstrap\",to=\"transition\"}", "1");
+    is("qbind_monetary_phase_transitions_total{from=\"transition\",to=\"mature\"}", "0");
+    is("qbind_monetary_issuance_total{bucket=\"validators\"}", "0");
+    let active = epochs(true);
+    m.monetary.closed(&Policy::shadow(), &active[1]);
+    let after = samples(&m);
+    let issued: u64 = IssuanceBucket::ALL
+        .iter()
+        .map(|b| format!("qbind_monetary_issuance_total{{bucket=\"{}\"}}", b.as_str()))
+        .map(|series| after[&series].parse::<u64>().unwrap())
+        .sum();
+    assert_eq!(u128::from(issued), active[1].decision.issuance);
+    assert_eq!(after["qbind_monetary_decisions_total"], "2");
+    // A node that starts later shows the last decision and has counted none.
+    let again = fresh();
+    again.monetary.start(&Policy::shadow(), &active[1].state);
+    let after = samples(&again);
+    assert_eq!(after["qbind_monetary_epoch_last_index"], "400001");
+    assert_eq!(after["qbind_monetary_phase"], "2");
+    assert_eq!(after["qbind_monetary_decisions_total"], "0");
+}
+
+#[test]
 fn who_joins_later_gets_a_series_with_its_first_count() {
     let m = fresh();
     assert!(!m.render().contains("\"99\""));
@@ -244,7 +339,40 @@ fn names_of_the_guides_are_exported_verbatim() {
         "qbind_p2p_heartbeat_failed_total",
         "qbind_p2p_diversity_distinct_buckets",
         "qbind_monetary_mode",
+        "qbind_monetary_phase",
+        "qbind_monetary_phase_recommendation",
+        "qbind_monetary_r_inf_annual_bps",
+        "qbind_monetary_r_target_annual_bps",
+        "qbind_monetary_fee_coverage_ratio_bps",
+        "qbind_monetary_fee_coverage_ratio_scaled",
+        "qbind_monetary_stake_ratio_bps",
+        "qbind_monetary_smoothed_annual_fee_revenue_scaled",
+        "qbind_monetary_decisions_total",
+        "qbind_monetary_decisions_applied_total",
+        "qbind_monetary_epoch_decisions_total",
+        "qbind_monetary_epoch_last_index",
+        "qbind_monetary_issuance_total",
+        "qbind_monetary_phase_transitions_total",
+        "qbind_state_prune_runs_total",
+        "qbind_state_prune_keys_scanned_total",
+        "qbind_state_prune_keys_pruned_total",
+        "qbind_state_prune_duration_ms_total",
+        "qbind_state_prune_last_height",
         "qbind_state_size_bytes",
+        "qbind_slashing_evidence_total",
+        "qbind_slashing_decisions_total",
+        "qbind_slashing_penalty_total",
+        "qbind_slashing_rejected_total",
+        "qbind_slashing_stake_burned_total",
+        "qbind_slashing_jail_events_total",
+        "qbind_slashing_mode_info",
+        "qbind_snapshot_success_total",
+        "qbind_snapshot_failure_total",
+        "qbind_snapshot_in_progress",
+        "qbind_snapshot_last_height",
+        "qbind_snapshot_last_size_bytes",
+        "qbind_snapshot_last_duration_ms",
+        "qbind_snapshot_last_created_at_ms",
     ] {
         assert!(names.contains(name), "{name}");
     }
@@ -265,4 +393,9 @@ fn reference_lists_every_family_once() {
         assert_eq!(text.matches(&cell).count(), 1, "{cell}");
     }
     assert!(text.contains("`result`: accepted, rejected"), "{text}");
+    let exported: BTreeSet<String> =
+        fresh().families().iter().map(|f| f.name().to_string()).collect();
+    for (name, _) in reference::ABSENT {
+        assert!(!exported.contains(*name), "{name} is said to be absent");
+    }
 }

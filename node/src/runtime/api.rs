@@ -8,17 +8,22 @@ use super::{
 use crate::{
     NodeError, Prepared, Shutdown, ShutdownTrigger,
     http::{
-        AccountView, App, BlockView, Commit, CommittedTransaction, CommittedTransactions, NodeView,
-        Page, PeerDirection, PeerView, RegisteredView, RegistryView, Rejection, RotationView,
-        Server, StatusView, TransactionView, ValidatorView, ValidatorsView, ViewError,
+        AccountProofView, AccountView, App, BlockView, Commit, CommittedTransaction,
+        CommittedTransactions, DecisionView, EvidenceView, MonetaryView, NodeView, Page,
+        PeerDirection, PeerView, RegisteredView, RegistryView, Rejection, RotationView, Server,
+        SlashedView, SlashingView, StatusView, TransactionView, ValidatorView, ValidatorsView,
+        ViewError,
     },
     metrics::Metrics,
     stop_on_signals,
 };
 use qbind_crypto::{block_id, tx_id};
+use qbind_ledger::monetary::{Decision, Mode};
 use qbind_network::{Direction, NetworkHandle};
-use qbind_storage::{CommitIndex, StoreError};
-use qbind_types::{Address, BatchId, Epoch, Height, Transaction, TxId, encode};
+use qbind_storage::{CommitIndex, History, HistoryError, HistoryQuery, StoreError};
+use qbind_types::{
+    Address, BatchId, CommittedBlock, Epoch, Height, Offence, Transaction, TxId, encode,
+};
 use std::sync::{
     Arc,
     mpsc::{SyncSender, TrySendError},
@@ -33,6 +38,9 @@ pub(super) struct NodeApi {
     inputs: SyncSender<Input>,
     shared: Arc<Shared>,
     network: NetworkHandle,
+    slashing_mode: &'static str,
+    /// Whether this validator has its sentries for peers and nobody else.
+    is_hidden: bool,
 }
 
 impl NodeApi {
@@ -56,24 +64,60 @@ impl NodeApi {
             binary_sha3: prepared.binary_sha3.clone(),
             version: env!("CARGO_PKG_VERSION"),
             height: Height(0),
+            lowest_height: Height(1),
             view: qbind_types::View(0),
             view_lag: 0,
             peers: 0,
             profile: config.profile.as_str(),
         };
-        Self { status, inputs, shared, network }
+        let slashing_mode = config.slashing_mode.as_str();
+        let is_hidden = !config.sentries.is_empty();
+        Self { status, inputs, shared, network, slashing_mode, is_hidden }
     }
 
     /// Index entries of executed heights, ascending.
     fn indexed(&self, from: Height, limit: usize) -> Result<Page<CommitIndex>, ViewError> {
         let tip = self.shared.height();
+        let lowest = self.lowest()?;
         let first = from.0.max(1);
+        if first < lowest.0 {
+            return Err(ViewError::Pruned { lowest });
+        }
         let last = tip.0.min(first.saturating_add(limit as u64).saturating_sub(1));
         let mut items = Vec::new();
         for height in first..=last {
             items.extend(self.shared.store.commit_index(Height(height)).map_err(storage)?);
         }
         Ok(Page { tip, items })
+    }
+
+    fn lowest(&self) -> Result<Height, ViewError> {
+        self.shared.store.lowest().map_err(storage)
+    }
+
+    /// What is not here was deleted, or never was.
+    fn absent<T>(&self, height: Height) -> Result<Option<T>, ViewError> {
+        let lowest = self.lowest()?;
+        let is_pruned = (1..lowest.0).contains(&height.0);
+        if is_pruned { Err(ViewError::Pruned { lowest }) } else { Ok(None) }
+    }
+}
+
+fn decision(decision: &Decision) -> DecisionView {
+    DecisionView {
+        epoch: decision.epoch,
+        phase: decision.phase.as_str(),
+        next_phase: decision.next_phase.as_str(),
+        recommendation: decision.recommendation.as_str(),
+        r_inf_annual_bps: decision.r_inf_annual_bps,
+        fees: decision.fees.to_string(),
+        ema_fees_per_epoch: decision.ema_fees_per_epoch.to_string(),
+        smoothed_annual_fee_revenue: decision.smoothed_annual_fee_revenue.to_string(),
+        staked: decision.staked.to_string(),
+        fee_coverage_bps: decision.fee_coverage_bps(),
+        stake_ratio_bps: decision.stake_ratio_bps,
+        volatility_bps: decision.volatility_bps,
+        issuance: decision.issuance.to_string(),
     }
 }
 
@@ -121,12 +165,28 @@ impl NodeView for NodeApi {
         Ok(AccountView { balance: account.balance, nonce: account.nonce, height })
     }
 
-    fn block(&self, height: Height) -> Result<Option<BlockView>, ViewError> {
-        let Some(committed) = self.shared.store.committed(height).map_err(storage)? else {
+    fn account_proof(&self, address: &Address) -> Result<Option<AccountProofView>, ViewError> {
+        let tip = self.shared.height();
+        let Some(committed) = self.shared.store.committed(tip).map_err(storage)? else {
             return Ok(None);
         };
+        // A block names a state that is not older than what its parent names.
+        let height = committed.block.executed.height;
+        let (reply, answer) = oneshot::channel();
+        let question = Input::Prove { address: *address, height, reply };
+        self.inputs.try_send(question).map_err(|_| ViewError::Unavailable)?;
+        let proof = answer.blocking_recv().map_err(|_| ViewError::Unavailable)?;
+        Ok(proof.map(|proof| AccountProofView { proof, committed }))
+    }
+
+    fn history(&self, query: &HistoryQuery) -> Result<History, HistoryError> {
+        self.shared.store.history(query)
+    }
+
+    fn block(&self, height: Height) -> Result<Option<BlockView>, ViewError> {
+        let Some(committed) = self.committed(height)? else { return Ok(None) };
         let Some(index) = self.shared.store.commit_index(height).map_err(storage)? else {
-            return Ok(None);
+            return self.absent(height);
         };
         Ok(Some(BlockView {
             id: block_id(&committed.block),
@@ -134,6 +194,17 @@ impl NodeView for NodeApi {
             state_root: index.state_root,
             transactions: index.transactions.into_iter().map(|(id, _)| id).collect(),
         }))
+    }
+
+    fn committed(&self, height: Height) -> Result<Option<CommittedBlock>, ViewError> {
+        match self.shared.store.committed(height).map_err(storage)? {
+            Some(committed) => Ok(Some(committed)),
+            None => self.absent(height),
+        }
+    }
+
+    fn epoch_end(&self, epoch: Epoch) -> Result<Option<CommittedBlock>, ViewError> {
+        self.shared.store.epoch_end(epoch).map_err(storage)
     }
 
     fn batch(&self, id: &BatchId) -> Result<Option<Vec<u8>>, ViewError> {
@@ -148,6 +219,7 @@ impl NodeView for NodeApi {
             view: i.view,
             block_id: i.id,
             state_root: i.state_root,
+            system_root: i.system_root,
             committed_unix_ms: i.committed_unix_ms,
             transactions: i.transactions.len() as u64,
         });
@@ -175,6 +247,7 @@ impl NodeView for NodeApi {
     fn status(&self) -> StatusView {
         let mut status = self.status.clone();
         status.height = self.shared.height();
+        status.lowest_height = self.shared.reach.lowest();
         let EpochView { set, me } = self.shared.epoch();
         status.epoch = set.epoch();
         status.validator_id = me.and_then(|i| set.get(i)).map(|m| m.id);
@@ -197,7 +270,11 @@ impl NodeView for NodeApi {
                 .validator(&peer.public_key)
                 .and_then(|index| set.get(index))
                 .map(|member| member.id),
-            address: peer.remote.to_string(),
+            // Where a validator behind this sentry is, strangers need not know.
+            address: match peer.is_hidden() {
+                true => "hidden".to_owned(),
+                false => peer.remote.to_string(),
+            },
             direction: match peer.direction {
                 Direction::Outbound => PeerDirection::Outbound,
                 Direction::Inbound => PeerDirection::Inbound,
@@ -253,6 +330,49 @@ impl NodeView for NodeApi {
         }
     }
 
+    fn slashing(&self) -> SlashingView {
+        let (registry, slashing) = (self.shared.registry(), self.shared.slashing());
+        let stake = |id| registry.validators().find(|(of, _)| *of == id).map(|(_, v)| v.stake);
+        let validators = slashing.records().map(|(id, record)| SlashedView {
+            id,
+            stake: stake(id),
+            pending: slashing.pending(id),
+            total_slashed: record.total_slashed.to_string(),
+            jailed_until_epoch: record.jailed_until,
+            jail_count: record.jail_count,
+            offences: Offence::ALL
+                .iter()
+                .zip(record.offences)
+                .filter(|(_, count)| *count > 0)
+                .map(|(offence, count)| (offence.as_str(), count))
+                .collect(),
+        });
+        SlashingView {
+            mode: self.slashing_mode,
+            epoch: self.shared.epoch().set.epoch(),
+            oldest_epoch: registry.sets().map(|set| set.epoch()).min().unwrap_or_default(),
+            validators: validators.collect(),
+        }
+    }
+
+    fn evidence(&self) -> Vec<EvidenceView> {
+        self.shared.evidence.list()
+    }
+
+    fn monetary(&self) -> MonetaryView {
+        let (policy, state) = (&self.shared.policy, self.shared.monetary());
+        MonetaryView {
+            mode: match policy.mode {
+                Mode::Off => "off",
+                Mode::Shadow => "shadow",
+                Mode::Active(_) => "active",
+            },
+            phase: state.phase().as_str(),
+            r_target_annual_bps: policy.figures.r_target_annual_bps(state.phase()),
+            last: state.last().map(decision),
+        }
+    }
+
     fn not_ready(&self) -> Vec<String> {
         let Some(gauges) = self.shared.gauges() else { return vec!["starting".to_owned()] };
         let mut reasons = Vec::new();
@@ -260,12 +380,28 @@ impl NodeView for NodeApi {
         if lag >= READY_LAG {
             reasons.push(format!("{lag} views behind"));
         }
+        if let Some(lowest) = gauges.out_of_reach {
+            let next = gauges.height.next();
+            reasons.push(format!(
+                "height {next} is pruned at every peer that is ahead (they have heights from {lowest} \
+                 on): move the folder state out of data_dir and start with --fast-sync-snapshot-dir"
+            ));
+        }
         let connected = self.network.peers();
         let EpochView { set, me } = self.shared.epoch();
         let book = &self.shared.book;
+        let has_sentry = connected.iter().any(|p| p.role == qbind_network::Role::Sentry);
+        if self.is_hidden {
+            // What a quorum says reaches this validator through its sentries.
+            if !has_sentry {
+                reasons.push("no sentry is connected".to_owned());
+            }
+            return reasons;
+        }
         let validators = connected.iter().filter_map(|p| book.validator(&p.public_key));
         let reachable = validators.chain(me);
-        if !set.is_quorum(reachable) {
+        // Validators behind a sentry are heard through it and never connected.
+        if !set.is_quorum(reachable) && !has_sentry {
             let count = connected.len();
             reasons.push(format!("connected validators hold no quorum ({count} peers)"));
         }

@@ -5,10 +5,10 @@ use super::{
     shared::Shared,
     world::{DaemonWorld, Fault, SubmitReply},
 };
-use crate::{NodeError, metrics::Metrics};
-use qbind_crypto::Verified;
+use crate::{NodeError, metrics::Metrics, retention::hopeless_below};
+use qbind_crypto::{AccountProof, Verified};
 use qbind_replica::{Effect, Event, Now, Replica, begin, perform};
-use qbind_types::{Millis, Transaction, TxId};
+use qbind_types::{Address, Height, Millis, Transaction, TxId};
 use std::{
     iter,
     path::Path,
@@ -39,6 +39,8 @@ pub(super) enum Input {
         id: TxId,
         reply: oneshot::Sender<SubmitReply>,
     },
+    /// From a client: an account at a height whose state may still be held.
+    Prove { address: Address, height: Height, reply: oneshot::Sender<Option<AccountProof>> },
     /// End.
     Stop,
 }
@@ -49,13 +51,22 @@ pub(super) struct Driver {
     shared: Arc<Shared>,
     started: Instant,
     published: Instant,
+    /// Heights that are kept.
+    retain: u64,
+    /// Height below which peers know that history is deleted.
+    told: Height,
     measured: Option<Instant>,
 }
 
 impl Driver {
-    pub(super) fn new(world: DaemonWorld, metrics: Arc<Metrics>, shared: Arc<Shared>) -> Self {
-        let started = Instant::now();
-        Self { world, metrics, shared, started, published: started, measured: None }
+    pub(super) fn new(
+        world: DaemonWorld,
+        metrics: Arc<Metrics>,
+        shared: Arc<Shared>,
+        retain: u64,
+    ) -> Self {
+        let (started, measured, told) = (Instant::now(), None, Height(0));
+        Self { world, metrics, shared, started, published: started, retain, told, measured }
     }
 
     pub(super) fn now(&self) -> Now {
@@ -103,7 +114,7 @@ impl Driver {
             let first = match queue.recv_timeout(Duration::from_millis(wait.clamp(1, 1_000))) {
                 Ok(input) => input,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.publish_if_due(replica);
+                    self.publish_if_due(replica)?;
                     self.measure_if_due(replica)?;
                     continue;
                 }
@@ -120,6 +131,11 @@ impl Driver {
                         submitted.push(id);
                         events.push(Event::Submit { transaction, id });
                     }
+                    Input::Prove { address, height, reply } => {
+                        // A few hundred bytes from memory: no event, and the client may have gone.
+                        let proof = replica.ledger().prove_at(height, &address);
+                        reply.send(proof).map_err(drop).unwrap_or_default();
+                    }
                     Input::Stop => return Ok(()),
                 }
             }
@@ -127,21 +143,31 @@ impl Driver {
             for id in submitted {
                 self.world.give_up(&id);
             }
-            self.publish_if_due(replica);
+            self.publish_if_due(replica)?;
             self.measure_if_due(replica)?;
         }
     }
 
-    fn publish_if_due(&mut self, replica: &Replica) {
-        if self.published.elapsed() >= PUBLISH {
-            self.publish(replica);
+    fn publish_if_due(&mut self, replica: &mut Replica) -> Result<(), Fault> {
+        if self.published.elapsed() < PUBLISH {
+            return Ok(());
         }
+        self.publish(replica);
+        let lowest = self.shared.reach.lowest();
+        if lowest <= self.told {
+            return Ok(());
+        }
+        self.told = lowest;
+        let pruned = Event::Sync(qbind_sync::Event::Pruned { lowest });
+        perform(replica, self.now(), [pruned], &mut self.world)
     }
 
     fn publish(&mut self, replica: &Replica) {
         self.published = Instant::now();
         let gauges = replica.gauges();
         meters::gauges(&self.metrics, &gauges);
+        let hopeless = hopeless_below(gauges.height, self.retain);
+        self.shared.reach.set_slowest_peer(replica.slowest_peer(hopeless));
         self.shared.publish(gauges);
     }
 

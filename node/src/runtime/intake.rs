@@ -1,10 +1,11 @@
 //! Messages of peers, verified before they reach the replica.
 
-use super::{driver::Input, meters, shared::Shared};
+use super::{driver::Input, meters, relay::Relayed, shared::Shared, unix_now};
 use crate::metrics::Metrics;
-use qbind_crypto::Reject;
+use qbind_crypto::{Proof, Reject};
+use qbind_dag::Peer;
 use qbind_network::{Channel, NetworkEvent, NetworkHandle, NodeId, Received};
-use qbind_replica::{Channel as CoreChannel, Event, OpenError, open};
+use qbind_replica::{Channel as CoreChannel, Event, OpenError, open, refused_proposal};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -33,6 +34,8 @@ struct Worker {
     network: NetworkHandle,
     metrics: Arc<Metrics>,
     strikes: Arc<Mutex<BTreeMap<NodeId, u32>>>,
+    /// A sentry passes on what verified.
+    relays: Option<Arc<Relayed>>,
 }
 
 /// Starts the threads between network and replica; they end when the network does.
@@ -42,8 +45,10 @@ pub(super) fn start(
     shared: Arc<Shared>,
     network: NetworkHandle,
     metrics: Arc<Metrics>,
+    relays: bool,
 ) {
     let strikes = Arc::new(Mutex::new(BTreeMap::new()));
+    let relays = relays.then(|| Arc::new(Relayed::default()));
     let lane = |channel: CoreChannel, threads: usize| {
         let (sender, receiver) = sync_channel::<Job>(WAITING);
         let receiver = Arc::new(Mutex::new(receiver));
@@ -55,6 +60,7 @@ pub(super) fn start(
                 network: network.clone(),
                 metrics: metrics.clone(),
                 strikes: strikes.clone(),
+                relays: relays.clone(),
             };
             let receiver = receiver.clone();
             thread::spawn(move || worker.run(&receiver));
@@ -103,6 +109,14 @@ impl Worker {
             match open(self.channel, peer, &bytes, &self.shared.verifiers) {
                 Ok(event) => {
                     meters::received(&self.metrics, &event);
+                    if let Some(relays) = &self.relays
+                        && let Some(channel) = relayed(&event)
+                        && relays.is_new(&bytes)
+                    {
+                        let serves = |id| matches!(self.shared.book.peer(id), Peer::Validator(_));
+                        let copies = self.network.relay(from, channel, &bytes[..], serves);
+                        meters::relayed(&self.metrics, channel, copies);
+                    }
                     if self.inputs.send(Input::Event(event)).is_err() {
                         return;
                     }
@@ -117,6 +131,9 @@ impl Worker {
                 }
                 Err(error) => {
                     meters::refused(&self.metrics, self.channel);
+                    if self.channel == CoreChannel::Consensus {
+                        self.accuse(&bytes);
+                    }
                     tracing::debug!(%error, peer = %from, "refused a message");
                     let is_answer = self.channel == CoreChannel::Sync;
                     let lied = Event::Sync(qbind_sync::Event::Lied { from: peer });
@@ -129,6 +146,19 @@ impl Worker {
         }
     }
 
+    /// Keeps the proof, if a leader signed a block that is none.
+    fn accuse(&self, bytes: &[u8]) {
+        let Some(evidence) = refused_proposal(bytes) else { return };
+        let Ok(verifier) = self.shared.verifiers.of(evidence.epoch()) else { return };
+        let found = &self.shared.evidence;
+        let Some(proof) = found.keep(verifier.set(), &evidence, unix_now()) else { return };
+        let Proof { validator, offence, epoch, at } = proof;
+        tracing::warn!(validator, offence = offence.as_str(), at, "proof of an offence kept");
+        if found.count(validator, offence, epoch.0, at) {
+            meters::offence(&self.metrics, offence);
+        }
+    }
+
     fn strike(&self, from: NodeId, weight: u32) {
         let mut strikes = self.strikes.lock().expect("no panic while held");
         let count = strikes.entry(from).or_insert(0);
@@ -138,5 +168,15 @@ impl Worker {
             tracing::warn!(peer = %from, "banned for messages that do not verify");
             self.network.ban(from, "messages do not verify", BAN);
         }
+    }
+}
+
+/// The channel of a message that a sentry passes on: what validators say to everybody. Questions and
+/// answers it takes itself, for it follows the chain.
+fn relayed(event: &Event) -> Option<Channel> {
+    match event {
+        Event::Consensus(_) => Some(Channel::Consensus),
+        Event::Batch(_) | Event::Ack(_) | Event::Certificate(_) => Some(Channel::Dag),
+        _ => None,
     }
 }

@@ -2,12 +2,15 @@
 
 use crate::metrics::{
     AckResult, BlockCheck, Connections, CouplingCheck, DiversityReason, EvictionReason,
-    ExecutionError, MessageKind, Metrics, Offense, PeerEviction, ProposalResult, StageBMode,
-    VoteResult,
+    ExecutionError, MessageKind, Metrics, Offense, PeerEviction, ProposalResult, SlashingDecision,
+    StageBMode, VoteResult,
 };
 use qbind_consensus::{Event as ConsensusEvent, Unsigned};
 use qbind_dag::{BatchRefusal, Note};
-use qbind_ledger::{Mode, Registry, SkipReason, Status};
+use qbind_ledger::{
+    Decision, Mode, Registry, SerialReason, SkipReason, Status,
+    monetary::{Closed, Policy},
+};
 use qbind_network::{
     Channel, DialStep, DropReason, EvictReason, Health, HeartbeatStep, NetworkObserver,
     RefuseReason,
@@ -15,7 +18,7 @@ use qbind_network::{
 use qbind_replica::{
     Channel as CoreChannel, CommitRecord, CouplingResult, Effect, Event, Gauges, Halt, References,
 };
-use qbind_types::ValidatorSet;
+use qbind_types::{Offence, ValidatorSet};
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -27,6 +30,7 @@ pub(super) fn gauges(metrics: &Metrics, gauges: &Gauges) {
     metrics.consensus.set_views(gauges.view.0, executed, executed + gauges.view_lag());
     metrics.consensus.committed_height.set(gauges.height.0);
     metrics.mempool.txs.set(gauges.dag.pending as u64);
+    metrics.execution.queue.set(gauges.waiting_blocks as u64);
 }
 
 /// A verified message.
@@ -42,6 +46,11 @@ pub(super) fn received(metrics: &Metrics, event: &Event) {
             _ => {}
         }
     }
+}
+
+/// A message that a sentry passed on.
+pub(super) fn relayed(metrics: &Metrics, channel: Channel, copies: usize) {
+    metrics.p2p.messages_relayed.of(kind(channel)).add(copies as u64);
 }
 
 /// A message that did not verify.
@@ -70,13 +79,6 @@ pub(super) fn effect(metrics: &Metrics, set: &ValidatorSet, effect: &Effect) {
             if let Some(member) = set.get(evidence.validator) {
                 consensus.equivocations.inc(member.id);
             }
-            metrics.slashing_evidence.inc(Offense::O1DoubleSign);
-        }
-        Effect::BatchEquivocation(_) => {
-            metrics.slashing_evidence.inc(Offense::O4InvalidDagCert);
-        }
-        Effect::CouplingViolation(_) => {
-            metrics.slashing_evidence.inc(Offense::O5DagCouplingViolation);
         }
         Effect::Sign(unsigned) => {
             if let Unsigned::Proposal { block, .. } = &**unsigned
@@ -96,6 +98,33 @@ pub(super) fn effect(metrics: &Metrics, set: &ValidatorSet, effect: &Effect) {
         Effect::Note(found) => note(metrics, found),
         _ => {}
     }
+}
+
+/// This node has proof of an offence.
+pub(super) fn offence(metrics: &Metrics, offence: Offence) {
+    metrics.slashing.evidence.inc(match offence {
+        Offence::O1DoubleSign => Offense::O1DoubleSign,
+        Offence::O2InvalidProposal => Offense::O2InvalidProposerSig,
+        Offence::O3aLazyVote => Offense::O3aLazyVoteSingle,
+        Offence::O3bLazyVotes => Offense::O3bLazyVoteRepeated,
+        Offence::O4InvalidDagCertificate => Offense::O4InvalidDagCert,
+        Offence::O5CouplingViolation => Offense::O5DagCouplingViolation,
+    });
+}
+
+/// A block judged accusations, or burned stake for them.
+pub(super) fn judged(metrics: &Metrics, record: &CommitRecord) {
+    for judged in &record.judged {
+        let decision = match judged.decision {
+            Decision::AcceptedNoop => SlashingDecision::AcceptedNoop,
+            Decision::EvidenceOnly => SlashingDecision::EvidenceOnly,
+            Decision::PenaltyApplied => SlashingDecision::PenaltyApplied,
+            Decision::RejectedInvalid => SlashingDecision::RejectedInvalid,
+            Decision::RejectedDuplicate => SlashingDecision::RejectedDuplicate,
+        };
+        metrics.slashing.judged(decision, judged.jails);
+    }
+    metrics.slashing.stake_burned.add(u64::try_from(record.stake_burned).unwrap_or(u64::MAX));
 }
 
 /// Key rotations under way.
@@ -144,7 +173,11 @@ fn note(metrics: &Metrics, note: &Note) {
         Note::AckUseless => metrics.dag.acks.inc(AckResult::Useless),
         Note::FetchStarted => metrics.dag.missing_recorded.inc(),
         Note::Fetched => metrics.dag.missing_fetched.inc(),
-        Note::Evicted => metrics.mempool.evictions.inc(EvictionReason::Capacity),
+        Note::Evicted => {
+            metrics.mempool.evictions.inc(EvictionReason::Capacity);
+            metrics.mempool.evicted_low_priority.inc();
+        }
+        Note::EvictionIntervalStarted => metrics.mempool.eviction_intervals.inc(),
         Note::EvictionOverLimit => {
             metrics.mempool.eviction_rate_limit.inc(crate::metrics::Strictness::Warn);
         }
@@ -153,6 +186,21 @@ fn note(metrics: &Metrics, note: &Note) {
         }
         _ => {}
     }
+}
+
+/// A block that ended an epoch was executed and stored.
+pub(super) fn epoch_closed(metrics: &Metrics, policy: &Policy, closed: &Closed) {
+    metrics.monetary.closed(policy, closed);
+    let decision = &closed.decision;
+    tracing::info!(
+        epoch = decision.epoch.0,
+        phase = decision.phase.as_str(),
+        recommendation = decision.recommendation.as_str(),
+        r_inf_annual_bps = decision.r_inf_annual_bps,
+        fee_coverage_bps = decision.fee_coverage_bps(),
+        minted = closed.issued.as_ref().map_or(0, |issued| issued.total()),
+        "monetary decision"
+    );
 }
 
 /// A block was executed and stored.
@@ -169,10 +217,19 @@ pub(super) fn commit(
         References::Fetched => BlockCheck::Missing,
         References::Mismatch => BlockCheck::Mismatch,
     });
-    metrics.execution.stage_b_blocks.inc(match record.mode {
-        Mode::Parallel { .. } => StageBMode::Parallel,
-        Mode::Serial { .. } => StageBMode::Fallback,
-    });
+    match record.mode {
+        Mode::Parallel { levels } => {
+            metrics.execution.stage_b_blocks.inc(StageBMode::Parallel);
+            // A block has a few thousand transfers at most: exact in a float.
+            metrics.execution.stage_b_levels.observe(levels as f64);
+        }
+        Mode::Serial { why } => {
+            metrics.execution.stage_b_blocks.inc(StageBMode::Fallback);
+            if why != SerialReason::Disabled {
+                metrics.execution.fallbacks.inc();
+            }
+        }
+    }
     for receipt in &record.receipts {
         match receipt.status {
             Status::Success => metrics.execution.txs_applied.inc(),

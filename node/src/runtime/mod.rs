@@ -13,34 +13,45 @@
 
 mod api;
 mod driver;
+mod evidence;
+mod fast_sync;
 mod intake;
 mod meters;
 mod peers;
+mod prune;
+mod relay;
 mod settings;
 mod shared;
 mod signer;
+mod snapshots;
+mod workers;
 mod world;
 
 use crate::{NodeError, Prepared, metrics::Metrics};
 use driver::Driver;
 use qbind_crypto::{SecretKey, Verifier, Verifiers};
-use qbind_ledger::{Genesis, Ledger, LevelRunner};
+use qbind_ledger::{Genesis, Ledger};
 use qbind_network::{NetworkEvent, NetworkHandle};
-use qbind_profile::{NodeConfig, Role, SignerMode};
+use qbind_profile::{NodeConfig, Role};
 use qbind_replica::{Now, Replica, ReplicaConfig, Restored};
 use qbind_storage::{Loaded, Store};
 use qbind_types::{BlockId, EpochStart, Height, Millis, PublicKey, ValidatorSet};
-use rayon::prelude::*;
 use shared::Shared;
 use signer::ValidatorSigner;
+use snapshots::Snapshots;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::mpsc;
+use workers::Workers;
 pub use world::Intercept;
 
+/// The database in `data_dir`.
+const DATABASE: &str = "state";
+/// What it was called before.
+const OLD_DATABASE: &str = "db";
 /// Named in `data_dir` when the node must not start again before a person has looked.
 const LATCH: &str = "SAFETY_STOP";
 
@@ -73,18 +84,25 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
     let ids: Vec<u64> = founders.members().iter().map(|m| m.id).collect();
     let metrics = Arc::new(Metrics::new(&config, &ids));
     let identity = identity(&config, &metrics)?;
-    let params = settings::params(&config)?;
-    let store = Store::open(&data_dir.join("db"), prepared.genesis.hash)
+    let params = settings::params(&config, &genesis)?;
+    rename_database(&data_dir)?;
+    fast_sync::fast_sync(&config, &data_dir, &prepared.genesis)?;
+    let store = Store::open(&data_dir.join(DATABASE), prepared.genesis.hash)
         .map_err(|e| NodeError::transient("cannot open the data directory").because(e))?;
-    let store = Arc::new(store);
     let disk = |e| NodeError::transient("cannot read the data directory").because(e);
+    let store = Arc::new(match config.enable_index {
+        true => store.with_index().map_err(disk)?,
+        false => store,
+    });
     let mut loaded = store.load().map_err(disk)?;
     if loaded.accounts.is_empty() {
         loaded.accounts = genesis.accounts();
-        store.store_genesis(loaded.accounts.iter().copied(), &founders).map_err(disk)?;
+        let file = &prepared.genesis.bytes;
+        store.store_genesis(loaded.accounts.iter().copied(), &founders, file).map_err(disk)?;
     }
-    let has_signed = loaded.safety.is_some();
-    let restored = restored(&prepared, &genesis, loaded, &params)?;
+    let synced = store.synced().map_err(disk)?;
+    let has_signed = loaded.safety.is_some() || synced.is_some();
+    let restored = restored(&prepared, &genesis, loaded, &params, &Workers::new(metrics.clone()))?;
     let set = restored.ledger.registry().set(restored.start.epoch).cloned();
     let set = set.ok_or_else(damaged)?;
     let is_validator = config.role == Role::Validator;
@@ -93,16 +111,18 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
     }
     let verifier = Arc::new(Verifier::new(genesis.network, set.clone()));
     let verifiers = Arc::new(Verifiers::new(verifier));
-    let shared = Arc::new(Shared::new(
-        store.clone(),
-        restored.ledger.height(),
-        verifiers,
-        restored.ledger.registry(),
-        &set,
-    ));
+    let sets = restored.ledger.registry().sets().map(|set| &**set);
+    let evidence = evidence::EvidenceBook::open(genesis.network, &data_dir, sets);
+    let shared = Shared::new(store.clone(), verifiers, &restored.ledger, &set, evidence);
+    let shared = Arc::new(shared);
+    metrics.monetary.start(&shared.policy, &shared.monetary());
     let observer = Arc::new(meters::PeerMeters::new(metrics.clone()));
-    let network =
-        settings::network(&config, identity.clone(), genesis.network, prepared.genesis.hash)?;
+    let network = settings::network(
+        &config,
+        identity.clone(),
+        (genesis.network, prepared.genesis.hash),
+        &params,
+    )?;
     let listen = network.listen;
     let (handle, events) = qbind_network::start(network, observer).map_err(|e| {
         NodeError::configuration(format!("cannot use p2p_listen_addr {listen}")).because(e)
@@ -114,7 +134,7 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
         coupling: settings::coupling(&config),
         empty_block_interval: Millis(config.empty_block_interval_ms),
         dag: settings::dag(&config, genesis.network, &params),
-        runner: Box::new(Workers),
+        runner: Box::new(Workers::new(metrics.clone())),
     };
     let signer = is_validator.then(|| -> Result<_, NodeError> {
         let keystore = config.signer_keystore_path.as_deref().unwrap_or_default();
@@ -130,12 +150,29 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
         Ok(ValidatorSigner { key: identity, guard, verifiers, metrics })
     });
     let signer = signer.transpose()?;
+    let reach = shared.reach.clone();
+    reach.set_lowest(store.lowest().map_err(disk)?);
+    metrics.pruning.last_height.set(reach.lowest().0);
+    let worker = prune::Worker {
+        data_dir: data_dir.clone(),
+        network: genesis.network,
+        store: store.clone(),
+        reach,
+        metrics: metrics.clone(),
+    };
+    let pruner = prune::Pruner::start(&config, worker)
+        .map_err(|e| NodeError::transient("cannot start a thread").because(e))?;
+    let snapshots = Snapshots::new(&config, &data_dir, store.clone(), metrics.clone());
     let means = world::Means {
         store: store.clone(),
+        snapshots,
+        pruner,
+        quiet: synced.filter(|_| is_validator),
         network: handle.clone(),
         signer,
         metrics: metrics.clone(),
         shared: shared.clone(),
+        is_hidden: !config.sentries.is_empty(),
     };
     let world = world::DaemonWorld::new(means, intercept);
     let parts = Parts {
@@ -172,8 +209,10 @@ fn serve(parts: Parts, config: ReplicaConfig, restored: Restored) -> Result<(), 
         parts.shared.clone(),
         parts.handle.clone(),
         parts.metrics.clone(),
+        parts.prepared.resolved.config.role == Role::Sentry,
     );
-    let driver = Driver::new(parts.world, parts.metrics.clone(), parts.shared.clone());
+    let retain = parts.prepared.resolved.config.state_retain_height;
+    let driver = Driver::new(parts.world, parts.metrics.clone(), parts.shared.clone(), retain);
     let data_dir = parts.data_dir.clone();
     let stop = trigger.clone();
     let replica = std::thread::Builder::new()
@@ -215,6 +254,19 @@ fn data_dir(config: &NodeConfig) -> Result<PathBuf, NodeError> {
     Ok(dir)
 }
 
+/// An older release's database goes on under the name it has now: without it, its safety record would
+/// be lost.
+fn rename_database(data_dir: &Path) -> Result<(), NodeError> {
+    let (old, new) = (data_dir.join(OLD_DATABASE), data_dir.join(DATABASE));
+    if !old.is_dir() || new.exists() {
+        return Ok(());
+    }
+    std::fs::rename(&old, &new).map_err(|e| {
+        let (old, new) = (old.display(), new.display());
+        NodeError::transient(format!("cannot rename {old} to {new}")).because(e)
+    })
+}
+
 fn check_latch(data_dir: &Path) -> Result<(), NodeError> {
     let latch = data_dir.join(LATCH);
     match std::fs::read_to_string(&latch) {
@@ -233,7 +285,8 @@ fn identity(config: &NodeConfig, metrics: &Metrics) -> Result<SecretKey, NodeErr
     let role =
         if is_validator { qbind_signer::Role::Consensus } else { qbind_signer::Role::P2pIdentity };
     let Some(dir) = config.signer_keystore_path.as_deref().map(Path::new) else {
-        if config.signer_mode == SignerMode::LoopbackTesting && !is_validator {
+        if !is_validator {
+            // Nothing is signed with it and nobody knows it: a new one for each start will do.
             return Ok(SecretKey::generate());
         }
         return Err(NodeError::configuration(
@@ -301,14 +354,13 @@ fn damaged() -> NodeError {
 fn restored(
     prepared: &Prepared,
     genesis: &Genesis,
-    loaded: Loaded,
+    mut loaded: Loaded,
     params: &qbind_ledger::Params,
+    workers: &Workers,
 ) -> Result<Restored, NodeError> {
     let height = loaded.committed.as_ref().map_or(Height(0), |c| c.block.height);
-    let registry = loaded.registry.unwrap_or_else(|| genesis.registry());
-    let ledger = Ledger::restore(params.clone(), height, loaded.burned, loaded.accounts)
-        .map_err(|e| damaged().because(e))?
-        .with_registry(registry);
+    let ledger = loaded.ledger(genesis, params.clone(), height, workers);
+    let ledger = ledger.map_err(|e| damaged().because(e))?;
     let stored = loaded.roots.iter().find(|(h, _)| *h == height).map(|(_, root)| *root);
     if stored.is_some_and(|root| root != ledger.state_root()) {
         return Err(damaged());
@@ -323,6 +375,7 @@ fn restored(
         committed: loaded.committed.map(|c| c.block),
         pending: loaded.pending_blocks,
         roots: loaded.roots,
+        lowest: loaded.lowest,
         dag: qbind_dag::Restored {
             included: loaded.included,
             own: loaded.own_batch,
@@ -333,15 +386,6 @@ fn restored(
         },
         ledger,
     })
-}
-
-/// Runs the jobs of a Stage B level on the process's thread pool.
-struct Workers;
-
-impl LevelRunner for Workers {
-    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
-        (0..jobs).into_par_iter().for_each(job);
-    }
 }
 
 /// Unix milliseconds; zero before 1970.

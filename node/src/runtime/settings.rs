@@ -4,15 +4,19 @@ use crate::NodeError;
 use qbind_consensus::Timing;
 use qbind_crypto::SecretKey;
 use qbind_dag::{CouplingMode, DagConfig, EvictionMode, MempoolConfig};
-use qbind_ledger::{Execution, FeeSplit, Params};
+use qbind_ledger::{
+    Execution, FeeSplit, Genesis, Params, SlashingMode, SlashingParams, SlashingRule,
+    monetary::{Mode, Payout, Policy},
+};
 use qbind_network::{
     AntiEclipse, AsnTable, DiversityConfig, DiversityMode, Heartbeat, Limits, NetworkConfig, Role,
 };
 use qbind_profile::{
     DagCouplingMode, DiversityMode as ProfileDiversity, EvictionMode as ProfileEviction,
-    ExecutionProfile, NodeConfig, Role as ProfileRole,
+    ExecutionProfile, MonetaryMode, NodeConfig, Role as ProfileRole,
+    SlashingMode as ProfileSlashing,
 };
-use qbind_types::{GenesisHash, Millis, Network};
+use qbind_types::{Address, GenesisHash, Millis, Network};
 use std::time::Duration;
 
 fn size(value: u64) -> usize {
@@ -35,8 +39,8 @@ pub(super) fn coupling(config: &NodeConfig) -> CouplingMode {
 /// The ledger's rules.
 ///
 /// # Errors
-/// The operator's fault: the fee shares make no whole.
-pub(super) fn params(config: &NodeConfig) -> Result<Params, NodeError> {
+/// The operator's fault: the fee shares make no whole, or there is nobody to mint for.
+pub(super) fn params(config: &NodeConfig, genesis: &Genesis) -> Result<Params, NodeError> {
     let bps = |value: u64| u16::try_from(value).unwrap_or(u16::MAX);
     let fee_split = FeeSplit::new(bps(config.fee_burn_bps), bps(config.fee_proposer_bps))
         .map_err(|e| NodeError::configuration("fee_burn_bps, fee_proposer_bps").because(e))?;
@@ -49,8 +53,60 @@ pub(super) fn params(config: &NodeConfig) -> Result<Params, NodeError> {
         gas_enabled: config.enable_gas,
         fee_split,
         stage_b: config.enable_stage_b,
+        locks: genesis.locks(),
+        slashing: slashing(config),
+        monetary: monetary(config, genesis)?,
         ..Params::mainnet()
     })
+}
+
+fn slashing(c: &NodeConfig) -> SlashingParams {
+    let rule = |bps, jail_epochs| SlashingRule { bps, jail_epochs };
+    SlashingParams {
+        mode: match c.slashing_mode {
+            ProfileSlashing::Off => SlashingMode::Off,
+            ProfileSlashing::RecordOnly => SlashingMode::RecordOnly,
+            ProfileSlashing::EnforceCritical => SlashingMode::EnforceCritical,
+            ProfileSlashing::EnforceAll => SlashingMode::EnforceAll,
+        },
+        rules: [
+            rule(c.slashing_o1_bps, c.slashing_o1_jail_epochs),
+            rule(c.slashing_o2_bps, c.slashing_o2_jail_epochs),
+            rule(c.slashing_o3a_bps, 0),
+            rule(c.slashing_o3b_bps, c.slashing_o3b_jail_epochs),
+            rule(c.slashing_o4_bps, c.slashing_o4_jail_epochs),
+            rule(c.slashing_o5_bps, c.slashing_o5_jail_epochs),
+        ],
+        lazy_votes: c.slashing_o3b_votes,
+        lazy_window: c.slashing_o3b_window,
+    }
+}
+
+/// Figures of genesis, or the built-in ones; mode, accounts and shares of the configuration.
+fn monetary(config: &NodeConfig, genesis: &Genesis) -> Result<Policy, NodeError> {
+    let mode = match config.monetary_mode {
+        MonetaryMode::Off => Mode::Off,
+        MonetaryMode::Shadow => Mode::Shadow,
+        MonetaryMode::Active => Mode::Active(payout(config)?),
+    };
+    Ok(Policy { mode, figures: genesis.monetary.clone().unwrap_or_default() })
+}
+
+fn payout(config: &NodeConfig) -> Result<Payout, NodeError> {
+    let fault = |key: &str, got: usize| {
+        NodeError::configuration(format!(
+            "{key} has {got} entries; monetary_mode = active needs 4, for validators, treasury, \
+             insurance and community"
+        ))
+    };
+    let (accounts, split) = (&config.monetary_accounts, &config.monetary_split_bps);
+    let accounts = <[Address; 4]>::try_from(accounts.as_slice())
+        .map_err(|_| fault("monetary_accounts", accounts.len()))?;
+    let split = <[u64; 4]>::try_from(split.as_slice())
+        .map_err(|_| fault("monetary_split_bps", split.len()))?
+        .map(|share| u16::try_from(share).unwrap_or(u16::MAX));
+    Payout::new(accounts, split)
+        .map_err(|e| NodeError::configuration("monetary_accounts, monetary_split_bps").because(e))
 }
 
 pub(super) fn dag(config: &NodeConfig, network: Network, params: &Params) -> DagConfig {
@@ -87,8 +143,8 @@ pub(super) fn dag(config: &NodeConfig, network: Network, params: &Params) -> Dag
 pub(super) fn network(
     config: &NodeConfig,
     identity: SecretKey,
-    network: Network,
-    genesis_hash: GenesisHash,
+    (network, genesis_hash): (Network, GenesisHash),
+    params: &Params,
 ) -> Result<NetworkConfig, NodeError> {
     let role = match config.role {
         ProfileRole::Validator => Role::Validator,
@@ -105,8 +161,13 @@ pub(super) fn network(
     let defaults =
         NetworkConfig::new(config.p2p_listen_addr, identity, network, genesis_hash, role);
     Ok(NetworkConfig {
+        rules: params.digest(),
         advertised: config.p2p_advertised_addr.as_ref().map(ToString::to_string),
-        bootstrap: config.bootstrap_peers.iter().map(ToString::to_string).collect(),
+        hidden: !config.sentries.is_empty(),
+        bootstrap: match config.sentries.is_empty() {
+            true => config.bootstrap_peers.iter().map(ToString::to_string).collect(),
+            false => config.sentries.iter().map(ToString::to_string).collect(),
+        },
         limits: Limits {
             max_outbound: size(config.p2p_max_outbound),
             max_inbound: size(config.p2p_max_inbound),
@@ -121,7 +182,8 @@ pub(super) fn network(
             min_asn: size(config.anti_eclipse_min_asn),
         },
         asn_table: asn_table(config)?,
-        discovery: config.enable_discovery,
+        // Who dials its sentries alone asks nobody for others.
+        discovery: config.enable_discovery && config.sentries.is_empty(),
         heartbeat: Heartbeat {
             interval: seconds(config.heartbeat_interval_secs),
             timeout: seconds(config.heartbeat_timeout_secs),
@@ -148,3 +210,6 @@ fn asn_table(config: &NodeConfig) -> Result<AsnTable, NodeError> {
     let text = std::fs::read_to_string(path).map_err(|e| fault().because(e))?;
     AsnTable::parse(&text).map_err(|e| fault().because(e))
 }
+
+#[cfg(test)]
+mod tests;

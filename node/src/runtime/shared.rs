@@ -1,8 +1,11 @@
 //! What the replica thread publishes and HTTP reads.
 
-use super::peers::PeerBook;
+use super::{evidence::EvidenceBook, peers::PeerBook, prune::Reach};
 use qbind_crypto::{Verifier, Verifiers};
-use qbind_ledger::Registry;
+use qbind_ledger::{
+    Ledger, Registry, Slashing,
+    monetary::{Policy, State},
+};
 use qbind_replica::Gauges;
 use qbind_storage::Store;
 use qbind_types::{Height, ValidatorIndex, ValidatorSet};
@@ -16,9 +19,15 @@ pub(super) struct Shared {
     pub(super) store: Arc<Store>,
     pub(super) verifiers: Arc<Verifiers>,
     pub(super) book: PeerBook,
+    pub(super) evidence: EvidenceBook,
     epoch: RwLock<EpochView>,
     registry: RwLock<Arc<Registry>>,
+    slashing: RwLock<Arc<Slashing>>,
+    /// What the monetary engine is told.
+    pub(super) policy: Policy,
+    monetary: RwLock<Arc<State>>,
     height: AtomicU64,
+    pub(super) reach: Arc<Reach>,
     gauges: RwLock<Option<Gauges>>,
 }
 
@@ -33,18 +42,23 @@ pub(super) struct EpochView {
 impl Shared {
     pub(super) fn new(
         store: Arc<Store>,
-        height: Height,
         verifiers: Arc<Verifiers>,
-        registry: &Registry,
+        ledger: &Ledger,
         set: &Arc<ValidatorSet>,
+        evidence: EvidenceBook,
     ) -> Self {
         Self {
             store,
             verifiers,
             book: PeerBook::new(set),
+            evidence,
             epoch: RwLock::new(EpochView { set: set.clone(), me: None }),
-            registry: RwLock::new(Arc::new(registry.clone())),
-            height: AtomicU64::new(height.0),
+            registry: RwLock::new(Arc::new(ledger.registry().clone())),
+            slashing: RwLock::new(Arc::new(ledger.slashing().clone())),
+            policy: ledger.params().monetary.clone(),
+            monetary: RwLock::new(Arc::new(ledger.monetary().clone())),
+            height: AtomicU64::new(ledger.height().0),
+            reach: Arc::default(),
             gauges: RwLock::new(None),
         }
     }
@@ -60,6 +74,24 @@ impl Shared {
 
     pub(super) fn set_registry(&self, registry: Registry) {
         *self.registry.write().expect("no panic while held") = Arc::new(registry);
+    }
+
+    /// What is held against validators, as the last executed block left it.
+    pub(super) fn slashing(&self) -> Arc<Slashing> {
+        self.slashing.read().expect("no panic while held").clone()
+    }
+
+    pub(super) fn set_slashing(&self, slashing: Slashing) {
+        *self.slashing.write().expect("no panic while held") = Arc::new(slashing);
+    }
+
+    /// What the monetary engine remembers after the last executed block.
+    pub(super) fn monetary(&self) -> Arc<State> {
+        self.monetary.read().expect("no panic while held").clone()
+    }
+
+    pub(super) fn set_monetary(&self, state: State) {
+        *self.monetary.write().expect("no panic while held") = Arc::new(state);
     }
 
     /// Messages of these validators may come from now on.

@@ -1,14 +1,22 @@
 //! Disk, keys and peers of one node.
 
-use super::{driver::seconds_since, meters, shared::Shared, signer::ValidatorSigner, unix_now};
+use super::{
+    driver::seconds_since,
+    meters,
+    prune::Pruner,
+    shared::{EpochView, Shared},
+    signer::ValidatorSigner,
+    snapshots::Snapshots,
+    unix_now,
+};
 use crate::{http::Rejection, metrics::Metrics};
 use qbind_dag::{DagMessage, Peer};
-use qbind_network::{Channel, NetworkHandle};
+use qbind_network::{Channel, NetworkHandle, NodeId};
 use qbind_replica::{CommitRecord, Effect, Event, Halt, Target, Wire, World};
 use qbind_signer::GuardError;
 use qbind_storage::{Store, StoreError};
 use qbind_sync::SyncMessage;
-use qbind_types::{BatchRef, Height, TxId, ValidatorIndex, View};
+use qbind_types::{BatchRef, Epoch, Height, Millis, TxId, ValidatorIndex, View};
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -39,6 +47,9 @@ impl From<StoreError> for Fault {
 /// A heartbeat on a busy machine is late by as much.
 const NEAR_SLACK: Duration = Duration::from_millis(5);
 
+/// A block's timestamp may be five minutes ahead of a voter's clock, and clocks differ.
+const QUIET_MARGIN: Millis = Millis(600_000);
+
 /// What a client is told.
 pub(super) type SubmitReply = Result<TxId, Rejection>;
 
@@ -49,10 +60,17 @@ pub type Intercept = Box<dyn FnMut(Effect) -> Vec<Effect> + Send>;
 /// What effects are carried out with.
 pub(super) struct Means {
     pub(super) store: Arc<Store>,
+    pub(super) snapshots: Snapshots,
+    pub(super) pruner: Pruner,
+    /// When this validator's database was made of a snapshot; until the epoch after, it makes no
+    /// batches and acks none: it does not know which rounds it has used up.
+    pub(super) quiet: Option<Millis>,
     pub(super) network: NetworkHandle,
     pub(super) signer: Option<ValidatorSigner>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) shared: Arc<Shared>,
+    /// Whether this validator has its sentries for peers and nobody else.
+    pub(super) is_hidden: bool,
 }
 
 pub(super) struct DaemonWorld {
@@ -60,11 +78,22 @@ pub(super) struct DaemonWorld {
     intercept: Option<Intercept>,
     waiting: BTreeMap<TxId, oneshot::Sender<SubmitReply>>,
     entered: Option<(View, Instant)>,
+    /// Timestamp of the last executed block.
+    block_time: Millis,
+    /// Batches and acks of earlier epochs are not this validator's to sign.
+    speaks_from: Epoch,
 }
 
 impl DaemonWorld {
     pub(super) fn new(means: Means, intercept: Option<Intercept>) -> Self {
-        Self { means, intercept, waiting: BTreeMap::new(), entered: None }
+        Self {
+            means,
+            intercept,
+            waiting: BTreeMap::new(),
+            entered: None,
+            block_time: Millis(0),
+            speaks_from: Epoch(0),
+        }
     }
 
     /// Somebody waits for the fate of this transaction.
@@ -117,11 +146,22 @@ impl DaemonWorld {
             }
             Target::One(peer) => {
                 let Some(node) = self.means.shared.book.node(peer) else { return };
+                let node = if self.means.is_hidden { self.by_sentry(node) } else { node };
                 if let Err(error) = self.means.network.send(node, channel, bytes) {
                     tracing::trace!(%error, ?peer, "not sent");
                 }
             }
         }
+    }
+
+    /// Whom a validator behind sentries asks in the place of one it cannot reach: its sentries follow
+    /// the chain, so they have what others have. A different one for each of those.
+    fn by_sentry(&self, node: NodeId) -> NodeId {
+        let peers = self.means.network.peers();
+        if peers.is_empty() || peers.iter().any(|p| p.node_id == node) {
+            return node;
+        }
+        peers[usize::from(node.0[0]) % peers.len()].node_id
     }
 
     fn serve_blocks(&self, to: Peer, from: Height, limit: u64) -> Result<(), StoreError> {
@@ -160,7 +200,13 @@ impl DaemonWorld {
             self.means.shared.set_registry(registry.clone());
             self.observe_rotations();
         }
+        self.observe_judgements(record);
+        if let Some(closed) = &record.monetary {
+            self.means.shared.set_monetary(closed.state.clone());
+            meters::epoch_closed(&self.means.metrics, &self.means.shared.policy, closed);
+        }
         self.means.shared.set_height(block.height);
+        self.block_time = block.timestamp_unix_ms;
         let latency = seconds_since(block.timestamp_unix_ms, now);
         meters::commit(&self.means.metrics, record, latency, begun.elapsed());
         tracing::debug!(
@@ -169,12 +215,84 @@ impl DaemonWorld {
             transactions = record.transactions.len(),
             "committed"
         );
+        self.means.snapshots.committed(record);
+        self.means.pruner.committed(block.height, self.means.snapshots.is_taken());
         Ok(())
+    }
+
+    /// The rounds of an epoch that starts after the database was made are this validator's to use.
+    fn speak_again(&mut self, epoch: Epoch) -> Result<(), StoreError> {
+        if self.means.quiet.is_some_and(|since| self.block_time > since.plus(QUIET_MARGIN)) {
+            self.means.quiet = None;
+            self.speaks_from = epoch;
+            self.means.store.forget_synced()?;
+            tracing::info!("this validator makes batches and acks again");
+        }
+        Ok(())
+    }
+
+    fn observe_out_of_reach(&self, height: Height, peers: &[(Peer, Height)]) {
+        let set = self.means.shared.epoch().set;
+        let name = |peer: &Peer| match peer {
+            Peer::Validator(index) => set
+                .get(*index)
+                .map_or_else(|| "a validator".to_owned(), |m| format!("validator {}", m.id)),
+            Peer::Node(id) => format!("node {id:016x}"),
+        };
+        let who: Vec<String> = peers
+            .iter()
+            .map(|(peer, lowest)| format!("{} has heights from {lowest} on", name(peer)))
+            .collect();
+        tracing::error!(
+            height = height.0,
+            peers = who.join(", "),
+            "no connected peer has the next block any more: stop this node, move the folder state out \
+             of its data_dir and start it with --fast-sync-snapshot-dir, or connect it to an archival node"
+        );
     }
 
     fn observe_rotations(&self) {
         let set = self.means.shared.epoch().set;
         meters::rotations(&self.means.metrics, &self.means.shared.registry(), &set);
+    }
+
+    fn observe_judgements(&self, record: &CommitRecord) {
+        if let Some(slashing) = &record.slashing {
+            self.means.shared.set_slashing(slashing.clone());
+        }
+        for judged in &record.judged {
+            let (offence, at) = (judged.offence, judged.at);
+            tracing::info!(
+                validator = judged.validator,
+                offence = offence.as_str(),
+                at,
+                decision = ?judged.decision,
+                "accusation judged"
+            );
+            let evidence = &self.means.shared.evidence;
+            if let Some(validator) = judged.validator.filter(|_| judged.is_accepted())
+                && evidence.count(validator, offence, judged.epoch.0, at)
+            {
+                meters::offence(&self.means.metrics, offence);
+            }
+        }
+        meters::judged(&self.means.metrics, record);
+    }
+
+    /// Keeps the proof in an effect that has one, and counts the offence, once.
+    fn observe_offence(&self, effect: &Effect) {
+        let shared = &self.means.shared;
+        let Some(evidence) = effect.evidence(shared.verifiers.network()) else { return };
+        let EpochView { set, .. } = shared.epoch();
+        let Some(member) = set.get(evidence.accused()) else { return };
+        let (offence, epoch, at) = (evidence.offence(), evidence.epoch().0, evidence.at());
+        if shared.evidence.count(member.id, offence, epoch, at) {
+            meters::offence(&self.means.metrics, offence);
+        }
+        if let Some(proof) = shared.evidence.keep(&set, &evidence, unix_now()) {
+            let (validator, offence) = (proof.validator, offence.as_str());
+            tracing::warn!(validator, offence, epoch, at, "proof of an offence kept");
+        }
     }
 
     fn observe_view(&mut self, effect: &Effect) {
@@ -219,6 +337,7 @@ impl World for DaemonWorld {
 impl DaemonWorld {
     fn one(&mut self, effect: Effect) -> Result<Option<Event>, Fault> {
         self.observe_view(&effect);
+        self.observe_offence(&effect);
         meters::effect(&self.means.metrics, &self.means.shared.epoch().set, &effect);
         match effect {
             Effect::PersistSafety(record) => self.means.store.persist_safety(&record)?,
@@ -238,6 +357,8 @@ impl DaemonWorld {
             Effect::StoreCertificate(c) => self.means.store.store_certificate(&c)?,
             Effect::StorePending(pending) => self.means.store.store_pending(&pending)?,
             Effect::ForgetPending(ids) => self.means.store.forget_pending(&ids)?,
+            Effect::SignBatch(reference) | Effect::SignAck { reference, .. }
+                if self.means.quiet.is_some() || reference.epoch < self.speaks_from => {}
             Effect::SignBatch(reference) => {
                 return Ok(self.means.signer.as_ref().map(|s| s.sign_batch(reference)));
             }
@@ -262,6 +383,7 @@ impl DaemonWorld {
             }
             Effect::Elected(set) => self.means.shared.elected(&set),
             Effect::EpochStarted { start, set, me } => {
+                self.speak_again(start.epoch)?;
                 self.means.shared.start_epoch(&set, me);
                 self.means.metrics.consensus.epoch.set(start.epoch.0);
                 self.means.metrics.consensus.validators.set(set.count() as u64);
@@ -280,6 +402,7 @@ impl DaemonWorld {
                 let (validator, view) = (block.proposer.0, block.view.0);
                 tracing::warn!(validator, view, rule = ?evidence.rule, "coupling violation");
             }
+            Effect::OutOfReach { height, peers } => self.observe_out_of_reach(height, &peers),
             Effect::Halt(why) => return Err(Fault::Halt(why)),
             Effect::Entered { view, by_timeout } => {
                 tracing::trace!(view = view.0, by_timeout, "entered");

@@ -1,6 +1,9 @@
 //! A node's HTTP listener, asked by a tool.
 
-use super::ToolError;
+use super::{
+    ToolError,
+    evidence::{EvidenceAnswer, SlashingAnswer},
+};
 use qbind_types::{Address, Epoch, Network, PublicKey, TxId};
 use serde::{Deserialize, de::DeserializeOwned};
 use std::time::Duration;
@@ -144,6 +147,14 @@ impl Client {
     /// The node does not answer.
     pub fn registry(&self) -> Result<RegistryAnswer, ToolError> {
         self.get("/v1/registry")
+    }
+
+    pub(super) fn evidence(&self) -> Result<EvidenceAnswer, ToolError> {
+        self.get("/v1/evidence")
+    }
+
+    pub(super) fn slashing(&self) -> Result<SlashingAnswer, ToolError> {
+        self.get("/v1/slashing")
     }
 
     pub(super) fn account(&self, address: &Address) -> Result<AccountAnswer, ToolError> {

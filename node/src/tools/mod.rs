@@ -7,14 +7,20 @@
 
 mod client;
 mod event;
+mod evidence;
 mod keys;
+mod prune;
+/// Snapshots, packed, moved and unpacked.
+pub mod snapshot;
 mod submit;
 
 use std::{fmt, process::ExitCode};
 
 pub use client::{Client, RegistryAnswer};
 pub use event::{EventError, RotationEvent};
+pub use evidence::{EvidenceCommand, HistoryArgs, NodeArgs, SubmitArgs, evidence, slash_history};
 pub use keys::{passphrase, read_public, read_secret};
+pub use prune::{PruneArgs, prune_state};
 pub use submit::{Submission, Waited, submit};
 
 /// Why a tool ends without having done what it was asked.

@@ -2,6 +2,7 @@
 
 use super::{Client, ToolError};
 use qbind_crypto::{SecretKey, address_of, preimage, tx_id};
+use qbind_ledger::transfer_gas;
 use qbind_types::{
     Payload, REGISTRY, RegistryCall, SIGNATURE_BYTES, Signature, Transaction, TransferV1, TxId,
     encode,
@@ -11,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// More than any call uses.
+/// More than any call uses but a report, which is long.
 const GAS_LIMIT: u64 = 100_000;
 /// How often the node is asked what became of it.
 const LOOK: Duration = Duration::from_millis(250);
@@ -48,7 +49,15 @@ pub fn submit(client: &Client, submission: &Submission<'_>) -> Result<Waited, To
     let public_key = submission.key.public_key();
     let sender = address_of(&public_key);
     let account = client.account(&sender)?;
-    let fee = u128::from(GAS_LIMIT).saturating_mul(submission.max_fee_per_gas);
+    let mut transfer = TransferV1 {
+        recipient: REGISTRY,
+        amount: submission.amount,
+        gas_limit: GAS_LIMIT,
+        max_fee_per_gas: submission.max_fee_per_gas,
+    };
+    let payload = |transfer| Payload::Call(transfer, Box::new(submission.call.clone()));
+    transfer.gas_limit = transfer_gas(&sender, &payload(transfer)).max(GAS_LIMIT);
+    let fee = u128::from(transfer.gas_limit).saturating_mul(submission.max_fee_per_gas);
     let needed = fee.saturating_add(submission.amount);
     if account.balance.parse::<u128>().unwrap_or(0) < needed {
         return Err(ToolError::usage(format!(
@@ -57,16 +66,10 @@ pub fn submit(client: &Client, submission: &Submission<'_>) -> Result<Waited, To
             account.balance
         )));
     }
-    let transfer = TransferV1 {
-        recipient: REGISTRY,
-        amount: submission.amount,
-        gas_limit: GAS_LIMIT,
-        max_fee_per_gas: submission.max_fee_per_gas,
-    };
     let mut transaction = Transaction {
         sender,
         nonce: account.nonce,
-        payload: Payload::Call(transfer, Box::new(submission.call.clone())).encode(),
+        payload: payload(transfer).encode(),
         suite: 100,
         public_key,
         signature: Signature::from_slice(&[0; SIGNATURE_BYTES]).expect("the right length"),
@@ -80,9 +83,12 @@ pub fn submit(client: &Client, submission: &Submission<'_>) -> Result<Waited, To
         match (seen.height, seen.success) {
             (Some(height), Some(true)) => return Ok(Waited { id, height }),
             (Some(height), _) => {
+                let look = match submission.call {
+                    RegistryCall::Report(_) => "qbind-admin slash-history",
+                    _ => "qbind-validator-registry show",
+                };
                 return Err(ToolError::refused(format!(
-                    "the registry refused transaction {id} at height {height}: look at \
-                     `qbind-validator-registry show`"
+                    "the registry refused transaction {id} at height {height}: look at `{look}`"
                 )));
             }
             _ if Instant::now() >= until => {

@@ -4,7 +4,10 @@ use crate::{Store, StoreError, schema};
 use borsh::BorshDeserialize;
 use qbind_consensus::SafetyRecord;
 use qbind_dag::PendingTransaction;
-use qbind_ledger::{Account, Registry};
+use qbind_ledger::{
+    Account, Genesis, Ledger, LevelRunner, Params, Registry, RestoreError, Slashing, System, Tally,
+    monetary,
+};
 use qbind_types::{
     Address, Batch, BatchCertificate, BatchRef, Block, CommittedBlock, Epoch, EpochStart, Height,
     StateRoot, ValidatorIndex, decode,
@@ -28,14 +31,20 @@ pub struct Loaded {
     pub pending_blocks: Vec<Block>,
     /// All accounts; empty before [`Store::store_genesis`].
     pub accounts: Vec<(Address, Account)>,
-    /// Burned since genesis.
-    pub burned: u128,
+    /// What changed with the last block beside accounts.
+    pub tally: Tally,
     /// The validators' registry, if a block changed it.
     pub registry: Option<Registry>,
+    /// What is held against validators.
+    pub slashing: Slashing,
+    /// What the monetary engine remembers.
+    pub monetary: monetary::State,
     /// What the epoch of the next block starts from, if it is not genesis.
     pub start: Option<EpochStart>,
     /// State roots of the last heights.
     pub roots: Vec<(Height, StateRoot)>,
+    /// Lowest height that is here with its batches.
+    pub lowest: Height,
     /// First round of each creator in this epoch that no committed block includes.
     pub included: BTreeMap<ValidatorIndex, u64>,
     /// The last own batch.
@@ -50,6 +59,43 @@ pub struct Loaded {
     pub mempool: Vec<PendingTransaction>,
 }
 
+impl Loaded {
+    /// The ledger after `height`, of the accounts and the other parts, which are taken out; what no
+    /// block changed is as in genesis. Its root is to be compared.
+    ///
+    /// # Errors
+    /// The world's fault: the accounts are damaged.
+    pub fn ledger(
+        &mut self,
+        genesis: &Genesis,
+        params: Params,
+        height: Height,
+        runner: &dyn LevelRunner,
+    ) -> Result<Ledger, RestoreError> {
+        let registry = self.registry.take().unwrap_or_else(|| genesis.registry());
+        let slashing = std::mem::take(&mut self.slashing);
+        let monetary = std::mem::take(&mut self.monetary);
+        let system = System { tally: self.tally, registry, slashing, monetary };
+        let accounts = std::mem::take(&mut self.accounts);
+        Ledger::restore_with(params, height, system, accounts, runner)
+    }
+}
+
+impl Store {
+    /// The state beside the accounts.
+    pub(crate) fn system(&self, genesis: &Genesis) -> Result<System, StoreError> {
+        let registry = self.get(schema::META, schema::KEY_REGISTRY, "validators' registry")?;
+        let slashing = self.get(schema::META, schema::KEY_SLASHING, "slashing")?;
+        let monetary = self.get(schema::META, schema::KEY_MONETARY, "monetary state")?;
+        Ok(System {
+            tally: self.get(schema::META, schema::KEY_TALLY, "tally")?.unwrap_or_default(),
+            registry: registry.unwrap_or_else(|| genesis.registry()),
+            slashing: slashing.unwrap_or_default(),
+            monetary: monetary.unwrap_or_default(),
+        })
+    }
+}
+
 impl Store {
     /// Reads what a node starts from.
     ///
@@ -60,9 +106,14 @@ impl Store {
         let mut loaded = Loaded {
             safety: self.get(schema::META, schema::KEY_SAFETY, "safety record")?,
             own_batch: self.get(schema::META, schema::KEY_OWN, "own batch")?,
-            burned: self.get(schema::META, schema::KEY_BURNED, "burned sum")?.unwrap_or(0),
+            tally: self.get(schema::META, schema::KEY_TALLY, "tally")?.unwrap_or_default(),
             registry: self.get(schema::META, schema::KEY_REGISTRY, "validators' registry")?,
+            slashing: self.get(schema::META, schema::KEY_SLASHING, "slashing")?.unwrap_or_default(),
+            monetary: self
+                .get(schema::META, schema::KEY_MONETARY, "monetary state")?
+                .unwrap_or_default(),
             start: self.get(schema::META, schema::KEY_START, "epoch's start")?,
+            lowest: self.lowest()?,
             included: self.included()?,
             pending_blocks: self.all(schema::PENDING_BLOCKS, "pending block")?,
             mempool: self.all(schema::MEMPOOL, "pending transaction")?,
@@ -139,7 +190,7 @@ impl Store {
     }
 
     /// Visits keys from `start` on until `visit` says `false`.
-    fn each(
+    pub(crate) fn each(
         &self,
         family: &str,
         start: &[u8],

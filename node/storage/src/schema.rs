@@ -1,9 +1,9 @@
 //! Column families, keys, and the small values that only the store defines.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use qbind_types::{BatchRef, BlockId, Epoch, Height, Millis, StateRoot, TxId, View};
+use qbind_types::{BatchRef, BlockId, Epoch, Height, Millis, StateRoot, SystemRoot, TxId, View};
 
-pub(crate) const SCHEMA: u32 = 2;
+pub(crate) const SCHEMA: u32 = 3;
 
 pub(crate) const META: &str = "meta";
 pub(crate) const COMMITTED: &str = "committed";
@@ -18,8 +18,15 @@ pub(crate) const PENDING_BLOCKS: &str = "pending_blocks";
 pub(crate) const MEMPOOL: &str = "mempool";
 
 pub(crate) const EPOCHS: &str = "epochs";
+/// Transactions with an effect, by place in the chain.
+pub(crate) const HISTORY: &str = "history";
+/// Places in the chain of the transactions that an account paid or received.
+pub(crate) const ACCOUNT_HISTORY: &str = "account_history";
 
-pub(crate) const FAMILIES: [&str; 12] = [
+/// The last block of each epoch with its proof, by epoch; kept for as long as the chain lasts.
+pub(crate) const EPOCH_ENDS: &str = "epoch_ends";
+
+pub(crate) const FAMILIES: [&str; 15] = [
     META,
     COMMITTED,
     INDEX,
@@ -32,17 +39,50 @@ pub(crate) const FAMILIES: [&str; 12] = [
     PENDING_BLOCKS,
     MEMPOOL,
     EPOCHS,
+    HISTORY,
+    ACCOUNT_HISTORY,
+    EPOCH_ENDS,
 ];
+
+/// What a snapshot holds: everything that follows from the chain up to one height and is checked
+/// against its certificates.
+pub(crate) const SNAPSHOT_FAMILIES: [&str; 4] = [META, ACCOUNTS, EPOCHS, EPOCH_ENDS];
 
 pub(crate) const KEY_SCHEMA: &[u8] = b"schema_version";
 pub(crate) const KEY_GENESIS: &[u8] = b"genesis_hash";
 pub(crate) const KEY_SAFETY: &[u8] = b"safety_record";
 pub(crate) const KEY_OWN: &[u8] = b"own_batch";
 pub(crate) const KEY_HEIGHT: &[u8] = b"committed_height";
-pub(crate) const KEY_BURNED: &[u8] = b"burned";
+pub(crate) const KEY_TALLY: &[u8] = b"tally";
 pub(crate) const KEY_REGISTRY: &[u8] = b"validators_registry";
+pub(crate) const KEY_SLASHING: &[u8] = b"slashing";
+pub(crate) const KEY_MONETARY: &[u8] = b"monetary_state";
 pub(crate) const KEY_START: &[u8] = b"epoch_start";
 pub(crate) const KEY_INCLUDED: &[u8] = b"included_rounds";
+pub(crate) const KEY_GENESIS_FILE: &[u8] = b"genesis_file";
+/// Lowest height that is here with its batches; absent while nothing is pruned.
+pub(crate) const KEY_LOWEST: &[u8] = b"lowest_height";
+pub(crate) const KEY_SYNCED: &[u8] = b"synced_from_snapshot";
+
+/// Of [`META`], what a snapshot holds. Everything else is one node's own, its safety record above
+/// all, and must never reach another.
+pub(crate) const SNAPSHOT_META: [&[u8]; 10] = [
+    KEY_SCHEMA,
+    KEY_GENESIS,
+    KEY_GENESIS_FILE,
+    KEY_HEIGHT,
+    KEY_TALLY,
+    KEY_REGISTRY,
+    KEY_SLASHING,
+    KEY_MONETARY,
+    KEY_START,
+    KEY_INCLUDED,
+];
+
+/// First height of the index.
+pub(crate) const KEY_INDEXED_FROM: &[u8] = b"indexed_from";
+/// Last height of the index.
+pub(crate) const KEY_INDEXED_TO: &[u8] = b"indexed_to";
 
 /// Height, big-endian.
 pub(crate) fn height_key(height: Height) -> [u8; 8] {
@@ -65,9 +105,12 @@ pub(crate) fn batch_key(r: &BatchRef) -> [u8; 50] {
 /// Bytes of a round's key that all rounds of a creator's epoch share.
 pub(crate) const CREATOR_BYTES: usize = 10;
 
+/// Bytes of a round's key.
+pub(crate) const ROUND_BYTES: usize = 18;
+
 /// Epoch, creator and round.
-pub(crate) fn round_key(r: &BatchRef) -> [u8; 18] {
-    let mut key = [0; 18];
+pub(crate) fn round_key(r: &BatchRef) -> [u8; ROUND_BYTES] {
+    let mut key = [0; ROUND_BYTES];
     key[..8].copy_from_slice(&epoch_key(r.epoch));
     key[8..CREATOR_BYTES].copy_from_slice(&r.creator.0.to_be_bytes());
     key[CREATOR_BYTES..].copy_from_slice(&r.round.to_be_bytes());
@@ -93,6 +136,8 @@ pub struct CommitIndex {
     pub id: BlockId,
     /// Root after it.
     pub state_root: StateRoot,
+    /// The part of it that is not accounts.
+    pub system_root: SystemRoot,
     /// This node's clock when it executed the block.
     pub committed_unix_ms: Millis,
     /// Its transactions in order, each with whether it had the effect asked for.

@@ -20,6 +20,8 @@ use std::{collections::BTreeMap, path::Path};
 /// One node's database.
 pub struct Store {
     pub(crate) db: DB,
+    /// Whether committed transactions are indexed; see [`Store::with_index`].
+    pub(crate) is_indexing: bool,
 }
 
 impl Store {
@@ -28,23 +30,50 @@ impl Store {
     /// # Errors
     /// The operator's fault (another chain, a newer schema, another process) or the disk's.
     pub fn open(dir: &Path, genesis: GenesisHash) -> Result<Self, StoreError> {
-        let mut options = Options::default();
+        let mut options = options();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
-        options.set_compression_type(rocksdb::DBCompressionType::Lz4);
-        options.set_max_open_files(512);
-        options.set_keep_log_file_num(4);
-        options.set_max_total_wal_size(128 << 20);
-        let families = FAMILIES.map(|name| {
-            let mut options = Options::default();
-            options.set_compression_type(rocksdb::DBCompressionType::Lz4);
-            ColumnFamilyDescriptor::new(name, options)
-        });
-        let db = DB::open_cf_descriptors(&options, dir, families)
+        let db = DB::open_cf_descriptors(&options, dir, families())
             .map_err(|source| StoreError::Open { path: dir.to_owned(), source })?;
-        let store = Self { db };
+        let store = Self { db, is_indexing: false };
         store.check_identity(genesis)?;
         Ok(store)
+    }
+
+    /// Opens a database that is there, of whatever chain.
+    pub(crate) fn open_existing(dir: &Path) -> Result<Self, StoreError> {
+        let db = DB::open_cf_descriptors(&options(), dir, families());
+        let db = db.map_err(|source| StoreError::Open { path: dir.to_owned(), source })?;
+        Ok(Self { db, is_indexing: false })
+    }
+
+    /// Opens the database of whatever chain in `dir`, for tools, while no node runs.
+    ///
+    /// # Errors
+    /// The operator's fault (another release's schema, another process) or the disk's.
+    pub fn open_found(dir: &Path) -> Result<Self, StoreError> {
+        let store = Self::open_existing(dir)?;
+        match store.get::<u32>(schema::META, schema::KEY_SCHEMA, "schema version")? {
+            Some(SCHEMA) => Ok(store),
+            Some(found) => Err(StoreError::Schema { found, known: SCHEMA }),
+            None => Err(StoreError::Damaged { what: "schema version" }),
+        }
+    }
+
+    /// The last committed height; 0 at genesis.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn height(&self) -> Result<Height, StoreError> {
+        let height = self.get(schema::META, schema::KEY_HEIGHT, "height")?;
+        Ok(height.unwrap_or_default())
+    }
+
+    /// Opens a database that nobody writes, and writes nothing.
+    pub(crate) fn open_read_only(dir: &Path) -> Result<Self, StoreError> {
+        let db = DB::open_cf_descriptors_read_only(&options(), dir, families(), false);
+        let db = db.map_err(|source| StoreError::Open { path: dir.to_owned(), source })?;
+        Ok(Self { db, is_indexing: false })
     }
 
     fn check_identity(&self, genesis: GenesisHash) -> Result<(), StoreError> {
@@ -99,13 +128,17 @@ impl Store {
             .map_err(|source| StoreError::Io { what, source })
     }
 
-    fn write_synced(&self, batch: WriteBatch, what: &'static str) -> Result<(), StoreError> {
+    pub(crate) fn write_synced(
+        &self,
+        batch: WriteBatch,
+        what: &'static str,
+    ) -> Result<(), StoreError> {
         let mut options = WriteOptions::default();
         options.set_sync(true);
         self.db.write_opt(batch, &options).map_err(|source| StoreError::Io { what, source })
     }
 
-    /// Writes the accounts and the validators of genesis; before the first start only.
+    /// Writes the accounts, the validators and the file of genesis; before the first start only.
     ///
     /// # Errors
     /// The disk's fault.
@@ -113,8 +146,10 @@ impl Store {
         &self,
         accounts: impl Iterator<Item = (Address, Account)>,
         validators: &ValidatorSet,
+        file: &[u8],
     ) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
+        batch.put_cf(self.family(schema::META), schema::KEY_GENESIS_FILE, file);
         let key = schema::epoch_key(validators.epoch());
         batch.put_cf(self.family(schema::EPOCHS), key, encode(validators));
         for (address, account) in accounts {
@@ -264,6 +299,7 @@ impl Store {
             view: block.view,
             id: record.id,
             state_root: record.state_root,
+            system_root: record.system_root,
             committed_unix_ms: now_unix,
             transactions,
         };
@@ -271,7 +307,7 @@ impl Store {
         batch.put_cf(self.family(schema::INDEX), key, encode(&index));
         let meta = self.family(schema::META);
         batch.put_cf(meta, schema::KEY_HEIGHT, encode(&block.height));
-        batch.put_cf(meta, schema::KEY_BURNED, encode(&record.burned_total));
+        batch.put_cf(meta, schema::KEY_TALLY, encode(&record.tally));
         if let Some(registry) = &record.registry {
             batch.put_cf(meta, schema::KEY_REGISTRY, encode(registry));
             for set in registry.sets() {
@@ -279,13 +315,24 @@ impl Store {
                 batch.put_cf(self.family(schema::EPOCHS), key, encode(&**set));
             }
         }
+        if let Some(slashing) = &record.slashing {
+            batch.put_cf(meta, schema::KEY_SLASHING, encode(slashing));
+        }
+        if let Some(closed) = &record.monetary {
+            batch.put_cf(meta, schema::KEY_MONETARY, encode(&closed.state));
+        }
         if block.ends_epoch() {
             let (epoch, height, view) = (block.next_epoch(), block.height, block.view);
             let start = EpochStart { epoch, height, view, block: record.id };
             batch.put_cf(meta, schema::KEY_START, encode(&start));
+            let key = schema::epoch_key(block.epoch);
+            batch.put_cf(self.family(schema::EPOCH_ENDS), key, encode(&record.committed));
             included.clear();
         }
         batch.put_cf(meta, schema::KEY_INCLUDED, encode(&included));
+        if self.is_indexing {
+            self.index_block(&mut batch, record);
+        }
         // Blocks of views up to this one can no longer be committed, or are.
         let end = schema::pending_key(block.view.next(), &qbind_types::BlockId::default());
         batch.delete_range_cf(self.family(schema::PENDING_BLOCKS), &[0; 40][..], &end[..]);
@@ -362,14 +409,62 @@ impl Store {
     /// # Errors
     /// The disk's fault.
     pub fn size_bytes(&self) -> Result<u64, StoreError> {
+        FAMILIES.iter().map(|name| self.family_bytes(name)).sum()
+    }
+
+    pub(crate) fn family_bytes(&self, name: &str) -> Result<u64, StoreError> {
         let mut total = 0;
-        for name in FAMILIES {
-            for property in ["rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"] {
-                let value = self.db.property_int_value_cf(self.family(name), property);
-                let what = "read the database's size";
-                total += value.map_err(|source| StoreError::Io { what, source })?.unwrap_or(0);
-            }
+        for property in ["rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables"] {
+            let value = self.db.property_int_value_cf(self.family(name), property);
+            let what = "read the database's size";
+            total += value.map_err(|source| StoreError::Io { what, source })?.unwrap_or(0);
         }
         Ok(total)
     }
+
+    /// The bytes of the genesis file.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn genesis_file(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.db
+            .get_cf(self.family(schema::META), schema::KEY_GENESIS_FILE)
+            .map_err(|source| StoreError::Io { what: "read the database", source })
+    }
+
+    /// When this database was made of a snapshot, if it was.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn synced(&self) -> Result<Option<Millis>, StoreError> {
+        self.get(schema::META, schema::KEY_SYNCED, "time of the fast sync")
+    }
+
+    /// It no longer matters that this database was made of a snapshot.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn forget_synced(&self) -> Result<(), StoreError> {
+        self.db
+            .delete_cf(self.family(schema::META), schema::KEY_SYNCED)
+            .map_err(|source| StoreError::Io { what: "forget the fast sync", source })
+    }
+}
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+    options.set_max_open_files(512);
+    options.set_keep_log_file_num(4);
+    options.set_max_total_wal_size(128 << 20);
+    options
+}
+
+fn families() -> [ColumnFamilyDescriptor; FAMILIES.len()] {
+    FAMILIES.map(|name| {
+        let mut options = Options::default();
+        options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+        crate::prune::prepare(name, &mut options);
+        ColumnFamilyDescriptor::new(name, options)
+    })
 }

@@ -1,9 +1,14 @@
 //! What was promised to be on disk is there after the process is gone.
 
+mod history;
+
 use crate::{Store, StoreError};
 use qbind_consensus::SafetyRecord;
 use qbind_crypto::block_id;
-use qbind_ledger::{Account, Mode, Registry, SerialReason};
+use qbind_ledger::{
+    Account, Mode, Monetary, Registry, SerialReason, Tally,
+    monetary::{self, Closed, EpochInputs, close_epoch},
+};
 use qbind_replica::{CommitRecord, References};
 use qbind_types::*;
 
@@ -31,6 +36,10 @@ fn block(height: u64, view: u64) -> Block {
     }
 }
 
+fn tally(height: u64) -> Tally {
+    Tally { time: Millis(height), burned: u128::from(height), issued: 0, epoch_fees: 5 }
+}
+
 fn record(height: u64) -> CommitRecord {
     let block = block(height, height + 1);
     let id = block_id(&block);
@@ -44,14 +53,20 @@ fn record(height: u64) -> CommitRecord {
         id,
         transactions: vec![],
         receipts: vec![],
+        transfers: vec![],
         changes: vec![(
             Address([3; 32]),
             Account { nonce: height, balance: 100 - u128::from(height) },
         )],
         state_root: StateRoot([height as u8; 32]),
-        burned_total: u128::from(height),
+        system_root: SystemRoot([height as u8; 32]),
+        tally: tally(height),
         mode: Mode::Serial { why: SerialReason::Disabled },
         registry: None,
+        slashing: None,
+        judged: Vec::new(),
+        stake_burned: 0,
+        monetary: None,
         references: References::Ok,
     }
 }
@@ -77,7 +92,7 @@ fn what_was_persisted_and_committed_is_there_after_reopening() {
     assert_eq!(loaded.safety, Some(safety));
     assert_eq!(loaded.committed.unwrap().block.height, Height(2));
     assert_eq!(loaded.accounts, vec![(Address([3; 32]), Account { nonce: 2, balance: 98 })]);
-    assert_eq!(loaded.burned, 2);
+    assert_eq!(loaded.tally, tally(2));
     assert_eq!(loaded.included.get(&ValidatorIndex(2)), Some(&2));
     assert_eq!(loaded.roots.len(), 2);
     let views: Vec<u64> = loaded.pending_blocks.iter().map(|b| b.view.0).collect();
@@ -166,9 +181,13 @@ fn an_epochs_end_is_stored_with_its_block_and_the_next_begins_with_empty_rounds(
     let mut last = record(2);
     last.committed.block.next_validators = Some(ValidatorsId([1; 32]));
     last.registry = Some(registry.clone());
+    let inputs =
+        EpochInputs { epoch: Epoch(0), fees: 7, staked: 10, circulating: 100, room: u128::MAX };
+    let (state, decision) = close_epoch(&Monetary::default(), &monetary::State::default(), &inputs);
+    last.monetary = Some(Closed { state: state.clone(), decision, issued: None });
     {
         let store = Store::open(dir.path(), genesis()).unwrap();
-        store.store_genesis([].into_iter(), &set).unwrap();
+        store.store_genesis([].into_iter(), &set, b"{}").unwrap();
         for round in 0..3 {
             store.persist_ack(&reference(0, round)).unwrap();
         }
@@ -183,7 +202,7 @@ fn an_epochs_end_is_stored_with_its_block_and_the_next_begins_with_empty_rounds(
     let loaded = store.load().unwrap();
     let start = EpochStart { epoch: Epoch(1), height: Height(2), view: View(3), block: last.id };
     assert_eq!(loaded.start, Some(start));
-    assert_eq!(loaded.registry, Some(registry));
+    assert_eq!((loaded.registry, loaded.monetary), (Some(registry), state));
     assert_eq!(loaded.acks, vec![reference(1, 0)], "of the epoch under way only");
     assert!(loaded.included.is_empty() && loaded.own_batch.is_none());
     assert_eq!(store.validators(Epoch(0)).unwrap(), Some(set));

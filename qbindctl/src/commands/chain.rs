@@ -100,7 +100,7 @@ fn verify(args: &ChainVerifyArgs) -> Result<(), (u8, String)> {
 fn code(error: &FollowError) -> u8 {
     match error {
         FollowError::Wrong { .. } => WRONG,
-        FollowError::Fetch { .. } => USAGE,
+        FollowError::Fetch { .. } | FollowError::Pruned { .. } => USAGE,
     }
 }
 

@@ -1,5 +1,6 @@
 //! One file for each noun.
 
+mod account;
 mod attest;
 mod chain;
 mod gates;
@@ -17,6 +18,8 @@ use clap::{CommandFactory, Subcommand};
 /// The nouns.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Accounts: balance and nonce, told by a node or proven against it
+    Account(account::AccountArgs),
     /// Evidence bundles: keys, signatures, verification
     #[command(subcommand)]
     Attest(attest::AttestCommand),
@@ -59,6 +62,7 @@ pub(crate) enum DocsCommand {
 /// Runs a command; returns the exit code.
 pub(crate) fn run(command: Command) -> u8 {
     match command {
+        Command::Account(args) => account::run(&args),
         Command::Attest(command) => attest::run(command),
         Command::Chain(command) => chain::run(command),
         Command::Gates(command) => gates::run(command),

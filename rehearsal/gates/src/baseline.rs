@@ -104,6 +104,11 @@ fn word(value: &Value) -> String {
     out
 }
 
+/// A key of a node's effective configuration as one word; empty if it has none.
+pub(crate) fn value(config: &Value, key: &str) -> String {
+    config.get("config").unwrap_or(config).get(key).map(word).unwrap_or_default()
+}
+
 fn configuration(finding: &mut Finding, plan: &Plan, node: &str, config: &Value, genesis: &str) {
     for (key, need, what) in &BASELINE {
         finding.samples += 1;

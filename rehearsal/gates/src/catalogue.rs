@@ -72,8 +72,10 @@ pub const CATALOGUE: [Entry; 13] = [
         vantage: CrossNode,
         query: "replay of batches/ from genesis; state roots in commits/*.jsonl and blocks/",
         source: "guide 5.1, no account with balance < 0",
-        explanation: "In the replay the supply at the start equals the sum of all balances at the \
-            end plus everything burned, and no balance goes below zero. The state root computed here \
+        explanation: "In the replay the supply at the start plus everything issued equals the sum of \
+            all balances at the end plus everything burned, and no balance goes below zero. Nothing is \
+            issued in the monetary modes off and shadow; with an active one the gate is UNKNOWN from \
+            the first election on, for what is minted is not replayed. The state root computed here \
             from the replayed balances must equal the root every node reports at that height and the \
             root in block headers, so no node holds a balance the replay does not know. Nothing is \
             cut out.",

@@ -20,6 +20,8 @@ pub(crate) struct Genesis {
     /// An election every so many blocks.
     pub(crate) epoch_blocks: u64,
     pub(crate) allocations: Vec<(Address, u128)>,
+    /// Allocations that cannot be spent before a time, Unix milliseconds.
+    pub(crate) locks: BTreeMap<Address, (u128, u64)>,
     pub(crate) id: BlockId,
 }
 
@@ -41,6 +43,7 @@ fn epoch_blocks() -> u64 {
 struct GenesisAllocation {
     address: Address,
     amount: String,
+    lockup_until_unix_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -77,16 +80,20 @@ impl Genesis {
             });
         }
         let set = ValidatorSet::new(Epoch(0), members).map_err(|e| e.to_string())?;
-        let mut allocations = Vec::new();
+        let (mut allocations, mut locks) = (Vec::new(), BTreeMap::new());
         for a in &file.allocations {
             let amount = a.amount.parse().map_err(|_| format!("amount of {}", a.address))?;
             allocations.push((a.address, amount));
+            if let Some(until) = a.lockup_until_unix_ms {
+                locks.insert(a.address, (amount, until));
+            }
         }
         Ok(Self {
             network: file.network,
             epoch_blocks: file.epoch_blocks.max(1),
             set: Arc::new(set),
             allocations,
+            locks,
             // The block before the first is the genesis file itself.
             id: BlockId(genesis_hash(bytes).0),
         })

@@ -1,7 +1,7 @@
 //! A node's commit feed, read once.
 
 use crate::records::FeedLine;
-use qbind_types::{BlockId, StateRoot};
+use qbind_types::{BlockId, StateRoot, SystemRoot};
 use std::collections::BTreeMap;
 
 /// What a node said about one height.
@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 pub(crate) struct Commit {
     pub(crate) block_id: BlockId,
     pub(crate) state_root: StateRoot,
+    pub(crate) system_root: SystemRoot,
     pub(crate) committed_unix_ms: u64,
 }
 
@@ -30,10 +31,18 @@ impl Feed {
             match line {
                 FeedLine::Poll { at_unix_ms, tip, .. } => feed.polls.push((*at_unix_ms, *tip)),
                 FeedLine::Gap { .. } => feed.gaps += 1,
-                FeedLine::Commit { height, block_id, state_root, committed_unix_ms, .. } => {
+                FeedLine::Commit {
+                    height,
+                    block_id,
+                    state_root,
+                    system_root,
+                    committed_unix_ms,
+                    ..
+                } => {
                     let commit = Commit {
                         block_id: *block_id,
                         state_root: *state_root,
+                        system_root: *system_root,
                         committed_unix_ms: *committed_unix_ms,
                     };
                     if let Some(first) = feed.commits.get(height) {

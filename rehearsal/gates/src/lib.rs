@@ -10,6 +10,7 @@
 mod baseline;
 mod catalogue;
 mod chain;
+mod court;
 mod coverage;
 mod emulation;
 mod evaluate;

@@ -1,7 +1,7 @@
 //! The lines and objects of the raw evidence: what scrapers and the load generator write, and the
 //! gates read.
 
-use qbind_types::{BlockId, StateRoot, TxId};
+use qbind_types::{BlockId, StateRoot, SystemRoot, TxId};
 use serde::{Deserialize, Serialize};
 
 /// Names inside an evidence directory.
@@ -113,6 +113,8 @@ pub enum FeedLine {
         block_id: BlockId,
         /// Root after executing it.
         state_root: StateRoot,
+        /// The part of it that is not accounts.
+        system_root: SystemRoot,
         /// The node's clock when it committed.
         committed_unix_ms: u64,
         /// Transactions in it.

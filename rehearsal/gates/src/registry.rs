@@ -1,6 +1,7 @@
 //! Who may validate, worked out again from the committed calls: the rules of the validators' registry
 //! (docs/protocol.md, section Epochs), written a second time.
 
+use crate::court::Court;
 use qbind_types::{
     Address, Epoch, KeyRole, KeyRotation, PublicKey, RegistryCall, RotationKind, Transaction,
     ValidatorInfo, ValidatorSet, VotingPower, limits,
@@ -32,6 +33,8 @@ pub(crate) struct Registry {
     entries: BTreeMap<u64, Entry>,
     /// Bonds to pay at the next election.
     owed: Vec<(Address, u128)>,
+    /// Reports of offences.
+    pub(crate) court: Court,
 }
 
 impl Registry {
@@ -46,6 +49,7 @@ impl Registry {
             least: founders.members().iter().map(|m| m.power.0).min().unwrap_or(1),
             entries: founders.members().iter().map(entry).collect(),
             owed: Vec::new(),
+            court: Court::new(founders),
         }
     }
 
@@ -54,12 +58,20 @@ impl Registry {
         self.entries.values().map(|e| (e.owner, u128::from(e.stake))).collect()
     }
 
+    /// What the registry holds of an owner's money.
+    pub(crate) fn bonded(&self, owner: &Address) -> u128 {
+        let own = self.entries.values().filter(|e| e.owner == *owner);
+        let owed = self.owed.iter().filter(|(of, _)| of == owner);
+        own.map(|e| u128::from(e.bond)).chain(owed.map(|(_, bond)| *bond)).sum()
+    }
+
     /// Carries out a call; false if it is refused.
     pub(crate) fn call(&mut self, tx: &Transaction, amount: u128, call: &RegistryCall) -> bool {
         match call {
             RegistryCall::Rotate(rotation) => amount == 0 && self.rotate(tx, rotation),
             RegistryCall::Join { id, public_key } => self.join(tx, *id, public_key, amount),
             RegistryCall::Leave { id } => amount == 0 && self.leave(tx, *id),
+            RegistryCall::Report(evidence) => self.court.report(amount, evidence),
         }
     }
 
@@ -111,6 +123,7 @@ impl Registry {
         let is_fitting = amount >= u128::from(self.least)
             && amount < 1 << 63
             && !self.entries.contains_key(&id)
+            && !self.court.knows(id)
             && self.entries.values().all(|e| e.owner != tx.sender)
             && !self.is_used(key)
             && self.entries.len() < limits::VALIDATORS
@@ -172,15 +185,20 @@ impl Registry {
             let (address, power) = (e.owner, VotingPower(e.stake));
             members.push(ValidatorInfo { id: *id, address, public_key, previous_key, power });
         }
-        ValidatorSet::new(Epoch(epoch), members).ok().map(|set| (bonds, set))
+        let set = ValidatorSet::new(Epoch(epoch), members).ok()?;
+        self.court.elected(&set);
+        Some((bonds, set))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use qbind_crypto::{SecretKey, address_of};
-    use qbind_types::{SIGNATURE_BYTES, Signature};
+    use qbind_crypto::{SecretKey, address_of, preimage};
+    use qbind_types::{
+        BatchId, BatchRef, Evidence, Network, SIGNATURE_BYTES, Signature, SignedBatchRef,
+        ValidatorIndex,
+    };
 
     fn key(n: u8) -> PublicKey {
         SecretKey::from_seed(&[n; 32]).public_key()
@@ -217,6 +235,40 @@ mod tests {
             grace_epochs: grace,
             kind,
         })
+    }
+
+    fn twice(creator: u16, epoch: u64, round: u64, by: u8) -> RegistryCall {
+        let signed = |id: u8| {
+            let (epoch, creator) = (Epoch(epoch), ValidatorIndex(creator));
+            let batch = BatchRef { epoch, creator, round, id: BatchId([id; 32]) };
+            let message = preimage::batch(Network::Mainnet, &batch);
+            let signature = SecretKey::from_seed(&[by; 32]).sign(&message);
+            SignedBatchRef { batch, signature }
+        };
+        let evidence = Evidence::Batches { first: signed(1), second: signed(2) };
+        RegistryCall::Report(Box::new(evidence))
+    }
+
+    #[test]
+    fn reports_are_taken_once_as_long_as_the_epoch_is_kept_and_only_by_their_signatures() {
+        let mut r = registry();
+        r.court.records_only(Network::Mainnet);
+        assert!(!r.call(&by(9), 1, &twice(1, 0, 7, 2)), "it takes no amount");
+        assert!(r.call(&by(9), 0, &twice(1, 0, 7, 2)));
+        assert!(!r.call(&by(9), 0, &twice(1, 0, 7, 2)), "known");
+        assert!(!r.call(&by(9), 0, &twice(1, 0, 8, 3)), "signed by another");
+        assert!(!r.call(&by(9), 0, &twice(1, 1, 8, 2)), "of an epoch to come");
+        for epoch in 1..8 {
+            r.elect(8 * epoch, Epoch(epoch - 1)).expect("the time has come");
+        }
+        assert!(r.call(&by(9), 0, &twice(1, 0, 8, 2)));
+        r.elect(64, Epoch(7)).expect("the time has come");
+        assert!(!r.call(&by(9), 0, &twice(1, 0, 9, 2)), "too long ago");
+        assert!(!r.court.is_stuck());
+        // Where offences cost stake, nothing is guessed.
+        let mut other = registry();
+        assert!(!other.call(&by(9), 0, &twice(1, 0, 7, 2)));
+        assert!(other.court.is_stuck());
     }
 
     /// The same story as the ledger's own tests tell.

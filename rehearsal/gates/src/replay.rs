@@ -5,16 +5,15 @@
 //! the network's version, its gas limit is below what it uses or
 //! above a block's, its price is below the least, its
 //! nonce is not its sender's next, its block's gas is used up, or its fee cannot be paid. It *fails*
-//! if the fee can be paid and the amount cannot: nonce and fee are gone. Else it *succeeds*. Of the
-//! fee the proposer gets its share at the end of the block and the rest is burned.
+//! if the fee can be paid and the amount cannot: nonce and fee are gone. Else it *succeeds*. Money that
+//! genesis locks until later than the block's time can pay neither; what its owner has bonded counts
+//! towards it. Of the fee the proposer gets its share at the end of the block and the rest is burned.
 
 use crate::{
     registry::Registry,
-    state_root::{Account, Leaves},
+    state_root::{Account, AccountsRoot, Leaves},
 };
-use qbind_types::{
-    Address, Epoch, Network, Payload, REGISTRY, StateRoot, Transaction, ValidatorSet,
-};
+use qbind_types::{Address, Epoch, Millis, Network, Payload, REGISTRY, Transaction, ValidatorSet};
 use std::collections::{BTreeMap, BTreeSet};
 
 const GAS_BASE: u64 = 21_000;
@@ -59,7 +58,7 @@ pub(crate) enum Status {
 pub(crate) struct Replayed {
     pub(crate) statuses: Vec<Status>,
     /// Filled in when asked for.
-    pub(crate) root: Option<StateRoot>,
+    pub(crate) root: Option<AccountsRoot>,
 }
 
 /// Something no correct ledger does.
@@ -78,6 +77,7 @@ pub(crate) struct Replay {
     pub(crate) burned: u128,
     height: u64,
     registry: Registry,
+    locks: BTreeMap<Address, (u128, u64)>,
     /// Who was elected for the last epochs that are decided.
     elected: BTreeMap<Epoch, ValidatorSet>,
 }
@@ -87,6 +87,7 @@ impl Replay {
     pub(crate) fn new(
         rules: Rules,
         allocations: &[(Address, u128)],
+        locks: BTreeMap<Address, (u128, u64)>,
         registry: Registry,
     ) -> Result<Self, Broken> {
         let mut replay = Self {
@@ -98,6 +99,7 @@ impl Replay {
             burned: 0,
             height: 0,
             registry,
+            locks,
             elected: BTreeMap::new(),
         };
         for (address, amount) in allocations {
@@ -139,8 +141,8 @@ impl Replay {
         held.checked_add(self.burned)
     }
 
-    /// The state root now.
-    pub(crate) fn root(&mut self) -> StateRoot {
+    /// The root of the accounts now.
+    pub(crate) fn root(&mut self) -> AccountsRoot {
         for address in std::mem::take(&mut self.changed) {
             let account = self.accounts.get(&address).copied().unwrap_or_default();
             self.leaves.set(&address, account);
@@ -152,6 +154,7 @@ impl Replay {
     pub(crate) fn block(
         &mut self,
         epoch: Epoch,
+        time: Millis,
         proposer: Address,
         transactions: &[&Transaction],
         with_root: bool,
@@ -189,10 +192,13 @@ impl Replay {
             later.push((at, fee, payload));
         }
         self.height += 1;
+        // What a lockup leaves with the registry is as it was before the block.
+        let kept = self.kept(time);
         let mut calls = Vec::new();
         for (at, fee, payload) in later {
             let tx = transactions[at];
-            statuses[at] = self.transfer(tx, fee, &payload)?;
+            let kept = kept.get(&tx.sender).copied().unwrap_or(0);
+            statuses[at] = self.transfer(tx, fee, &payload, kept)?;
             if let (Payload::Call(transfer, call), Status::Success) = (payload, statuses[at]) {
                 calls.push((at, transfer.amount, call));
             }
@@ -248,12 +254,14 @@ impl Replay {
         tx: &Transaction,
         fee: u128,
         payload: &Payload,
+        kept: u128,
     ) -> Result<Status, Broken> {
         let sender = self.accounts.entry(tx.sender).or_default();
         if sender.nonce != tx.nonce {
             return Ok(Status::Skipped);
         }
-        let Some(after_fee) = sender.balance.checked_sub(fee) else {
+        let spend = |balance: u128, part: u128| balance.checked_sub(part).filter(|b| *b >= kept);
+        let Some(after_fee) = spend(sender.balance, fee) else {
             return Ok(Status::Skipped);
         };
         sender.nonce += 1;
@@ -262,12 +270,25 @@ impl Replay {
         if !self.rules.transfers {
             return Ok(Status::Success);
         }
-        let Some(after_amount) = after_fee.checked_sub(payload.amount()) else {
+        let Some(after_amount) = spend(after_fee, payload.amount()) else {
             return Ok(Status::Failed);
         };
         sender.balance = after_amount;
         self.credit(payload.recipient(), payload.amount())?;
         Ok(Status::Success)
+    }
+
+    /// What each locked account must keep in a block of `time`.
+    fn kept(&self, time: Millis) -> BTreeMap<Address, u128> {
+        let locked = self.locks.iter().filter(|(_, (_, until))| time.0 < *until);
+        locked
+            .map(|(a, (amount, _))| (*a, amount.saturating_sub(self.registry.bonded(a))))
+            .collect()
+    }
+
+    /// A report of an offence came, and what follows from it is not worked out here.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.registry.court.is_stuck()
     }
 
     /// Who validates an epoch, if it is one of the last that were elected.

@@ -1,6 +1,7 @@
 //! G1 to G4: what may never happen, whatever was planned. Nothing is cut out.
 
 use crate::{
+    baseline,
     catalogue::known,
     chain::Chain,
     coverage,
@@ -11,13 +12,14 @@ use crate::{
     registry::Registry,
     replay::{Replay, Rules, Status},
     series::{scalar, sum},
+    state_root::AccountsRoot,
     stats::upper_bound_ppm,
     verdict::Gate,
     windows::{NoWindows, Windows},
 };
 use qbind_crypto::validators_id;
 use qbind_plan::Plan;
-use qbind_types::{Address, BlockId, StateRoot, TxId};
+use qbind_types::{Address, BlockId, StateRoot, SystemRoot, TxId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the safety gates share.
@@ -33,21 +35,25 @@ pub(crate) struct Safety<'a> {
 struct Ledgered {
     /// For each height from 1: each transaction's id, sender, nonce and status.
     blocks: Vec<Vec<(TxId, Address, u64, Status)>>,
-    /// Roots after some heights, 0 included.
-    roots: BTreeMap<u64, StateRoot>,
+    /// Roots of the accounts after some heights.
+    roots: BTreeMap<u64, AccountsRoot>,
     supply: u128,
     burned: u128,
     accounted: Option<u128>,
     /// Set where the replay itself broke a rule.
     broken: Option<String>,
+    /// The height at which it ended because it does not know what follows from a report.
+    stuck: Option<u64>,
 }
 
+/// Money that enters the supply in the replay: none, for nothing mints but an active monetary engine.
+const ISSUED: u128 = 0;
 /// Hashes the replay may spend on state roots; beyond that it computes them at every n-th height.
 const ROOT_HASHES: u64 = 40_000_000;
 
 impl Safety<'_> {
     pub(crate) fn gates(&self) -> [Gate; 4] {
-        let ledgered = self.chain.as_ref().ok().map(replay);
+        let ledgered = self.chain.as_ref().ok().map(|chain| replay(chain, self.records_only()));
         [
             self.divergence(),
             self.mismatch(),
@@ -235,6 +241,14 @@ impl Safety<'_> {
         finding.into_gate(known("G2"))
     }
 
+    /// Whether every node says that offences are only recorded.
+    fn records_only(&self) -> bool {
+        self.plan.nodes.iter().all(|node| {
+            let config = self.evidence.configs.get(&node.name);
+            config.is_some_and(|config| baseline::value(config, "slashing_mode") == "record-only")
+        })
+    }
+
     /// Notes what keeps the replay from covering the whole chain.
     fn replayed<'a>(
         &self,
@@ -250,6 +264,12 @@ impl Safety<'_> {
             finding.unknown(format!(
                 "the replay covers {covered} of {common} common heights: a block or batch after it \
                  is missing or wrong (see G1 and G2)"
+            ));
+        }
+        if let Some(height) = ledgered.stuck {
+            finding.unknown(format!(
+                "block {height} reports an offence, and not every node's slashing_mode is \
+                 record-only: what follows from it is not derived"
             ));
         }
         for node in &self.plan.nodes {
@@ -343,7 +363,8 @@ impl Safety<'_> {
 
     fn balances(&self, ledgered: Option<&Ledgered>) -> Gate {
         let mut finding = self.finding();
-        finding.bound = "supply at start = balances at end + burned; equal roots".to_owned();
+        finding.bound =
+            "supply at start + issued = balances at end + burned; equal roots".to_owned();
         let mut checks = 0u64;
         let found = self.replayed(&mut finding, ledgered);
         finding.evidence.push("commits/".to_owned());
@@ -351,17 +372,28 @@ impl Safety<'_> {
             if let Some(why) = &ledgered.broken {
                 finding.fail(why.clone());
             }
-            if ledgered.accounted != Some(ledgered.supply) {
+            if ledgered.accounted != ledgered.supply.checked_add(ISSUED) {
                 finding.fail(format!(
                     "the supply was {} and is {:?} with what was burned",
                     ledgered.supply, ledgered.accounted
                 ));
             }
+            let known_until = self.mints(&mut finding, chain);
+            // Nodes with another word beside the accounts have another root too, and are shown below.
+            let mut systems: BTreeMap<u64, SystemRoot> = BTreeMap::new();
+            for feed in self.feeds.values() {
+                for (height, commit) in &feed.commits {
+                    systems.entry(*height).or_insert(commit.system_root);
+                }
+            }
             for link in &chain.links {
                 let executed = link.block.executed;
-                if let Some(root) = ledgered.roots.get(&executed.height.0) {
+                let accounts = ledgered.roots.get(&executed.height.0);
+                let accounts = accounts.filter(|_| executed.height.0 <= known_until);
+                if let Some((accounts, system)) = accounts.zip(systems.get(&executed.height.0)) {
+                    let root = accounts.with(system);
                     checks += 1;
-                    if *root != executed.root {
+                    if root != executed.root {
                         finding.fail(format!(
                             "block {} by validator index {} says the root after height {} is {}, \
                              the replay {root}",
@@ -372,9 +404,13 @@ impl Safety<'_> {
             }
             for (node, feed) in self.feeds {
                 for (height, commit) in &feed.commits {
-                    let Some(root) = ledgered.roots.get(height) else { continue };
+                    let Some(accounts) = ledgered.roots.get(height) else { continue };
+                    if *height > known_until {
+                        continue;
+                    }
+                    let root = accounts.with(&commit.system_root);
                     checks += 1;
-                    if *root != commit.state_root {
+                    if root != commit.state_root {
                         finding.fail(format!(
                             "{node} reports root {} at height {height}, the replay {root}",
                             commit.state_root
@@ -382,9 +418,9 @@ impl Safety<'_> {
                     }
                 }
             }
-            self.claims_differ(&mut finding, ledgered);
+            self.claims_differ(&mut finding, ledgered, known_until);
             finding.value = format!(
-                "supply {} with {} burned, {} roots computed",
+                "supply {} with {} burned and {ISSUED} issued, {} roots computed",
                 ledgered.supply,
                 ledgered.burned,
                 ledgered.roots.len()
@@ -407,10 +443,31 @@ impl Safety<'_> {
         finding.into_gate(known("G4"))
     }
 
+    /// The last height whose balances the replay can know: with `monetary_mode = active` the engine mints
+    /// at each election, which is not replayed. With any other mode it mints nothing, and equal roots
+    /// show it.
+    fn mints(&self, finding: &mut Finding, chain: &Chain) -> u64 {
+        let minting = self.evidence.configs.iter();
+        let minting: Vec<&str> = minting
+            .filter(|(_, config)| baseline::value(config, "monetary_mode") == "active")
+            .map(|(node, _)| node.as_str())
+            .collect();
+        if minting.is_empty() {
+            return u64::MAX;
+        }
+        let first = chain.genesis.epoch_blocks;
+        finding.unknown(format!(
+            "monetary_mode is active on {}: what it mints from height {first} on is not replayed, so \
+             neither supply nor balances can be checked there",
+            minting.join(", ")
+        ));
+        first.saturating_sub(1)
+    }
+
     /// Nodes whose word on a transaction is not what the replay finds.
-    fn claims_differ(&self, finding: &mut Finding, ledgered: &Ledgered) {
+    fn claims_differ(&self, finding: &mut Finding, ledgered: &Ledgered, known_until: u64) {
         for (node, claims) in &self.evidence.claims {
-            for claim in claims {
+            for claim in claims.iter().filter(|claim| claim.height <= known_until) {
                 let at = usize::try_from(claim.height).unwrap_or(usize::MAX).wrapping_sub(1);
                 let Some(block) = ledgered.blocks.get(at) else { continue };
                 for ((id, .., status), flag) in block.iter().zip(claim.success.chars()) {
@@ -427,7 +484,7 @@ impl Safety<'_> {
     }
 }
 
-fn replay(chain: &Chain) -> Ledgered {
+fn replay(chain: &Chain, records_only: bool) -> Ledgered {
     let rules = Rules::of(chain.genesis.network);
     let mut out = Ledgered {
         blocks: Vec::new(),
@@ -436,9 +493,14 @@ fn replay(chain: &Chain) -> Ledgered {
         burned: 0,
         accounted: None,
         broken: None,
+        stuck: None,
     };
-    let registry = Registry::new(chain.genesis.epoch_blocks, &chain.genesis.set);
-    let mut state = match Replay::new(rules, &chain.genesis.allocations, registry) {
+    let mut registry = Registry::new(chain.genesis.epoch_blocks, &chain.genesis.set);
+    if records_only {
+        registry.court.records_only(chain.genesis.network);
+    }
+    let locks = chain.genesis.locks.clone();
+    let mut state = match Replay::new(rules, &chain.genesis.allocations, locks, registry) {
         Ok(state) => state,
         Err(broken) => {
             out.broken = Some(broken.0);
@@ -446,7 +508,6 @@ fn replay(chain: &Chain) -> Ledgered {
         }
     };
     out.supply = state.supply;
-    out.roots.insert(0, state.root());
     let whole = chain.links.iter().take_while(|l| l.is_whole).count();
     for link in chain.links.iter().take(whole) {
         let height = link.block.height.0;
@@ -455,7 +516,12 @@ fn replay(chain: &Chain) -> Ledgered {
         let with_root = height.is_multiple_of(stride) || height == whole as u64;
         let transactions = chain.transactions(link);
         let Some(proposer) = link.proposer else { break };
-        match state.block(link.block.epoch, proposer, &transactions, with_root) {
+        let (epoch, time) = (link.block.epoch, link.block.timestamp_unix_ms);
+        match state.block(epoch, time, proposer, &transactions, with_root) {
+            Ok(_) if state.is_stuck() => {
+                out.stuck = Some(height);
+                break;
+            }
             Ok(replayed) => {
                 let each = chain.ids(link).into_iter().zip(transactions).zip(replayed.statuses);
                 out.blocks.push(each.map(|((id, tx), s)| (id, tx.sender, tx.nonce, s)).collect());

@@ -1,4 +1,5 @@
-//! The state root, computed here from balances and nonces, not by the node's code.
+//! The state root, computed here from balances and nonces, not by the node's code; only the digest of
+//! what the state holds beside accounts is the nodes' word.
 //!
 //! A binary Merkle tree over 256-bit keys in which a subtree with one account is that account's
 //! leaf and an empty one a constant (the Jellyfish Merkle tree's hashing, with SHA3-256): leaf
@@ -6,7 +7,7 @@
 //! `H("acct:" ‖ address)`, value nonce (u64) and balance (u128), big-endian.
 
 use qbind_crypto::sha3_256;
-use qbind_types::{Address, StateRoot};
+use qbind_types::{Address, StateRoot, SystemRoot};
 use std::collections::BTreeMap;
 
 const EMPTY: [u8; 32] = *b"SPARSE_MERKLE_PLACEHOLDER_HASH__";
@@ -33,9 +34,21 @@ impl Leaves {
         self.0.len()
     }
 
-    pub(crate) fn root(&self) -> StateRoot {
+    pub(crate) fn root(&self) -> AccountsRoot {
         let leaves: Vec<_> = self.0.iter().collect();
-        StateRoot(subtree(&leaves, 0))
+        AccountsRoot(subtree(&leaves, 0))
+    }
+}
+
+/// Root of the accounts alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AccountsRoot(pub(crate) [u8; 32]);
+
+impl AccountsRoot {
+    /// The state root, with what nodes say of the state beside the accounts: no other word leads from
+    /// these accounts to the root that a quorum certified.
+    pub(crate) fn with(self, system: &SystemRoot) -> StateRoot {
+        StateRoot(sha3_256(&[b"QBIND:STATE:v1", &self.0, &system.0]))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     store::{Lines, StoreError},
 };
 use qbind_gates::records::{ClaimLine, FeedLine, paths};
-use qbind_types::{BlockId, StateRoot, TxId};
+use qbind_types::{BlockId, StateRoot, SystemRoot, TxId};
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -37,6 +37,7 @@ struct CommitAnswer {
     view: u64,
     block_id: BlockId,
     state_root: StateRoot,
+    system_root: SystemRoot,
     committed_unix_ms: u64,
     transactions: u64,
 }
@@ -145,6 +146,7 @@ impl Follower<'_> {
                 view: c.view,
                 block_id: c.block_id,
                 state_root: c.state_root,
+                system_root: c.system_root,
                 committed_unix_ms: c.committed_unix_ms,
                 transactions: c.transactions,
                 seen_unix_ms,

@@ -14,6 +14,7 @@
 //! blocks/, batches/*.borsh, blocks/index.jsonl     raw blocks and batches, once each
 //! ```
 
+mod account;
 mod blocks;
 mod clock;
 mod feed;
@@ -25,7 +26,8 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use account::{AccountError, ProvenState, ToldAccount, account, prove_account};
 pub use fetch::{FetchError, Fetcher};
-pub use light::{FollowError, FollowOptions, Followed, FollowedEpoch, follow};
+pub use light::{FollowError, FollowOptions, Followed, FollowedEpoch, follow, reach};
 pub use scraper::{Options, ScrapeError, ScrapeSummary, Scraper, Target};
 pub use store::StoreError;

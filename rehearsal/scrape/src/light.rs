@@ -25,6 +25,20 @@ pub enum FollowError {
         #[source]
         source: FetchError,
     },
+    /// The node has deleted what is to be checked.
+    #[error(
+        "{node} has deleted block {height}: it has every block from {lowest} on, and below only the last \
+         ones of epochs; pass --skip to check those, or ask an archival node \
+         (state_retention_mode disabled), the only kind that can show every block"
+    )]
+    Pruned {
+        /// Who.
+        node: String,
+        /// Which block.
+        height: Height,
+        /// The lowest height with everything.
+        lowest: Height,
+    },
     /// What the node hands over is not the chain of this genesis.
     #[error("{node} does not show the chain of this genesis")]
     Wrong {
@@ -110,7 +124,17 @@ pub async fn follow(
         let first = light.height().0 + 1;
         let mut blocks = stream::iter(first..=tip.0).map(|h| node.block(Height(h))).buffered(AHEAD);
         while let Some(block) = blocks.next().await {
-            light.follow(block?).map_err(|source| node.wrong(source))?;
+            let block = match block {
+                Ok(block) => block,
+                Err(error) if is_gone(&error) => {
+                    drop(blocks);
+                    node.skip_what_is_gone(light, tip, options).await?;
+                    followed.certificates += 1;
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            light.follow(block).map_err(|source| node.wrong(source))?;
             followed.certificates += 1;
             seen(light.height(), tip);
             if light.wants_validators().is_some() {
@@ -120,6 +144,40 @@ pub async fn follow(
     }
     (followed.height, followed.block) = (light.height(), light.block());
     Ok(followed)
+}
+
+/// Goes on to `block` by the last blocks of the epochs before, and takes it if it is final.
+///
+/// # Errors
+/// The node's fault: it does not answer, or `block` is not of the chain of that genesis.
+pub async fn reach(
+    fetcher: &Fetcher,
+    target: &Target,
+    light: &mut LightClient,
+    block: CommittedBlock,
+) -> Result<(), FollowError> {
+    let node = Node { fetcher, target };
+    let (height, epoch) = (block.block.height, block.block.epoch);
+    loop {
+        if let Some(next) = light.wants_validators() {
+            let set = node.validators(next).await?;
+            light.start_epoch(set).map_err(|source| node.wrong(source))?;
+        }
+        if light.validators().epoch() >= epoch {
+            return light.skip_to(block).map_err(|source| node.wrong(source));
+        }
+        let Some(last) = node.end_of_epoch(light, height).await? else {
+            // The node shows another block at this height than the one it handed over.
+            let (got, expected) = (epoch, light.validators().epoch());
+            return Err(node.wrong(LightError::Epoch { height, got, expected }));
+        };
+        light.skip_to_end(last).map_err(|source| node.wrong(source))?;
+    }
+}
+
+/// Whether the node said that it has deleted it.
+fn is_gone(error: &FollowError) -> bool {
+    matches!(error, FollowError::Fetch { source: FetchError::Status { status: 410 }, .. })
 }
 
 fn epoch(light: &LightClient) -> FollowedEpoch {
@@ -147,12 +205,34 @@ impl Node<'_> {
     }
 
     async fn tip(&self) -> Result<Height, FollowError> {
-        let path = "/v1/commits?from=1&limit=1";
+        // Beyond every tip, for what is asked for may not be deleted.
+        let path = "/v1/commits?from=9007199254740991&limit=1";
         let page: Result<serde_json::Value, _> = self.fetcher.json(self.target, path, SMALL).await;
         let tip = page.map_err(|source| self.failed("the last height", source))?;
         let reason = "no tip in the commit feed".to_owned();
         let tip = tip["tip"].as_u64().ok_or(FetchError::Content { reason });
         tip.map(Height).map_err(|source| self.failed("the last height", source))
+    }
+
+    /// Of the epoch under way, goes on where the node has everything.
+    async fn skip_what_is_gone(
+        &self,
+        light: &mut LightClient,
+        tip: Height,
+        options: FollowOptions,
+    ) -> Result<(), FollowError> {
+        let status: Result<serde_json::Value, _> =
+            self.fetcher.json(self.target, "/v1/status", SMALL).await;
+        let status = status.map_err(|source| self.failed("its lowest height", source))?;
+        let reason = "no lowest_height in the status".to_owned();
+        let lowest = status["lowest_height"].as_u64().ok_or(FetchError::Content { reason });
+        let lowest = lowest.map_err(|source| self.failed("its lowest height", source))?;
+        let (height, lowest) = (light.height().next(), Height(lowest));
+        if !options.skips || lowest <= height || lowest > tip {
+            return Err(FollowError::Pruned { node: self.target.http.clone(), height, lowest });
+        }
+        let block = self.block(lowest).await?;
+        light.skip_to(block).map_err(|source| self.wrong(source))
     }
 
     async fn raw<T: borsh::BorshDeserialize>(
@@ -183,6 +263,14 @@ impl Node<'_> {
         tip: Height,
     ) -> Result<Option<CommittedBlock>, FollowError> {
         let epoch = light.validators().epoch();
+        let (path, what) = (format!("/v1/epochs/{epoch}/end/raw"), "the last block of an epoch");
+        match self.raw::<CommittedBlock>(path, what).await {
+            Ok(last) if last.block.height <= tip => return Ok(Some(last)),
+            Ok(_) => return Ok(None),
+            // It has not ended, or the node is of a release that has no such path.
+            Err(FollowError::Fetch { source: FetchError::Status { status: 404 }, .. }) => {}
+            Err(error) => return Err(error),
+        }
         let (mut low, mut high) = (light.height().0 + 1, tip.0);
         if self.block(Height(high)).await?.block.epoch <= epoch {
             return Ok(None);

@@ -137,7 +137,7 @@ async fn commits(
         .filter(|h| node.manner != Manner::Gappy || *h != 2)
         .map(|h| {
             let id = node.blocks[usize::try_from(h).unwrap() - 1].0;
-            json!({"height": h, "view": h, "block_id": id, "state_root": StateRoot([0; 32]),
+            json!({"height": h, "view": h, "block_id": id, "state_root": StateRoot([0; 32]), "system_root": SystemRoot([0; 32]),
                    "committed_unix_ms": h, "transactions": 2})
         })
         .collect();

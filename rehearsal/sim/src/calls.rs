@@ -2,9 +2,9 @@
 
 use crate::config::CallKind;
 use qbind_crypto::{SecretKey, address_of, preimage, sha3_256};
-use qbind_ledger::Registry;
+use qbind_ledger::Ledger;
 use qbind_types::{
-    Epoch, KeyRole, KeyRotation, Network, Payload, REGISTRY, RegistryCall, RotationKind,
+    Epoch, Evidence, KeyRole, KeyRotation, Network, Payload, REGISTRY, RegistryCall, RotationKind,
     SIGNATURE_BYTES, Signature, Transaction, TransferV1,
 };
 
@@ -17,9 +17,11 @@ pub(crate) fn second_key(id: u64) -> SecretKey {
 }
 
 /// Whether the registry has taken the call.
-pub(crate) fn is_done(registry: &Registry, id: u64, kind: CallKind) -> bool {
-    let found = registry.validators().find(|(known, _)| *known == id).map(|(_, found)| found);
+pub(crate) fn is_done(ledger: &Ledger, id: u64, kind: CallKind) -> bool {
+    let found =
+        ledger.registry().validators().find(|(known, _)| *known == id).map(|(_, found)| found);
     match kind {
+        CallKind::Report => ledger.slashing().records().next().is_some(),
         CallKind::Join => found.is_some(),
         CallKind::Leave => found.is_none_or(|found| found.is_leaving()),
         CallKind::Rotate { .. } => {
@@ -31,7 +33,7 @@ pub(crate) fn is_done(registry: &Registry, id: u64, kind: CallKind) -> bool {
     }
 }
 
-/// The owner's call, which takes effect from `earliest` on.
+/// The owner's call, which takes effect from `earliest` on; nothing to report makes no call.
 pub(crate) fn transaction(
     network: Network,
     owner: &SecretKey,
@@ -39,11 +41,13 @@ pub(crate) fn transaction(
     id: u64,
     kind: CallKind,
     earliest: Epoch,
-) -> Transaction {
+    proof: Option<&Evidence>,
+) -> Option<Transaction> {
     let public_key = owner.public_key();
     let call = match kind {
         CallKind::Join => RegistryCall::Join { id, public_key: public_key.clone() },
         CallKind::Leave => RegistryCall::Leave { id },
+        CallKind::Report => RegistryCall::Report(Box::new(proof?.clone())),
         CallKind::Rotate { ahead, grace } => RegistryCall::Rotate(KeyRotation {
             validator_id: id,
             role: KeyRole::Consensus,
@@ -57,7 +61,7 @@ pub(crate) fn transaction(
         }),
     };
     let amount = if kind == CallKind::Join { u128::from(STAKE) } else { 0 };
-    let (gas_limit, max_fee_per_gas) = (100_000, 1);
+    let (gas_limit, max_fee_per_gas) = (400_000, 1);
     let transfer = TransferV1 { recipient: REGISTRY, amount, gas_limit, max_fee_per_gas };
     let mut transaction = Transaction {
         sender: address_of(&public_key),
@@ -68,5 +72,5 @@ pub(crate) fn transaction(
         signature: Signature::from_slice(&[0; SIGNATURE_BYTES]).expect("the right length"),
     };
     transaction.signature = owner.sign(&preimage::transaction(network, &transaction));
-    transaction
+    Some(transaction)
 }

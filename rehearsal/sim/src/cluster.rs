@@ -3,26 +3,27 @@
 use crate::{
     byzantine::Liar,
     calls::{self, STAKE},
-    config::{Action, Byzantine, Call, Clock, SimConfig},
+    config::{Action, Byzantine, Call, CallKind, Clock, Signatures, SimConfig},
     disk::Disk,
     load::{self, Planned},
     network::{Network as Links, Parcel},
     oracle::Oracle,
     outcome::Outcome,
     promises::Promises,
+    trial::Trial,
     work::Meter,
     world::{Fuse, NodeWorld, Observed, Place, PowerLoss, Registrar},
 };
 use qbind_consensus::Timing;
 use qbind_crypto::{SecretKey, address_of, sha3_256, tx_id};
 use qbind_dag::{DagConfig, Peer};
-use qbind_ledger::{Account, FeeSplit, Params, Registry, SerialRunner};
+use qbind_ledger::{Account, FeeSplit, Params, Registry, SerialRunner, SlashingMode};
 use qbind_replica::{
     Channel, CouplingResult, Event, Now, Replica, ReplicaConfig, Target, Wire, begin, open, perform,
 };
 use qbind_types::{
-    Address, Block, BlockId, Epoch, Millis, Network, REGISTRY, TxId, ValidatorIndex, ValidatorInfo,
-    ValidatorSet, VotingPower,
+    Address, Block, BlockId, Epoch, Evidence, Millis, Network, Offence, REGISTRY, TxId,
+    ValidatorIndex, ValidatorInfo, ValidatorSet, VotingPower,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -87,6 +88,9 @@ pub struct Simulation {
     genesis_accounts: BTreeMap<Address, Account>,
     oracle: Oracle,
     promises: Promises,
+    trial: Trial,
+    /// The first double sign that was proven.
+    proof: Option<Evidence>,
     trace: [u8; 32],
     crashed_leader: Vec<usize>,
     submitted: BTreeSet<TxId>,
@@ -156,6 +160,8 @@ impl Simulation {
             genesis_accounts,
             oracle: Oracle::default(),
             promises: Promises::default(),
+            trial: Trial::default(),
+            proof: None,
             trace: [0; 32],
             crashed_leader: Vec::new(),
             submitted: BTreeSet::new(),
@@ -302,6 +308,9 @@ impl Simulation {
 
     fn params(&self, node: usize) -> Params {
         let mut params = Params { stage_b: self.config.stage_b, ..Params::mainnet() };
+        if self.config.calls.iter().any(|call| call.kind == CallKind::Report) {
+            params.slashing.mode = SlashingMode::EnforceCritical;
+        }
         if self.nodes[node].byzantine == Some(Byzantine::WrongState) {
             params.fee_split = FeeSplit::BURN;
         }
@@ -344,6 +353,7 @@ impl Simulation {
     ) {
         let sim_node = &mut self.nodes[node];
         let is_honest = sim_node.byzantine.is_none();
+        let is_real = self.config.signatures == Signatures::Real;
         let mut world = NodeWorld {
             network: NETWORK,
             index: sim_node.index,
@@ -354,6 +364,7 @@ impl Simulation {
             disk: &mut sim_node.disk,
             byzantine: sim_node.byzantine,
             promises: is_honest.then_some(&mut self.promises),
+            trial: (is_honest && is_real).then_some(&mut self.trial),
             fuse: &mut sim_node.fuse,
             outbox: Vec::new(),
             observed: Vec::new(),
@@ -503,11 +514,13 @@ impl Simulation {
         let owner = &self.keys[node];
         let account = replica.ledger().account(&address_of(&owner.public_key()));
         let earliest = replica.ledger().registry().earliest();
-        let call = calls::transaction(NETWORK, owner, account.nonce, node as u64, kind, earliest);
-        let id = tx_id(NETWORK, &call);
-        if !calls::is_done(replica.ledger().registry(), node as u64, kind) {
+        let (proof, nonce) = (self.proof.as_ref(), account.nonce);
+        let call = calls::transaction(NETWORK, owner, nonce, node as u64, kind, earliest, proof);
+        if !calls::is_done(replica.ledger(), node as u64, kind) {
             let again = Due::Call { call: i, attempt: attempt + 1 };
             self.at(self.now_us + RESUBMIT_US, again);
+            let Some(call) = call else { return };
+            let id = tx_id(NETWORK, &call);
             self.called.insert(id);
             let verifier = self.registrar.all().newest();
             if let Ok(transaction) = verifier.verify_transaction(call) {
@@ -657,6 +670,17 @@ impl Simulation {
                     self.outcome.false_evidence += 1;
                 }
             }
+            Observed::Proven(proof, evidence) => {
+                if proof.offence == Offence::O1DoubleSign {
+                    self.proof.get_or_insert(evidence);
+                }
+                *self.outcome.proofs.entry(proof.offence.as_str()).or_insert(0) += 1;
+                let accused = usize::try_from(proof.validator).ok();
+                let accused = accused.and_then(|id| self.nodes.get(id));
+                if accused.is_some_and(|node| node.byzantine.is_none()) {
+                    self.outcome.convictions.push(format!("{proof:?}"));
+                }
+            }
             Observed::Coupling(result) => {
                 let name = match result {
                     CouplingResult::Ok => "ok",
@@ -739,6 +763,8 @@ impl Simulation {
         outcome.view_changes = honest().map(|n| n.views).max().unwrap_or(0);
         outcome.effects = self.nodes.iter().map(|n| n.fuse.carried_out).collect();
         outcome.broken_promises = self.promises.broken;
+        outcome.convictions.extend(self.trial.convictions);
+        outcome.trials = self.trial.held;
         (outcome.committed_once, outcome.double_spends) = (once - calls, more);
         outcome.latency_us = [50, 90, 99].map(|p| percentile(&mut self.latencies, p));
         outcome.block_latency_us = percentile(&mut self.block_latencies, 50);
@@ -772,6 +798,9 @@ fn empty_outcome() -> Outcome {
         power_losses: 0,
         coupling_violations: 0,
         false_evidence: 0,
+        proofs: BTreeMap::new(),
+        trials: 0,
+        convictions: Vec::new(),
         epochs: 0,
         validators: Vec::new(),
         proposers: BTreeMap::new(),

@@ -75,6 +75,9 @@ pub enum CallKind {
         /// Epochs in which the first key is valid too; none in an emergency.
         grace: Option<u64>,
     },
+    /// To judge the first double sign that honest nodes have proof of. In a run with such a call,
+    /// double signs cost stake and lead to jail.
+    Report,
 }
 
 /// How validators sign.

@@ -2,7 +2,7 @@
 
 use qbind_consensus::SafetyRecord;
 use qbind_dag::PendingTransaction;
-use qbind_ledger::{Account, Ledger, Params, Registry};
+use qbind_ledger::{Account, Ledger, Params, Registry, Slashing, System, Tally, monetary};
 use qbind_replica::{CommitRecord, Restored};
 use qbind_types::{
     Address, Batch, BatchCertificate, BatchRef, Block, BlockId, CertifiedBatch, CommittedBlock,
@@ -35,8 +35,10 @@ struct Content {
     commits: BTreeMap<Height, CommitRecord>,
     accounts: BTreeMap<Address, Account>,
     included: BTreeMap<ValidatorIndex, u64>,
-    burned: u128,
+    tally: Tally,
     registry: Registry,
+    slashing: Slashing,
+    monetary: monetary::State,
     start: EpochStart,
 }
 
@@ -75,13 +77,19 @@ impl Content {
     fn commit(&mut self, record: CommitRecord) {
         let height = record.committed.block.height;
         self.accounts.extend(record.changes.iter().copied());
-        self.burned = record.burned_total;
+        self.tally = record.tally;
         let block = &record.committed.block;
         for r in &block.batches {
             self.included.insert(r.creator, r.round + 1);
         }
         if let Some(registry) = &record.registry {
             self.registry.clone_from(registry);
+        }
+        if let Some(slashing) = &record.slashing {
+            self.slashing.clone_from(slashing);
+        }
+        if let Some(closed) = &record.monetary {
+            self.monetary.clone_from(&closed.state);
         }
         if block.ends_epoch() {
             self.included.clear();
@@ -110,8 +118,10 @@ impl Disk {
             commits: BTreeMap::new(),
             accounts,
             included: BTreeMap::new(),
-            burned: 0,
+            tally: Tally::default(),
             registry,
+            slashing: Slashing::default(),
+            monetary: monetary::State::default(),
             start: EpochStart::genesis(genesis),
         };
         Self { durable, pending: Vec::new() }
@@ -242,9 +252,11 @@ impl Disk {
         let content = &self.durable;
         let height = content.commits.keys().next_back().copied().unwrap_or_default();
         let accounts = content.accounts.iter().map(|(a, b)| (*a, *b));
-        let ledger = Ledger::restore(params.clone(), height, content.burned, accounts)
-            .expect("the simulated disk keeps what it was given")
-            .with_registry(content.registry.clone());
+        let (registry, slashing) = (content.registry.clone(), content.slashing.clone());
+        let monetary = content.monetary.clone();
+        let system = System { tally: content.tally, registry, slashing, monetary };
+        let ledger = Ledger::restore(params.clone(), height, system, accounts)
+            .expect("the simulated disk keeps what it was given");
         let mut roots: Vec<(Height, StateRoot)> =
             content.commits.iter().map(|(h, r)| (*h, r.state_root)).collect();
         if height == Height(0) {
@@ -281,6 +293,7 @@ impl Disk {
             },
             ledger,
             roots,
+            lowest: Height(1),
         }
     }
 }

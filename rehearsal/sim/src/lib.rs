@@ -19,6 +19,7 @@ mod network;
 mod oracle;
 mod outcome;
 mod promises;
+mod trial;
 mod work;
 mod world;
 

@@ -24,6 +24,12 @@ pub struct Outcome {
     pub coupling_violations: u64,
     /// Proofs against validators that keep the rules.
     pub false_evidence: u64,
+    /// Proofs that stand alone, by offence.
+    pub proofs: BTreeMap<&'static str, u64>,
+    /// Proofs tried against validators that keep the rules, where signatures are real.
+    pub trials: u64,
+    /// Those that held.
+    pub convictions: Vec<String>,
     /// The newest epoch that started.
     pub epochs: u64,
     /// Ids of its validators.
@@ -87,13 +93,14 @@ pub struct Outcome {
 
 impl Outcome {
     /// No conflicting commits, no mismatch, no state divergence, no broken promise, no double spend,
-    /// nobody halted.
+    /// nobody halted, nobody convicted that keeps the rules.
     pub fn is_safe(&self) -> bool {
         self.divergences.is_empty()
             && self.block_mismatches.is_empty()
             && self.state_divergences.is_empty()
             && self.halts.is_empty()
             && self.broken_promises.is_empty()
+            && self.convictions.is_empty()
             && self.double_spends == 0
             && self.supply_conserved
     }

@@ -81,6 +81,9 @@ fn twins_beyond_the_bound_are_seen_and_within_it_harmless() {
     let one = run(&[0], [vec![0, 1, 2], vec![4, 3]]);
     assert!(one.is_safe() && one.recovery_ms.is_some(), "{one:?}");
     assert!(one.equivocations > 0, "both instances lead and vote: {one:?}");
+    // What a detector found convicts the twin, and only the twin.
+    assert!(one.proofs.get("O1_double_sign").is_some_and(|n| *n > 0), "{one:?}");
+    assert!(one.convictions.is_empty() && one.trials > 500, "{one:?}");
 }
 
 #[test]
@@ -160,6 +163,8 @@ fn a_leader_that_leaves_batches_out_is_shown_by_its_own_signature() {
             .run();
     assert!(outcome.is_safe(), "{outcome:?}");
     assert!(outcome.coupling_violations > 0 && outcome.false_evidence == 0, "{outcome:?}");
+    // A batch left out is seen beside the chain only; two lists of one creator with a gap, alone.
+    assert!(outcome.trials > 500, "{outcome:?}");
     assert_eq!(outcome.committed_once, outcome.accepted, "{outcome:?}");
 }
 

@@ -4,15 +4,18 @@ use crate::{
     config::{Byzantine, Phase, Signatures},
     disk::Disk,
     promises::Promises,
+    trial::Trial,
 };
 use qbind_consensus::{Message, Unsigned};
-use qbind_crypto::{Reject, SecretKey, Verifier, Verifiers, preimage, sha3_256};
+use qbind_crypto::{
+    Proof, Reject, SecretKey, Verifier, Verifiers, preimage, sha3_256, verify_evidence,
+};
 use qbind_dag::{DagMessage, Peer};
 use qbind_replica::{CommitRecord, CouplingResult, Effect, Event, Halt, Target, Wire, World};
 use qbind_sync::SyncMessage;
 use qbind_types::{
-    BatchId, Epoch, EpochStart, Network, SIGNATURE_BYTES, Signature, TxId, ValidatorIndex,
-    ValidatorSet, View,
+    BatchId, Epoch, EpochStart, Evidence, Network, SIGNATURE_BYTES, Signature, TxId,
+    ValidatorIndex, ValidatorSet, View,
 };
 use std::sync::Arc;
 
@@ -35,6 +38,7 @@ pub(crate) enum Observed {
         id: qbind_types::BlockId,
     },
     EpochStarted(EpochStart),
+    Proven(Proof, Evidence),
 }
 
 /// The power went away: nothing that follows is carried out.
@@ -63,6 +67,8 @@ pub(crate) struct NodeWorld<'a> {
     pub(crate) byzantine: Option<Byzantine>,
     /// Of honest validators.
     pub(crate) promises: Option<&'a mut Promises>,
+    /// Of honest validators, where signatures are real.
+    pub(crate) trial: Option<&'a mut Trial>,
     pub(crate) fuse: &'a mut Fuse,
     pub(crate) outbox: Vec<(Target, Wire)>,
     pub(crate) observed: Vec<Observed>,
@@ -177,7 +183,22 @@ impl NodeWorld<'_> {
         }
         let (epoch, signer) = (unsigned.epoch(), unsigned.signer());
         let signature = self.sign_bytes(epoch, signer, unsigned.preimage(self.network));
-        Event::Signed(Box::new(unsigned.complete(signature)))
+        let message = unsigned.complete(signature);
+        if let Some(trial) = &mut self.trial
+            && let Ok(verifier) = self.verifiers.of(epoch)
+        {
+            trial.said(self.network, verifier.set(), &message);
+        }
+        Event::Signed(Box::new(message))
+    }
+
+    /// Whether what a machine found convicts by itself, and whom.
+    fn prove(&mut self, effect: &Effect) {
+        let Some(evidence) = effect.evidence(self.network) else { return };
+        let Ok(verifier) = self.verifiers.of(evidence.epoch()) else { return };
+        if let Ok(proof) = verify_evidence(self.network, verifier.set(), &evidence) {
+            self.observed.push(Observed::Proven(proof, evidence));
+        }
     }
 
     fn send(&mut self, to: Peer, wire: Wire) {
@@ -222,6 +243,7 @@ impl World for NodeWorld<'_> {
     fn carry_out(&mut self, effect: Effect) -> Result<Option<Event>, PowerLoss> {
         self.count_effect()?;
         self.check_fuse(&effect)?;
+        self.prove(&effect);
         match effect {
             Effect::PersistSafety(record) => self.disk.persist_safety(*record),
             Effect::StoreBlock { block, .. } => self.disk.store_block(*block),
@@ -241,6 +263,11 @@ impl World for NodeWorld<'_> {
                 }
                 let message = preimage::batch(self.network, &reference);
                 let signature = self.sign_bytes(reference.epoch, reference.creator, message);
+                if let Some(trial) = &mut self.trial
+                    && let Ok(verifier) = self.verifiers.of(reference.epoch)
+                {
+                    trial.made(self.network, verifier.set(), reference, signature.clone());
+                }
                 return Ok(Some(Event::BatchSigned { reference, signature }));
             }
             Effect::SignAck { reference, validator } => {
@@ -307,6 +334,8 @@ impl World for NodeWorld<'_> {
                 self.observed.push(Observed::Entered { view, by_timeout });
             }
             Effect::Coupling(result) => self.observed.push(Observed::Coupling(result)),
+            // Simulated disks hold everything: whoever is ahead has what somebody lacks.
+            Effect::OutOfReach { .. } => {}
             Effect::Rejected { .. }
             | Effect::Certified { .. }
             | Effect::GaveUp { .. }

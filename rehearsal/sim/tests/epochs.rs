@@ -165,3 +165,21 @@ fn power_goes_away_anywhere_around_the_end_of_an_epoch() {
         assert!(outcome.epochs > 3, "effect {effect} of {effects}: {outcome:?}");
     }
 }
+
+#[test]
+fn a_reported_twin_loses_stake_and_its_place_and_nobody_else_does() {
+    for seed in 0..3 {
+        let calls = vec![Call { at_ms: 1_000, node: 4, kind: CallKind::Report }];
+        let byzantine = BTreeMap::from([(1, Byzantine::Twin)]);
+        let twin = SimConfig { calls, byzantine, candidates: 0, ..config(seed) };
+        let outcome = run(twin.clone());
+        assert!(outcome.equivocations > 0 && outcome.proofs["O1_double_sign"] > 0, "{outcome:?}");
+        // Ten epochs of jail, of which the run may not see the end.
+        let silent = |o: &Outcome| {
+            (0..o.epochs).filter(|epoch| !o.proposers.contains_key(&(*epoch, 1))).count()
+        };
+        assert!(silent(&outcome) >= 6, "seed {seed}: {outcome:?}");
+        let unreported = run(SimConfig { calls: Vec::new(), ..twin });
+        assert!(silent(&unreported) <= 3, "seed {seed}: {unreported:?}");
+    }
+}

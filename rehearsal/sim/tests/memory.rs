@@ -4,7 +4,7 @@ use peak_alloc::PeakAlloc;
 use qbind_consensus::{Event as ConsensusEvent, Timing};
 use qbind_crypto::{SecretKey, Verifier, address_of, batch_id, preimage};
 use qbind_dag::{DagConfig, Peer};
-use qbind_ledger::{Account, Ledger, Params, Registry, SerialRunner};
+use qbind_ledger::{Account, Ledger, Params, Registry, SerialRunner, System};
 use qbind_replica::{Effect, Event, Now, Replica, ReplicaConfig, Restored, World, begin, perform};
 use qbind_types::{
     Address, Batch, BatchAck, BatchCertificate, BatchId, BatchRef, BlockId, CommitVote, Epoch,
@@ -143,7 +143,7 @@ impl Sender {
             6 => Event::BatchRequest { from: self.stranger(), reference: self.reference() },
             7 => {
                 let (from, height) = (self.stranger(), Height(self.ahead()));
-                Event::Sync(qbind_sync::Event::Status { from, height })
+                Event::Sync(qbind_sync::Event::Status { from, height, lowest: Height(1) })
             }
             _ => Event::BlockRequest { from: self.stranger(), id: block },
         }
@@ -176,9 +176,9 @@ fn transaction(key: &SecretKey) -> Transaction {
 fn core(keys: &[SecretKey], set: Arc<ValidatorSet>) -> Replica {
     let params = Params::mainnet();
     let account = (address_of(&keys[0].public_key()), Account { nonce: 0, balance: 1_000_000 });
-    let ledger = Ledger::restore(params.clone(), Height(0), 0, [account])
-        .expect("one account")
-        .with_registry(Registry::new(1_000, (*set).clone()));
+    let system = System::new(Registry::new(1_000, (*set).clone()));
+    let ledger =
+        Ledger::restore(params.clone(), Height(0), system, [account]).expect("one account");
     let mut dag = DagConfig::new(NETWORK, None);
     dag.batch_max_gas = params.block_gas_limit;
     let config = ReplicaConfig {
@@ -206,6 +206,7 @@ fn core(keys: &[SecretKey], set: Arc<ValidatorSet>) -> Replica {
         },
         ledger,
         roots,
+        lowest: Height(1),
     };
     let (mut replica, effects) = Replica::new(config, restored, now(0));
     let Ok(()) = begin(&mut replica, now(0), effects, &mut Nowhere);

@@ -36,7 +36,8 @@ struct CommittedTransaction {
 
 /// The first height worth asking a node for: the one after its tip, or 1 if it does not tell.
 pub(super) async fn tip(fetcher: &Fetcher, target: &Target) -> u64 {
-    let answer = fetcher.json::<Tip>(target, "/v1/commits?from=1&limit=1", PAGE_BYTES).await;
+    let answer =
+        fetcher.json::<Tip>(target, "/v1/commits?from=9007199254740991&limit=1", PAGE_BYTES).await;
     answer.map_or(1, |answer| answer.tip + 1)
 }
 

@@ -139,7 +139,9 @@ impl Replay {
             Payload::V0(_) => (0, 0),
             Payload::V1(t) | Payload::Call(t, _) => (1, t.max_fee_per_gas),
         };
-        let gas = GAS[version][usize::from(payload.recipient() == tx.sender)];
+        // A call is a v1 transfer with more bytes behind it.
+        let call = u64::try_from(tx.payload.len().saturating_sub(72)).ok()?;
+        let gas = GAS[version][usize::from(payload.recipient() == tx.sender)] + 16 * call;
         let price = if self.params.gas_enabled { price } else { 0 };
         Some((gas, u128::from(gas).checked_mul(price)?))
     }
@@ -160,7 +162,7 @@ impl Replay {
 mod tests {
     use super::*;
     use crate::t223::workload::{Workload, blank_transfer, funded};
-    use qbind_ledger::{Receipt, SerialRunner};
+    use qbind_ledger::{NoEvidence, Receipt, SerialRunner};
 
     fn tampered(tamper: impl Fn(&mut Applied)) -> Findings {
         let mut workload = Workload::new(7, 8, 24);
@@ -171,9 +173,14 @@ mod tests {
             let list: Vec<&Transaction> = transactions.iter().collect();
             let height = ledger.height().next();
             let proposer = Address([0xee; 32]);
-            let block =
-                BlockInput { height, epoch: qbind_types::Epoch(0), proposer, transactions: &list };
-            let mut applied = ledger.apply(&block, &SerialRunner);
+            let block = BlockInput {
+                height,
+                epoch: qbind_types::Epoch(0),
+                time: qbind_types::Millis(0),
+                proposer,
+                transactions: &list,
+            };
+            let mut applied = ledger.apply(&block, &SerialRunner, &NoEvidence);
             tamper(&mut applied);
             replay.enter(&block, &applied, &ledger);
         }
@@ -212,7 +219,7 @@ mod tests {
         let ledger = Ledger::restore(
             Params::mainnet(),
             qbind_types::Height(0),
-            0,
+            qbind_ledger::System::none(),
             [(poor, Account { nonce: 0, balance: 100_000 })],
         )
         .expect("a small sum");

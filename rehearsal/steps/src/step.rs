@@ -48,7 +48,8 @@ impl StepId {
             Self::T221 => t221::case_names(),
             Self::T222 => t222::case_names(),
             Self::T238 => t238::case_names(),
-            Self::T185 | Self::T223 | Self::T234 | Self::T236 => Vec::new(),
+            Self::T223 => t223::case_names(),
+            Self::T185 | Self::T234 | Self::T236 => Vec::new(),
         }
     }
 
@@ -63,7 +64,7 @@ impl StepId {
             return Some(format!("{self} has no case {case}; its cases: {known}"));
         }
         if selection.seeds.is_some() && cases.is_empty() {
-            return Some(format!("{self} takes no --seeds; T221, T222 and T238 do"));
+            return Some(format!("{self} takes no --seeds; T221, T222, T223 and T238 do"));
         }
         if selection.validators.is_some() && !matches!(self, Self::T222 | Self::T238) {
             return Some(format!("{self} takes no --validators; T222 and T238 do"));
@@ -176,7 +177,7 @@ pub fn run(step: StepId, options: &Options) -> StepResult {
         StepId::T185 => t185::run(seed),
         StepId::T222 => t222::run(options),
         StepId::T221 => t221::run(options),
-        StepId::T223 => t223::run(seed, quick),
+        StepId::T223 => t223::run(options),
         StepId::T234 => t234::run(seed, options),
         StepId::T236 => t236::run(seed, quick),
         StepId::T238 => t238::run(options),

@@ -101,7 +101,14 @@ pub const BEYOND_RUNBOOK: &[Breach] = breaches! {
         ["slashing_mode=enforce-all", "slashing_o2_bps=449"],
         ["slashing_mode=enforce-all", "slashing_o2_bps=551"],
         ["slashing_mode=enforce-critical", "slashing_o1_jail_epochs=0"],
-        ["slashing_mode=enforce-critical", "slashing_o2_jail_epochs=1000001"];
+        ["slashing_mode=enforce-critical", "slashing_o2_jail_epochs=1000001"],
+        ["slashing_mode=enforce-all", "slashing_o3a_bps=101"],
+        ["slashing_mode=enforce-all", "slashing_o3b_bps=99"],
+        ["slashing_mode=enforce-all", "slashing_o3b_jail_epochs=0"],
+        ["slashing_mode=enforce-all", "slashing_o4_bps=499"],
+        ["slashing_mode=enforce-all", "slashing_o4_jail_epochs=0"],
+        ["slashing_mode=enforce-all", "slashing_o5_bps=1001"],
+        ["slashing_mode=enforce-all", "slashing_o5_jail_epochs=0"];
     GenesisMisconfigured: ["genesis_path!"];
     ExpectedGenesisHashMissing: ["expect_genesis_hash!"];
 };
@@ -142,6 +149,8 @@ pub const ALLOWED: &[&[&str]] = &[
     &["slashing_mode=enforce-all", "slashing_o1_bps=500", "slashing_o2_bps=450"],
     &["slashing_mode=enforce-all", "slashing_o1_bps=1000", "slashing_o2_bps=550"],
     &["slashing_mode=enforce-all", "slashing_o1_jail_epochs=1", "slashing_o2_jail_epochs=1000000"],
+    &["slashing_mode=enforce-all", "slashing_o3a_bps=0", "slashing_o3b_bps=500"],
+    &["slashing_mode=enforce-all", "slashing_o4_bps=1500", "slashing_o5_bps=100"],
     // Penalties that are not enforced need not be in bounds.
     &["slashing_o1_bps=1"],
     &["enable_stage_b=false"],
@@ -196,6 +205,15 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("slashing_o1_jail_epochs", "10"),
     ("slashing_o2_bps", "500"),
     ("slashing_o2_jail_epochs", "5"),
+    ("slashing_o3a_bps", "25"),
+    ("slashing_o3b_bps", "200"),
+    ("slashing_o3b_jail_epochs", "2"),
+    ("slashing_o3b_votes", "3"),
+    ("slashing_o3b_window", "1000"),
+    ("slashing_o4_bps", "750"),
+    ("slashing_o4_jail_epochs", "5"),
+    ("slashing_o5_bps", "300"),
+    ("slashing_o5_jail_epochs", "3"),
     ("state_retention_mode", "height"),
     ("state_retain_height", "500000"),
     ("state_prune_interval", "1000"),

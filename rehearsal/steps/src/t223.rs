@@ -7,19 +7,23 @@
 //! every height, and an independent book of the receipts must agree with the accounts.
 
 mod compare;
+mod contention;
+mod drive;
+mod kinds;
+mod mix;
 mod runner;
 pub(crate) mod workload;
 
-use crate::replay::Replay;
 use crate::result::{Check, Scenario, StepResult};
-use compare::{Difference, Differences, compare};
-use qbind_ledger::{Applied, BlockInput, Ledger, LevelRunner, Mode, Params, SerialRunner, Status};
-use qbind_types::{Address, StateRoot, Transaction};
+use crate::step::Options;
+use crate::sweep::{Selection, selected, sweep};
+use drive::{Outcome, Subject, drive, input};
+use qbind_ledger::{LevelRunner, Mode, NoEvidence, Params};
+use qbind_types::{Address, Transaction};
 use runner::{Shuffled, Threads};
 use std::time::Instant;
 use workload::{Workload, address, blank_transfer, funded};
 
-const PROPOSERS: usize = 7;
 const THREADS: usize = 4;
 
 /// One soak.
@@ -114,105 +118,23 @@ const REPRODUCED: Soak = Soak {
     quick: true,
 };
 
-/// The ledger under test; the tests put a broken one in its place.
-struct Subject<'a> {
-    params: Params,
-    runner: &'a dyn LevelRunner,
-    /// Order in which it sees a block's transactions.
-    order: fn(&mut [&Transaction]),
-    /// Falsifies what it reports.
-    report: fn(&mut Applied),
-}
+/// Shapes of the mix: the soaks this harness is specified with.
+const MIXED: usize = 5;
+const CONTENTION: &str = "contention";
+const KINDS: &str = "every_kind_of_failure";
+const MIX: &str = "random_blocks";
+const SCHEDULE: &str = "schedule_correctness";
 
-impl<'a> Subject<'a> {
-    fn sound(runner: &'a dyn LevelRunner) -> Self {
-        Self { params: Params::mainnet(), runner, order: |_| (), report: |_| () }
-    }
-}
-
-/// What a soak counted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Outcome {
-    blocks: u64,
-    parallel: u64,
-    serial: u64,
-    levels: u64,
-    deepest: usize,
-    widest: usize,
-    succeeded: u64,
-    failed: u64,
-    skipped: u64,
-    differences: Differences,
-    book_findings: u64,
-    roots: Vec<StateRoot>,
-}
-
-impl Outcome {
-    fn count(&mut self, applied: &Applied) {
-        self.blocks += 1;
-        self.roots.push(applied.state_root);
-        match applied.mode {
-            Mode::Parallel { levels } => {
-                self.parallel += 1;
-                self.levels += u64::try_from(levels).expect("a block is small");
-                self.deepest = self.deepest.max(levels);
-                let ran = |r: &&qbind_ledger::Receipt| !matches!(r.status, Status::Skipped(_));
-                let ran = applied.receipts.iter().filter(ran).count();
-                self.widest = self.widest.max(ran.checked_div(levels).unwrap_or(0));
-            }
-            Mode::Serial { .. } => self.serial += 1,
-        }
-        for receipt in &applied.receipts {
-            match receipt.status {
-                Status::Success => self.succeeded += 1,
-                Status::Failed(_) => self.failed += 1,
-                Status::Skipped(_) => self.skipped += 1,
-            }
-        }
-    }
-
-    /// Conflict levels per parallel block; lower is more parallel.
-    fn mean_levels(&self) -> f64 {
-        // Counts of at most a few thousand are exact in a float.
-        if self.parallel == 0 { 0.0 } else { self.levels as f64 / self.parallel as f64 }
-    }
+/// The cases that can be chosen by name.
+pub(crate) fn case_names() -> Vec<&'static str> {
+    let others = [REPRODUCED.name, CONTENTION, KINDS, MIX, SCHEDULE];
+    SOAKS.iter().map(|soak| soak.name).chain(others).collect()
 }
 
 fn soak(soak: &Soak, seed: u64, subjects: &[Subject<'_>]) -> Outcome {
     let mut workload = Workload::new(seed, soak.senders, soak.most_transactions);
-    let mut serial = funded(Params { stage_b: false, ..Params::mainnet() }, workload.senders());
-    let mut ledgers: Vec<Ledger> =
-        subjects.iter().map(|s| funded(s.params.clone(), workload.senders())).collect();
-    let mut book = Replay::new(&serial);
-    let mut outcome = Outcome::default();
-    for n in 0..soak.blocks {
-        let transactions = workload.block(&serial);
-        let list: Vec<&Transaction> = transactions.iter().collect();
-        let height = serial.height().next();
-        // Proposers are senders too, so that their reward and their spending meet in one account.
-        let place = usize::try_from(n).expect("a few blocks") % PROPOSERS.min(soak.senders);
-        let block = BlockInput {
-            height,
-            epoch: qbind_types::Epoch(0),
-            proposer: address(place),
-            transactions: &list,
-        };
-        let expected = serial.apply(&block, &SerialRunner);
-        book.enter(&block, &expected, &serial);
-        for (i, (subject, ledger)) in subjects.iter().zip(&mut ledgers).enumerate() {
-            let mut list = list.clone();
-            (subject.order)(&mut list);
-            let block = BlockInput { transactions: &list, ..block };
-            let mut applied = ledger.apply(&block, subject.runner);
-            (subject.report)(&mut applied);
-            compare(&mut outcome.differences, (&serial, &expected), (ledger, &applied));
-            if i == 0 {
-                outcome.count(&applied);
-            }
-        }
-    }
-    outcome.book_findings = book.findings.total();
-    outcome
+    let genesis = |params| funded(params, soak.senders);
+    drive(soak.blocks, &genesis, &mut |ledger| workload.block(ledger), subjects)
 }
 
 fn judge(soak: &Soak, seed: u64, outcome: &Outcome) -> Scenario {
@@ -230,31 +152,17 @@ fn judge(soak: &Soak, seed: u64, outcome: &Outcome) -> Scenario {
             outcome.parallel + outcome.serial,
         ),
         Check::that("transfers that succeeded", "> 0", outcome.succeeded, outcome.succeeded > 0),
-        Check::equal("findings of the independent book", 0, outcome.book_findings),
     ];
-    let kinds = [
-        Difference::State,
-        Difference::ReceiptStatus,
-        Difference::GasUsed,
-        Difference::FeeDistribution,
-        Difference::ReceiptsRoot,
-    ];
-    for kind in kinds {
-        let got = match outcome.differences.get(&kind) {
-            None => "none".to_string(),
-            Some(height) => format!("first at height {height}"),
-        };
-        checks.push(Check::equal(kind.to_string(), "none", got));
-    }
+    checks.extend(outcome.checks());
     let last = outcome.roots.last().copied().unwrap_or_default();
     Scenario::new(soak.name, checks)
         .fact("seed", seed)
         .fact("blocks_parallel", outcome.parallel)
         .fact("blocks_serial", outcome.serial)
         .fact("transactions_succeeded", outcome.succeeded)
-        .fact("transactions_failed", outcome.failed)
-        .fact("transactions_skipped", outcome.skipped)
-        .fact("mean_levels", (outcome.mean_levels() * 100.0).round() / 100.0)
+        .fact("transactions_failed", outcome.failures())
+        .fact("transactions_skipped", outcome.skips())
+        .fact("mean_levels", outcome.mean_levels())
         .fact("most_levels", outcome.deepest)
         .fact("most_transactions_per_level", outcome.widest)
         .fact("state_root", last.to_string())
@@ -290,13 +198,8 @@ fn levels_of(transfers: &[(usize, u64, usize)], runner: &dyn LevelRunner) -> Str
         .map(|&(from, nonce, to)| blank_transfer(address(from), nonce, address(to), 100, 1))
         .collect();
     let list: Vec<&Transaction> = list.iter().collect();
-    let block = BlockInput {
-        epoch: qbind_types::Epoch(0),
-        height: ledger.height().next(),
-        proposer: Address([0xee; 32]),
-        transactions: &list,
-    };
-    match ledger.apply(&block, runner).mode {
+    let block = input(&ledger, Address([0xee; 32]), &list);
+    match ledger.apply(&block, runner, &NoEvidence).mode {
         Mode::Parallel { levels } => levels.to_string(),
         Mode::Serial { why } => format!("serial ({why:?})"),
     }
@@ -322,101 +225,81 @@ fn schedule(runner: &dyn LevelRunner) -> Scenario {
     )
 }
 
-/// Runs the soaks. `seed` is added to each soak's own; 0 is the canonical run. `quick` leaves out
-/// the long one.
-pub fn run(seed: u64, quick: bool) -> StepResult {
+/// Runs the soaks. The seed is added to each soak's own; 0 is the canonical run. The quick form leaves
+/// out the long ones.
+pub fn run(options: &Options) -> StepResult {
     let started = Instant::now();
-    let shuffled = Shuffled::new(seed);
-    let mut scenarios = Vec::new();
-    match Threads::new(THREADS) {
-        Ok(threads) => {
-            let runners: [&dyn LevelRunner; 2] = [&threads, &shuffled];
-            for case in SOAKS.iter().filter(|case| case.quick || !quick) {
-                let seed = case.seed.wrapping_add(seed);
-                let subjects = runners.map(Subject::sound);
-                scenarios.push(judge(case, seed, &soak(case, seed, &subjects)));
-            }
-            scenarios.push(reproducibility(REPRODUCED.seed.wrapping_add(seed), &runners));
-            scenarios.push(schedule(&threads));
-        }
+    let Options { seed, quick, selection, .. } = options;
+    let form = if *quick { " --quick" } else { "" };
+    let scenarios = match Threads::new(THREADS) {
+        Ok(threads) => selected(selection, scenarios(options, &threads)),
         Err(error) => {
             let check = Check::equal("threads to run on", "started", error);
-            scenarios.push(Scenario::new("threads", vec![check]));
+            vec![Scenario::new("threads", vec![check])]
         }
-    }
-    let form = if quick { " --quick" } else { "" };
-    let replay = format!("qbindctl steps run T223 --seed {seed}{form}");
-    let mut result = StepResult::new("T223", "Stage B equals serial", seed, scenarios, replay);
+    };
+    let chosen = selection.arguments();
+    let replay = format!("qbindctl steps run T223 --seed {seed}{form}{chosen}");
+    let mut result = StepResult::new("T223", "Stage B equals serial", *seed, scenarios, replay);
     result.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     result
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use qbind_ledger::FeeSplit;
-
-    /// The kinds of difference a broken subject is caught by.
-    fn caught(subject: Subject<'_>) -> Vec<Difference> {
-        let case = SOAKS[3];
-        let outcome = soak(&case, case.seed, &[subject]);
-        let scenario = judge(&case, case.seed, &outcome);
-        assert_eq!(scenario.verdict.is_pass(), outcome.differences.is_empty());
-        outcome.differences.into_keys().collect()
+fn scenarios(options: &Options, threads: &Threads) -> Vec<Scenario> {
+    let Options { seed, quick, selection, .. } = options;
+    let mut all: Vec<Scenario> = Vec::new();
+    let is_named = |name: &str| selection.case.as_deref() == Some(name);
+    for case in SOAKS.iter().filter(|case| selection.is_case(case.name)) {
+        // The long ones belong to the quick form only if they are asked for.
+        if case.quick || !quick || is_named(case.name) {
+            all.push(many(selection, *seed, case.name, |seed| {
+                let shuffled = Shuffled::new(seed);
+                let runners: [&dyn LevelRunner; 2] = [threads, &shuffled];
+                let seed = case.seed.wrapping_add(seed);
+                judge(case, seed, &soak(case, seed, &runners.map(Subject::sound)))
+            }));
+        }
     }
-
-    #[test]
-    fn the_short_form_passes() {
-        let result = run(0, true);
-        assert_eq!(result.failures().collect::<Vec<_>>(), []);
-        assert_eq!(result.scenarios.len(), 6);
+    let shuffled = Shuffled::new(*seed);
+    let runners: [&dyn LevelRunner; 2] = [threads, &shuffled];
+    if selection.is_case(REPRODUCED.name) {
+        all.push(many(selection, *seed, REPRODUCED.name, |seed| {
+            reproducibility(REPRODUCED.seed.wrapping_add(seed), &runners)
+        }));
     }
-
-    #[test]
-    fn a_sound_subject_is_not_caught() {
-        assert_eq!(caught(Subject::sound(&SerialRunner)), []);
+    if selection.is_case(CONTENTION) {
+        all.extend(contention::scenarios(*seed, &runners));
     }
-
-    #[test]
-    fn conflicting_transfers_in_another_order_are_caught() {
-        let order = |list: &mut [&Transaction]| list.reverse();
-        let found = caught(Subject { order, ..Subject::sound(&SerialRunner) });
-        assert!(found.contains(&Difference::State));
-        assert!(found.contains(&Difference::ReceiptStatus));
+    if selection.is_case(KINDS) {
+        all.push(many(selection, *seed, KINDS, |seed| kinds::scenario(seed, &runners)));
     }
-
-    #[test]
-    fn fees_shared_otherwise_are_caught() {
-        let fee_split = FeeSplit::new(5_001, 4_999).expect("a whole");
-        let params = Params { fee_split, ..Params::mainnet() };
-        let found = caught(Subject { params, ..Subject::sound(&SerialRunner) });
-        assert!(found.contains(&Difference::FeeDistribution));
-        assert!(found.contains(&Difference::State));
+    if selection.is_case(MIX) {
+        let is_short = *quick && !is_named(MIX);
+        let pieces = if is_short { mix::PIECES_QUICK } else { mix::PIECES };
+        let pieces = selection.seeds.unwrap_or(pieces);
+        all.push(mix::scenario(*seed, pieces, &SOAKS[..MIXED], threads));
     }
-
-    #[test]
-    fn every_lie_in_a_report_is_caught_by_its_name() {
-        let lie = |report| caught(Subject { report, ..Subject::sound(&SerialRunner) });
-        assert_eq!(lie(|a| a.receipts[0].gas_used += 1), [Difference::GasUsed]);
-        assert_eq!(lie(|a| a.receipts[0].fee += 1), [Difference::FeeDistribution]);
-        assert_eq!(lie(|a| a.receipts_root[0] ^= 1), [Difference::ReceiptsRoot]);
-        assert_eq!(lie(|a| a.state_root.0[0] ^= 1), [Difference::State]);
-        let status = |a: &mut Applied| {
-            a.receipts[0].status = match a.receipts[0].status {
-                Status::Success => Status::Skipped(qbind_ledger::SkipReason::Nonce),
-                _ => Status::Success,
-            };
-        };
-        assert_eq!(lie(status), [Difference::ReceiptStatus]);
+    if selection.is_case(SCHEDULE) {
+        all.push(schedule(threads));
     }
+    all
+}
 
-    #[test]
-    fn a_subject_that_never_runs_in_parallel_fails() {
-        let case = SOAKS[1];
-        let params = Params { stage_b: false, ..Params::mainnet() };
-        let subject = Subject { params, ..Subject::sound(&SerialRunner) };
-        let outcome = soak(&case, case.seed, &[subject]);
-        assert!(outcome.differences.is_empty());
-        assert!(!judge(&case, case.seed, &outcome).verdict.is_pass());
+/// One seed, or as many as are asked for.
+fn many(
+    selection: &Selection,
+    first: u64,
+    name: &str,
+    judge: impl Fn(u64) -> Scenario + Sync,
+) -> Scenario {
+    match selection.seeds {
+        None => judge(first),
+        Some(seeds) => {
+            let replay = format!("qbindctl steps run T223 --case {name}");
+            sweep(name, first..first.saturating_add(seeds), &replay, judge)
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,21 +2,22 @@
 //!
 //! Covers: T236.
 //!
-//! Signed transfers go through signature check, admission, the node's mempool and its ledger, block
-//! by block in virtual time. Every figure is worked out from the committed transactions and their
+//! Signed transfers go through signature check, admission, the node's mempool, batches, certificates of
+//! real signatures, and its ledger, block by block in virtual time. Every figure is worked out from the committed transactions and their
 //! receipts by a book of its own, not from what the market says about itself. Each profile runs
 //! with the sizes this harness is specified with, where blocks have room for everybody; *crowded*,
 //! with blocks too small for the load, where the fee market has to choose; and *pressed*, with a
 //! pool too small as well, where it has to throw out.
-//! Every few blocks a dishonest proposer adds replays and double spends to its block.
+//! Every few blocks a dishonest validator adds a batch of replays and double spends.
 
 mod market;
 mod refusals;
 mod traders;
 
 use crate::result::{Check, Scenario, StepResult};
-use market::{Market, Rules, Tally};
+use market::{BLOCK_MS, Market, Rules, Tally};
 use qbind_dag::{EvictionMode, MempoolConfig};
+use qbind_ledger::Params;
 use qbind_types::{Millis, Network, Transaction};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -26,7 +27,7 @@ use traders::{Attack, AttackTally, Attackers, Honest, HonestTally, wallets};
 const NETWORK: Network = Network::Mainnet;
 const HONEST_SENDERS: usize = 10;
 const SEED: u64 = 42;
-/// Every so many blocks the proposer is dishonest.
+/// Every so many blocks a validator is dishonest.
 const DISHONEST_EVERY: u64 = 5;
 /// Smallest units per account: more than anybody spends here.
 const FUNDS: u128 = 1_000_000_000_000_000;
@@ -115,11 +116,10 @@ struct Outcome {
 
 fn trade(profile: &Profile, blocks: u64, seed: u64, rules: Rules) -> Outcome {
     let mut people = wallets(NETWORK, seed, HONEST_SENDERS + profile.attackers);
-    let verifier = people[0].verifier();
     let funds: Vec<_> = people.iter().map(|w| (w.address, FUNDS)).collect();
     let mut attackers = Attackers::new(people.split_off(HONEST_SENDERS), profile.attack.clone());
     let mut honest = Honest::new(people);
-    let mut market = Market::new(rules, verifier, funds);
+    let mut market = Market::new(rules, funds);
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x7236);
     let hostile = attackers.addresses();
     let mut blocks_mostly_adversarial = 0;
@@ -130,11 +130,11 @@ fn trade(profile: &Profile, blocks: u64, seed: u64, rules: Rules) -> Outcome {
         // who come first know the bids of the block before.
         let attackers_first = height % 2 == 0;
         if attackers_first {
-            attackers.trade(&mut market, &mut rng, &bids);
+            attackers.trade(&mut market, &mut rng, &bids, height);
         }
         bids = honest.trade(&mut market, &mut rng, height);
         if !attackers_first {
-            attackers.trade(&mut market, &mut rng, &bids);
+            attackers.trade(&mut market, &mut rng, &bids, height);
         }
         let included = market.block(|block| {
             let extra = if height % DISHONEST_EVERY == 0 {
@@ -146,7 +146,7 @@ fn trade(profile: &Profile, blocks: u64, seed: u64, rules: Rules) -> Outcome {
             extra
         });
         honest.settle(&included, height);
-        attackers.settle(&included);
+        attackers.settle(&included, height);
         let by_attackers = included.iter().filter(|i| hostile.contains(&i.sender)).count();
         // Four in five or more.
         if by_attackers * 5 >= included.len().max(1) * 4 {
@@ -193,6 +193,7 @@ fn judge(profile: &Profile, sizes: Sizes, seed: u64, outcome: &Outcome) -> Scena
     checks.extend(outcome.checks.iter().cloned());
     checks.extend(pressure(profile, sizes, tally));
     let text = |n: u128| n.to_string();
+    let rejected: u64 = tally.rejections.values().sum();
     let mut scenario = Scenario::new(format!("{}{}", profile.name, sizes.name), checks)
         .fact("seed", seed)
         .fact("blocks", sizes.blocks)
@@ -204,19 +205,59 @@ fn judge(profile: &Profile, sizes: Sizes, seed: u64, outcome: &Outcome) -> Scena
         .fact("adversarial_submitted", attackers.submitted)
         .fact("adversarial_accepted", attackers.accepted)
         .fact("adversarial_included", attackers.included)
+        .fact("adversarial_included_within_3_blocks", attackers.waits[0])
+        .fact("adversarial_included_within_10_blocks", attackers.waits[1])
+        .fact("adversarial_included_later", attackers.waits[2])
         .fact("blocks_mostly_adversarial", outcome.blocks_mostly_adversarial)
+        .fact("batches_in_blocks", tally.batches)
+        .fact("fees_charged", text(outcome.charged))
         .fact("fees_honest", text(honest.fees))
         .fact("fees_adversarial", text(attackers.fees))
         .fact("fees_burned", text(outcome.burned))
         .fact("fees_to_proposers", text(outcome.paid))
         .fact("evictions", tally.evictions)
+        .fact("eviction_rate_limit_hits", tally.eviction_limit_hits)
         .fact("replacements", tally.replacements)
+        .fact("rejections", rejected)
         .fact("replays_and_double_spends_tried", tally.injected)
         .fact("state_root", outcome.state_root.clone());
     for (code, count) in &tally.rejections {
         scenario = scenario.fact(format!("rejected_{code}"), *count);
     }
-    scenario
+    scenario.summed_up(sum_up(outcome))
+}
+
+/// One line of the table that people read.
+fn sum_up(outcome: &Outcome) -> String {
+    let Outcome { honest, attackers, tally, .. } = outcome;
+    let percent = |part: u64, of: u64| {
+        let tenths = part * 1_000 / of.max(1);
+        format!("{}.{}", tenths / 10, tenths % 10)
+    };
+    let codes: Vec<String> =
+        tally.rejections.iter().map(|(code, count)| format!("{code} {count}")).collect();
+    format!(
+        "honest {}/{} ({} %; <=3 blocks {}, <=10 {}, later {}), adversarial {}/{} ({} %; {}, {}, {}), \
+         fees {} = {} burned + {} to proposers, evicted {}, limit hit {}, rejected: {}",
+        honest.included,
+        honest.submitted,
+        percent(honest.included, honest.submitted),
+        honest.waits[0],
+        honest.waits[1],
+        honest.waits[2],
+        attackers.included,
+        attackers.submitted,
+        percent(attackers.included, attackers.submitted),
+        attackers.waits[0],
+        attackers.waits[1],
+        attackers.waits[2],
+        outcome.charged,
+        outcome.burned,
+        outcome.paid,
+        tally.evictions,
+        tally.eviction_limit_hits,
+        if codes.is_empty() { "none".to_owned() } else { codes.join(", ") },
+    )
 }
 
 /// The defences the small sizes are there to provoke; without them a profile would show nothing.
@@ -242,9 +283,12 @@ fn pressure(profile: &Profile, sizes: Sizes, tally: &Tally) -> Vec<Check> {
 fn rules(profile: &Profile, sizes: Sizes) -> Rules {
     Rules {
         network: NETWORK,
+        params: Params::mainnet(),
         mempool: mempool(profile, sizes),
         block_transactions: sizes.block_transactions,
+        batch_interval: Millis(BLOCK_MS / 2),
         report: |_| (),
+        deaf: None,
     }
 }
 

@@ -9,7 +9,11 @@ pub(crate) fn program(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a running test has a path");
     let built = own.ancestors().nth(2).expect("a test is two folders down").join(name);
     if !built.is_file() {
-        let package = if name == "qbind-node-sabotaged" { "qbind-tests" } else { name };
+        let package = match name {
+            "qbind-node-sabotaged" => "qbind-tests",
+            "qbindctl" => name,
+            _ => "qbind-node",
+        };
         let status = Command::new(env!("CARGO"))
             .args(["build", "-q", "-p", package])
             .current_dir(env!("CARGO_MANIFEST_DIR"))

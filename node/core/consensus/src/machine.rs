@@ -391,12 +391,14 @@ impl Consensus {
         }
     }
 
-    /// The rules that need the parent: position, clock and executed state only move forward.
+    /// The rules that need the parent: position, clock and executed state only move forward, the last
+    /// without skipping a checkpoint.
     fn is_well_formed(&self, block: &Block) -> bool {
         let Some((height, view)) = self.chain.position(&block.parent) else { return false };
         let forward = self.chain.get(&block.parent).is_none_or(|parent| {
+            let executed = parent.executed.height;
             block.timestamp_unix_ms >= parent.timestamp_unix_ms
-                && block.executed.height >= parent.executed.height
+                && (executed..=executed.next_checkpoint()).contains(&block.executed.height)
         });
         // After the last block of an epoch come empty ones at most, to make that one final.
         let is_fitting = !self.chain.is_closing(&block.parent)

@@ -3,8 +3,8 @@
 use crate::preimage;
 use aws_lc_rs::digest::{Context, Digest, SHA3_256};
 use qbind_types::{
-    Address, Batch, BatchId, Block, BlockId, GenesisHash, Network, PublicKey, Transaction, TxId,
-    ValidatorSet, ValidatorsId,
+    Address, Batch, BatchId, Block, BlockHeader, BlockId, GenesisHash, Network, PublicKey,
+    Transaction, TxId, ValidatorSet, ValidatorsId,
 };
 
 /// SHA3-256 of the concatenation of `parts`.
@@ -27,7 +27,18 @@ pub fn address_of(key: &PublicKey) -> Address {
 
 /// Identifies a block by everything in it.
 pub fn block_id(block: &Block) -> BlockId {
-    BlockId(sha3_256(&[&preimage::tag(block.network, "BLOCK"), &qbind_types::encode(block)]))
+    header_id(&header(block))
+}
+
+/// A block without its list of batches.
+pub fn header(block: &Block) -> BlockHeader {
+    let tag = preimage::tag(block.network, "BLOCK_BATCHES");
+    block.header(sha3_256(&[&tag, &qbind_types::encode(&block.batches)]))
+}
+
+/// The id of the block with this header.
+pub fn header_id(header: &BlockHeader) -> BlockId {
+    BlockId(sha3_256(&[&preimage::tag(header.network, "BLOCK"), &qbind_types::encode(header)]))
 }
 
 /// Identifies a batch by epoch, creator, round, parents and transaction ids, not by signatures.

@@ -11,6 +11,8 @@
 //!
 //! Never here: consensus rules, sockets, files.
 
+mod account_proof;
+mod evidence;
 mod hash;
 mod light;
 pub mod preimage;
@@ -21,7 +23,14 @@ mod verifiers;
 mod verify_blocks;
 mod verify_data;
 
-pub use hash::{address_of, batch_id, block_id, genesis_hash, sha3_256, tx_id, validators_id};
+pub use account_proof::{
+    AccountProof, AccountProofError, EMPTY_TREE, PathEnd, ProvenAccount, account_key, inner_hash,
+    leaf_hash, state_root,
+};
+pub use evidence::{NotEvidence, Proof, verify_evidence};
+pub use hash::{
+    address_of, batch_id, block_id, genesis_hash, header, header_id, sha3_256, tx_id, validators_id,
+};
 pub use light::{LightClient, LightError};
 pub use scheme::{AwsLc, Portable, Scheme, SecretKey, verify};
 pub use verified::{Reject, Verified, Verifier};

@@ -148,8 +148,20 @@ impl LightClient {
     /// # Errors
     /// It is no block that ends this epoch; nothing has changed.
     pub fn skip_to_end(&mut self, committed: CommittedBlock) -> Result<(), LightError> {
+        if !committed.block.ends_epoch() {
+            let (got, expected) = (committed.block.height, self.height.next());
+            return Err(LightError::Height { got, expected });
+        }
+        self.skip_to(committed)
+    }
+
+    /// Takes a later block of this epoch without those between, likewise.
+    ///
+    /// # Errors
+    /// It is no later block of this epoch; nothing has changed.
+    pub fn skip_to(&mut self, committed: CommittedBlock) -> Result<(), LightError> {
         let block = &committed.block;
-        if !block.ends_epoch() || block.height <= self.height {
+        if block.height <= self.height {
             let (got, expected) = (block.height, self.height.next());
             return Err(LightError::Height { got, expected });
         }

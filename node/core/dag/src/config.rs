@@ -31,6 +31,9 @@ pub mod bounds {
     pub const REQUESTERS: usize = 1_024;
     /// Batches served to one peer per second; further requests are refused.
     pub const SERVED_PER_SECOND: u32 = 1_024;
+    /// Full batches' worth of gas in own batches not yet committed from which on transactions wait in
+    /// the pool: there who pays more still overtakes, in a batch nobody does.
+    pub const BATCHES_AHEAD: u64 = 2;
     /// Times a transaction without effect is put in a batch again before it is dropped.
     pub const ATTEMPTS: u32 = 8;
     /// Transactions a full node forwards in one message.

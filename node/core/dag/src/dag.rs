@@ -156,8 +156,15 @@ impl Dag {
         }
         let stored = submission.clone().into();
         match self.pool.insert(submission) {
-            Ok(Inserted { replaced, evicted, obsolete, is_over_eviction_limit }) => {
+            Ok(Inserted {
+                replaced,
+                evicted,
+                obsolete,
+                is_over_eviction_limit,
+                starts_interval,
+            }) => {
                 let notes = [
+                    starts_interval.then_some(Note::EvictionIntervalStarted),
                     replaced.map(|_| Note::Replaced),
                     evicted.map(|_| Note::Evicted),
                     is_over_eviction_limit.then_some(Note::EvictionOverLimit),

@@ -246,6 +246,8 @@ pub enum Note {
     RequestRefused,
     /// A pending transaction was dropped because the pool was full.
     Evicted,
+    /// The first eviction of a new interval: those before it no longer count.
+    EvictionIntervalStarted,
     /// One eviction more than the interval's limit, allowed because the mode is `Warn`.
     EvictionOverLimit,
     /// A pending transaction was outbid.

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use borsh::{BorshDeserialize, BorshSerialize};
 use qbind_types::{
-    Batch, BatchAck, BatchCertificate, BatchRef, CertifiedBatch, Transaction, limits,
+    Batch, BatchAck, BatchCertificate, BatchRef, CertifiedBatch, Payload, Transaction, limits,
 };
 use thiserror::Error;
 
@@ -97,8 +97,8 @@ fn check_batch(batch: &Batch) -> Result<(), MessageError> {
 }
 
 fn check_payloads(transactions: &[Transaction]) -> Result<(), MessageError> {
-    let longest = transactions.iter().map(|t| t.payload.len()).max().unwrap_or(0);
-    check("payload bytes", longest, limits::PAYLOAD_BYTES)
+    let mut payloads = transactions.iter().map(|t| &t.payload);
+    payloads.try_for_each(|p| check("payload bytes", p.len(), Payload::most_bytes(p)))
 }
 
 fn check_certificate(certificate: &BatchCertificate) -> Result<(), MessageError> {

@@ -66,7 +66,9 @@ impl Dag {
         self.config.me.is_none()
             || (self.own.open.len() < bounds::UNCERTIFIED
                 && self.own.open.values().all(|current| current.is_signed)
-                && self.own_backlog() < bounds::OWN_BACKLOG)
+                && self.own_backlog() < bounds::OWN_BACKLOG
+                && self.pool.taken_gas()
+                    < bounds::BATCHES_AHEAD.saturating_mul(self.config.batch_max_gas))
     }
 
     /// When the ready transactions leave: an interval after the last ones, or when a batch is full.

@@ -6,13 +6,16 @@
 mod file;
 mod rules;
 
-use crate::{Account, Registry, hash::sha3_256};
+use crate::{Account, Lock, Locks, Registry};
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use borsh::BorshSerialize;
+use qbind_crypto::sha3_256;
 use qbind_types::{
     Address, Epoch, GenesisHash, Millis, Network, PublicKey, REGISTRY, ValidatorInfo, ValidatorSet,
     VotingPower,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// SHA3-256 of the genesis file's bytes.
 pub fn genesis_hash(file: &[u8]) -> GenesisHash {
@@ -40,6 +43,9 @@ pub struct Genesis {
     /// The monetary engine's figures, if the file sets them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub monetary: Option<Monetary>,
+    /// For people and other programs: nothing here reads it, and the hash covers it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: BTreeMap<String, Value>,
 }
 
 /// Money at genesis.
@@ -53,6 +59,9 @@ pub struct Allocation {
     /// For people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memo: Option<String>,
+    /// Cannot be spent in blocks before this time; may back a stake meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lockup_until_unix_ms: Option<Millis>,
 }
 
 /// A validator of the first epoch.
@@ -70,6 +79,9 @@ pub struct GenesisValidator {
     /// For people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// For people, such as a web site.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// The governance council.
@@ -83,7 +95,7 @@ pub struct Council {
 }
 
 /// Figures of the monetary engine, in basis points throughout.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Monetary {
     /// Premium for post-quantum computation.
@@ -103,7 +115,7 @@ pub struct Monetary {
 }
 
 /// Figures of one monetary phase, in basis points.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MonetaryPhase {
     /// Target rate a year.
@@ -166,6 +178,15 @@ impl Genesis {
             power: VotingPower(v.stake),
         });
         ValidatorSet::new(Epoch(0), members.collect()).expect("checked when it was parsed")
+    }
+
+    /// What is locked until when.
+    pub fn locks(&self) -> Locks {
+        let locked = self.allocations.iter().filter_map(|a| {
+            let until = a.lockup_until_unix_ms?;
+            Some((a.address, Lock { amount: a.amount, until }))
+        });
+        Locks::new(locked.collect())
     }
 
     /// The validators' registry before the first block.

@@ -1,9 +1,10 @@
 //! What became of each transaction of a block, and the root that commits to it.
 
-use crate::hash::sha3_256;
+use crate::{LevelRunner, SerialRunner, jobs};
 use alloc::vec::Vec;
 use borsh::{BorshDeserialize, BorshSerialize};
 use core::fmt;
+use qbind_crypto::sha3_256;
 use serde::Serialize;
 
 /// Why a transaction had no effect at all.
@@ -124,14 +125,27 @@ impl Receipt {
 ///
 /// *Source*: the tree shape and prefixes of RFC 6962 section 2.1, with SHA3-256.
 pub fn receipts_root(receipts: &[Receipt]) -> [u8; 32] {
-    let leaves: Vec<[u8; 32]> = receipts
-        .iter()
-        .map(|receipt| {
+    root_with(receipts, &SerialRunner)
+}
+
+/// Receipts under one subtree of the root that is a job of its own. A power of two, so that the tree
+/// has such subtrees.
+const SUBTREE: usize = 64;
+
+/// As [`receipts_root`], its subtrees in parallel.
+pub(crate) fn root_with(receipts: &[Receipt], runner: &dyn LevelRunner) -> [u8; 32] {
+    if receipts.is_empty() {
+        return [0; 32];
+    }
+    let parts: Vec<&[Receipt]> = receipts.chunks(SUBTREE).collect();
+    let roots = jobs::results(parts.len(), runner, |i| {
+        let leaf = |receipt: &Receipt| {
             let bytes = borsh::to_vec(receipt).expect("writing to memory cannot fail");
             sha3_256(&[&[0], &bytes])
-        })
-        .collect();
-    if leaves.is_empty() { [0; 32] } else { subtree_root(&leaves) }
+        };
+        subtree_root(&parts[i].iter().map(leaf).collect::<Vec<_>>())
+    });
+    subtree_root(&roots)
 }
 
 fn subtree_root(leaves: &[[u8; 32]]) -> [u8; 32] {

@@ -6,15 +6,21 @@
 //! What the registry says at an election holds for the epoch elected; a call that comes later waits
 //! for the next election.
 
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
 use borsh::{BorshDeserialize, BorshSerialize};
+use core::cmp::Reverse;
 use qbind_types::{
     Address, Epoch, Height, KeyRole, KeyRotation, PublicKey, RegistryCall, RotationKind,
     ValidatorInfo, ValidatorSet, VotingPower, limits,
 };
 
-/// Epochs whose validators are kept: the current one, its neighbours.
-const SETS: usize = 3;
+/// Epochs whose validators are kept: the next once it is elected, the current one, and those before in
+/// which an offence can still be reported.
+const SETS: usize = 8;
 /// Epochs ahead for which a rotation may be planned, and most epochs of grace.
 const HORIZON: u64 = 100_000;
 
@@ -99,6 +105,26 @@ pub enum Refusal {
         /// Which.
         id: u64,
     },
+    /// No report is taken.
+    #[error("slashing is off on this chain")]
+    SlashingOff,
+    /// Too long ago, or not elected yet.
+    #[error(
+        "the validators of epoch {epoch} are not kept; offences of {SETS} epochs can be reported"
+    )]
+    EpochNotKept {
+        /// Which epoch.
+        epoch: Epoch,
+    },
+    /// This is known, or as much of it as is recorded.
+    #[error("this offence of validator {id} is reported already")]
+    AlreadyReported {
+        /// Whose.
+        id: u64,
+    },
+    /// The evidence proves nothing.
+    #[error("the evidence proves nothing")]
+    NotProven,
 }
 
 /// A rotation under way.
@@ -183,6 +209,13 @@ impl Registry {
         Self { epoch_blocks: u64::MAX, least_stake: 1, validators, sets, owed: Vec::new() }
     }
 
+    /// What the registry holds for an account as bond of its validator.
+    pub(crate) fn bonded(&self, owner: &Address) -> u128 {
+        let own = self.validators.values().filter(|r| r.owner == *owner);
+        let owed = self.owed.iter().filter(|(of, _)| of == owner);
+        own.map(|r| u128::from(r.bond)).chain(owed.map(|(_, bond)| *bond)).sum()
+    }
+
     /// The height from which on the validators of `epoch` are elected: by the first block of the epoch
     /// before that is not below it.
     pub fn election(&self, epoch: Epoch) -> Height {
@@ -218,6 +251,8 @@ impl Registry {
             RegistryCall::Rotate(rotation) => self.check_rotation(caller, rotation),
             RegistryCall::Join { id, public_key } => self.check_join(caller, *id, public_key),
             RegistryCall::Leave { id } => self.check_leave(caller, *id),
+            // What is held against validators is another part of the state.
+            RegistryCall::Report(_) => no_amount(caller),
         }
     }
 
@@ -269,7 +304,8 @@ impl Registry {
             self.validators.values().filter(|r| of(r)).map(|r| u128::from(r.stake)).sum()
         };
         let changing = sum(|r| r.is_new || r.is_leaving) + u128::from(more);
-        let most = sum(|r| !r.is_new) / 4;
+        let validates = self.sets.values().next_back();
+        let most = validates.map_or(0, |set| u128::from(set.total_power().0)) / 4;
         if changing > most { Err(Refusal::TooMuchStake { most }) } else { Ok(()) }
     }
 
@@ -278,7 +314,9 @@ impl Registry {
         let stake = u64::try_from(caller.amount).ok().filter(|s| *s >= least && *s < 1 << 63);
         let Some(stake) = stake else { return Err(Refusal::Bond { got: caller.amount, least }) };
         let is_owner = |r: &Registered| r.owner == caller.sender;
-        if self.validators.contains_key(&id) || self.validators.values().any(is_owner) {
+        // Evidence names offenders by the id they had: while it is heard, nobody else may have that id.
+        let was_used = self.sets.values().any(|set| set.index_of(id).is_some());
+        if was_used || self.validators.contains_key(&id) || self.validators.values().any(is_owner) {
             return Err(Refusal::AlreadyRegistered { id });
         }
         if self.is_known(key) {
@@ -356,15 +394,28 @@ impl Registry {
                     found.is_leaving = true;
                 }
             }
+            RegistryCall::Report(_) => {}
         }
         Ok(())
     }
 
-    /// After a block of the epoch `of`: elects the next epoch's validators if it is time, once, and
-    /// says which bonds are to be paid back. `None` if there is no election.
-    pub(crate) fn elect(&mut self, height: Height, of: Epoch) -> Option<Vec<(Address, u128)>> {
+    /// Whether the block at `height` of the epoch `of` elects the next epoch's validators.
+    pub(crate) fn is_election(&self, height: Height, of: Epoch) -> bool {
         let epoch = of.next();
-        if height < self.election(epoch) || self.sets.contains_key(&epoch) {
+        height >= self.election(epoch) && !self.sets.contains_key(&epoch)
+    }
+
+    /// After a block of the epoch `of`: elects the next epoch's validators if it is time, once, and
+    /// says which bonds are to be paid back. `None` if there is no election. Who is `jailed_until` a
+    /// later epoch is left out, as [`Registry::out_of`] allows.
+    pub(crate) fn elect(
+        &mut self,
+        height: Height,
+        of: Epoch,
+        jailed_until: impl Fn(u64) -> Epoch,
+    ) -> Option<Vec<(Address, u128)>> {
+        let epoch = of.next();
+        if !self.is_election(height, of) {
             return None;
         }
         let gone: Vec<u64> =
@@ -373,15 +424,76 @@ impl Registry {
         let gone = gone.map(|r| (r.owner, u128::from(r.bond))).collect();
         let bonds = core::mem::replace(&mut self.owed, gone);
         self.validators.values_mut().for_each(|r| r.is_new = false);
-        let members = self.validators.iter_mut().map(|(id, r)| r.member(*id, epoch)).collect();
+        let out = self.out_of(epoch, jailed_until);
+        let members = self.validators.iter_mut().map(|(id, r)| r.member(*id, epoch));
+        let members = members.filter(|member| !out.contains(&member.id)).collect();
         let set = ValidatorSet::new(epoch, members).expect(
-            "every call was checked to leave a set, and an election changes no key or stake",
+            "every call was checked to leave a set, slashing takes nobody's last unit, and jail \
+             does not take everybody",
         );
         self.sets.insert(epoch, Arc::new(set));
         while self.sets.len() > SETS {
             self.sets.pop_first();
         }
         Some(bonds)
+    }
+
+    /// Whom jail keeps out of `epoch`. Of the stake that validated last, one election leaves out a third
+    /// at most: longest sentence first, of equals the lower id; who does not fit in waits in the set for
+    /// the next election. Where nobody would be left, all stay.
+    fn out_of(&self, epoch: Epoch, jailed_until: impl Fn(u64) -> Epoch) -> BTreeSet<u64> {
+        let ids = self.validators.keys().copied();
+        let mut jailed: Vec<(Reverse<Epoch>, u64)> = ids
+            .map(|id| (Reverse(jailed_until(id)), id))
+            .filter(|(until, _)| until.0 > epoch)
+            .collect();
+        jailed.sort_unstable();
+        let last = self.sets.values().next_back();
+        let power = |id| {
+            let found = last.and_then(|set| set.get(set.index_of(id)?));
+            found.map_or(0, |member| member.power.0)
+        };
+        let most = last.map_or(0, |set| set.total_power().0) / 3;
+        let mut taken = 0u64;
+        let mut out = BTreeSet::new();
+        for (_, id) in jailed {
+            // Who was out already takes nothing more away.
+            if let Some(with) = taken.checked_add(power(id)).filter(|with| *with <= most) {
+                taken = with;
+                out.insert(id);
+            }
+        }
+        if out.len() == self.validators.len() { BTreeSet::new() } else { out }
+    }
+
+    /// What can be taken of a validator's stake, or of its bond once it has left: all but one unit.
+    pub(crate) fn slashable(&self, id: u64, owner: &Address) -> u64 {
+        match self.validators.get(&id).filter(|found| found.owner == *owner) {
+            Some(found) => found.stake.saturating_sub(1),
+            None => {
+                let bond =
+                    self.owed.iter().find(|(of, _)| of == owner).map_or(0, |(_, bond)| *bond);
+                u64::try_from(bond.saturating_sub(1)).unwrap_or(u64::MAX)
+            }
+        }
+    }
+
+    /// Takes stake away; the amount that was there.
+    pub(crate) fn slash(&mut self, id: u64, owner: &Address, amount: u64) -> u64 {
+        let amount = amount.min(self.slashable(id, owner));
+        let is_here = self.validators.get(&id).is_some_and(|found| found.owner == *owner);
+        if let Some(found) = self.validators.get_mut(&id).filter(|_| is_here) {
+            found.stake -= amount;
+            found.bond -= amount;
+        } else if let Some((_, bond)) = self.owed.iter_mut().find(|(of, _)| of == owner) {
+            *bond -= u128::from(amount);
+        }
+        amount
+    }
+
+    /// The oldest epoch whose validators are kept.
+    pub(crate) fn oldest(&self) -> Epoch {
+        self.sets.keys().next().copied().unwrap_or_default()
     }
 }
 

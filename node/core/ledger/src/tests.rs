@@ -4,11 +4,17 @@ mod admission;
 mod apply;
 mod canaries;
 mod genesis;
+mod locks;
+mod monetary;
+mod money;
 mod properties;
+mod receipts;
 mod registry;
+mod slashing;
 mod state;
+mod tree;
 
-use crate::{BlockInput, Ledger, Params, SerialRunner};
+use crate::{BlockInput, Ledger, NoEvidence, Params, SerialRunner, System};
 use alloc::vec::Vec;
 use qbind_types::{
     Address, Epoch, Height, PUBLIC_KEY_BYTES, Payload, PublicKey, SIGNATURE_BYTES, Signature,
@@ -47,7 +53,17 @@ fn v1(from: u8, nonce: u64, to: u8, amount: u128, max_fee_per_gas: u128) -> Tran
 /// A ledger whose accounts 1 to `accounts` hold `balance` each.
 fn ledger(params: Params, accounts: u8, balance: u128) -> Ledger {
     let accounts = (1..=accounts).map(|n| (address(n), crate::Account { nonce: 0, balance }));
-    Ledger::restore(params, Height(0), 0, accounts).expect("a small sum")
+    Ledger::restore(params, Height(0), System::none(), accounts).expect("a small sum")
+}
+
+/// What a ledger holds beside accounts.
+fn system(ledger: &Ledger) -> System {
+    System {
+        tally: ledger.tally(),
+        registry: ledger.registry().clone(),
+        slashing: ledger.slashing().clone(),
+        monetary: ledger.monetary().clone(),
+    }
 }
 
 fn apply(ledger: &mut Ledger, transactions: &[Transaction]) -> crate::Applied {
@@ -59,8 +75,9 @@ fn apply_in(ledger: &mut Ledger, epoch: Epoch, transactions: &[Transaction]) -> 
     let block = BlockInput {
         height: ledger.height().next(),
         epoch,
+        time: qbind_types::Millis(0),
         proposer: PROPOSER,
         transactions: &transactions,
     };
-    ledger.apply(&block, &SerialRunner)
+    ledger.apply(&block, &SerialRunner, &NoEvidence)
 }

@@ -1,115 +1,87 @@
-//! The authenticated state: a Jellyfish Merkle tree over all accounts, kept in memory.
+//! The authenticated state: a binary Merkle tree over all accounts, kept in memory.
 //!
-//! Only the newest version's nodes are kept; the accounts themselves live in the ledger.
+//! It hashes as a Jellyfish Merkle tree does (a subtree with one account is that account's leaf, an
+//! empty one a constant), so its root depends on the accounts alone. Nodes are shared and never
+//! change: an update makes new ones along its paths, and a tree kept from before goes on as it was.
 
-use crate::{Account, account_key, hash};
-use alloc::{collections::BTreeMap, vec::Vec};
-use jmt::{
-    JellyfishMerkleTree, KeyHash, OwnedValue, RootHash, Version,
-    proof::SparseMerkleProof,
-    storage::{LeafNode, Node, NodeKey, TreeReader},
-};
-use qbind_types::{Address, StateRoot};
+mod subtree;
 
-pub(crate) type Hasher = hash::TreeHasher;
+use crate::{Account, LevelRunner, jobs};
+use alloc::vec::Vec;
+use qbind_crypto::{AccountProof, account_key};
+use qbind_types::{Address, SystemRoot};
+use subtree::{Leaf, Subtree};
 
-/// The tree library's errors are all about nodes missing from the store, which here would be our
-/// own fault.
-const COMPLETE: &str = "the store holds every node of the newest version";
+/// Changes from which on the work is shared out.
+const MANY: usize = 64;
+/// Depth of the subtrees that are worked on side by side.
+const FAN_BITS: usize = 4;
+/// Pieces of work.
+const JOBS: usize = 1 << FAN_BITS;
 
-/// The tree's place for an account.
-pub(crate) fn key_hash(address: &Address) -> KeyHash {
-    KeyHash(hash::sha3_256(&[&account_key(address)]))
-}
-
-/// The newest version of the tree.
+/// All accounts after one block. A clone shares everything.
 #[derive(Debug, Clone)]
-pub(crate) struct Tree {
-    nodes: BTreeMap<NodeKey, Node>,
-    /// Version of the next update; the library wants them consecutive.
-    next_version: Version,
-    root: RootHash,
-}
+pub(crate) struct Tree(Subtree);
 
 impl Tree {
     pub(crate) fn new() -> Self {
-        Self {
-            nodes: BTreeMap::new(),
-            next_version: 0,
-            root: JellyfishMerkleTree::<Nodes<'_>, Hasher>::EMPTY_ROOT,
-        }
+        Self(Subtree::build(0, &[]))
     }
 
-    pub(crate) fn root(&self) -> StateRoot {
-        StateRoot(self.root.0)
+    pub(crate) fn root(&self) -> [u8; 32] {
+        self.0.hash()
     }
 
-    /// Writes accounts and forgets the nodes that no longer belong to the tree.
-    pub(crate) fn update(&mut self, changes: &[(Address, Account)]) {
-        if changes.is_empty() {
+    /// Writes accounts; each address occurs once.
+    pub(crate) fn update(&mut self, changes: &[(Address, Account)], runner: &dyn LevelRunner) {
+        let leaf =
+            |(address, account): &(Address, Account)| Leaf::new(account_key(address), account);
+        if changes.len() < MANY {
+            let mut leaves: Vec<Leaf> = changes.iter().map(leaf).collect();
+            leaves.sort_unstable_by(Leaf::by_key);
+            self.0 = self.0.with(0, &leaves);
             return;
         }
-        let values: Vec<(KeyHash, OwnedValue)> = changes
-            .iter()
-            .map(|(address, account)| (key_hash(address), account.encode().to_vec()))
-            .collect();
-        let reader = Nodes { nodes: &self.nodes, value: None };
-        let (roots, batch) = JellyfishMerkleTree::<_, Hasher>::new(&reader)
-            .batch_put_value_sets(alloc::vec![values], None, self.next_version)
-            .expect(COMPLETE);
-        for stale in &batch.stale_node_index_batch {
-            self.nodes.remove(&stale.node_key);
-        }
-        for (key, node) in batch.node_batch.nodes() {
-            self.nodes.insert(key.clone(), node.clone());
-        }
-        self.root = roots[0];
-        self.next_version += 1;
+        let pieces: Vec<&[(Address, Account)]> =
+            changes.chunks(changes.len().div_ceil(JOBS)).collect();
+        let work = |job: usize| pieces[job].iter().map(leaf).collect::<Vec<Leaf>>();
+        self.write(jobs::results(pieces.len(), runner, work).concat(), runner);
     }
 
-    /// The path from an account (or the gap where it would be) to the root.
-    pub(crate) fn prove(
-        &self,
-        address: &Address,
-        account: Option<Account>,
-    ) -> Option<SparseMerkleProof<Hasher>> {
-        let version = self.next_version.checked_sub(1)?;
-        let value = account.map(|account| account.encode().to_vec());
-        let reader = Nodes { nodes: &self.nodes, value };
-        let (_, proof) = JellyfishMerkleTree::<_, Hasher>::new(&reader)
-            .get_with_proof(key_hash(address), version)
-            .expect(COMPLETE);
-        Some(proof)
+    /// Writes many leaves, subtree by subtree.
+    fn write(&mut self, mut leaves: Vec<Leaf>, runner: &dyn LevelRunner) {
+        leaves.sort_unstable_by(Leaf::by_key);
+        let mut parts = alloc::vec![self.0.clone()];
+        let mut changes = alloc::vec![&leaves[..]];
+        for depth in 0..FAN_BITS {
+            parts = parts.iter().flat_map(|part| part.split(depth)).collect();
+            changes = changes.iter().flat_map(|part| subtree::split(part, depth)).collect();
+        }
+        let work = |job: usize| parts[job].with(FAN_BITS, changes[job]);
+        let mut parts = jobs::results(JOBS, runner, work);
+        for depth in (0..FAN_BITS).rev() {
+            parts = parts.chunks(2).map(|pair| Subtree::join(depth, &pair[0], &pair[1])).collect();
+        }
+        self.0 = parts.swap_remove(0);
     }
 
-    /// Nodes kept.
+    /// The way from an account, or the gap where it would be, to the root of a state that holds this
+    /// beside its accounts.
+    pub(crate) fn prove(&self, address: Address, system_root: SystemRoot) -> AccountProof {
+        let (end, siblings) = self.0.path(&account_key(&address));
+        AccountProof { address, end, siblings, system_root }
+    }
+
+    /// Nodes and leaves of this tree that no other tree has.
     #[cfg(test)]
-    pub(crate) fn node_count(&self) -> usize {
-        self.nodes.len()
-    }
-}
-
-/// What the library reads: nodes, and the one value a proof is about.
-struct Nodes<'a> {
-    nodes: &'a BTreeMap<NodeKey, Node>,
-    value: Option<OwnedValue>,
-}
-
-impl TreeReader for Nodes<'_> {
-    fn get_node_option(&self, node_key: &NodeKey) -> Result<Option<Node>, anyhow::Error> {
-        Ok(self.nodes.get(node_key).cloned())
+    pub(crate) fn beside(&self, other: &Self) -> usize {
+        self.0.beside(&other.0)
     }
 
-    fn get_value_option(
-        &self,
-        _max_version: Version,
-        _key_hash: KeyHash,
-    ) -> Result<Option<OwnedValue>, anyhow::Error> {
-        Ok(self.value.clone())
-    }
-
-    fn get_rightmost_leaf(&self) -> Result<Option<(NodeKey, LeafNode)>, anyhow::Error> {
-        // Asked only while restoring from chunks, which we do not do.
-        Ok(None)
+    /// A tree of leaves that are where a test wants them.
+    #[cfg(test)]
+    pub(crate) fn place(&mut self, leaves: &[([u8; 32], Account)], runner: &dyn LevelRunner) {
+        let leaves: Vec<Leaf> = leaves.iter().map(|(key, a)| Leaf::new(*key, a)).collect();
+        self.write(leaves, runner);
     }
 }

@@ -125,6 +125,8 @@ knobs! {
     genesis_path: Option<String> = None,
     /// SHA3-256 the genesis file's bytes must have.
     expect_genesis_hash: Option<GenesisHash> = None,
+    /// Whether transactions are indexed by account and by height; on for role rpc.
+    enable_index: bool = false,
     /// Listener of /metrics, health and the HTTP API.
     http_addr: SocketAddr = any_address(9090),
     /// Listener for peers.
@@ -133,6 +135,8 @@ knobs! {
     p2p_advertised_addr: Option<HostPort> = None,
     /// Peers to dial first.
     bootstrap_peers: Vec<HostPort> = Vec::new(),
+    /// Sentries of this validator: it dials them and nobody else, and is told of to nobody.
+    sentries: Vec<HostPort> = Vec::new(),
     /// File of lines `PREFIX ASN`: which autonomous system an address belongs to.
     asn_table_path: Option<String> = None,
     /// Who holds the signing key.
@@ -241,6 +245,24 @@ knobs! {
     slashing_o2_bps: u64 = 500,
     /// Epochs in jail for a bad proposer signature.
     slashing_o2_jail_epochs: u64 = 5,
+    /// Stake lost for one vote for a block that cannot be valid, in basis points.
+    slashing_o3a_bps: u64 = 25,
+    /// Stake lost for repeated such votes, in basis points.
+    slashing_o3b_bps: u64 = 200,
+    /// Epochs in jail for repeated such votes.
+    slashing_o3b_jail_epochs: u64 = 2,
+    /// How many such votes are repeated ones.
+    slashing_o3b_votes: u64 = 3,
+    /// Within how many views, each of which makes at most one block.
+    slashing_o3b_window: u64 = 1_000,
+    /// Stake lost for two batches of one round, in basis points.
+    slashing_o4_bps: u64 = 750,
+    /// Epochs in jail for two batches of one round.
+    slashing_o4_jail_epochs: u64 = 5,
+    /// Stake lost for a block with a wrong list of batches, in basis points.
+    slashing_o5_bps: u64 = 300,
+    /// Epochs in jail for a block with a wrong list of batches.
+    slashing_o5_jail_epochs: u64 = 3,
     /// Whether old state is deleted.
     state_retention_mode: StateRetentionMode = StateRetentionMode::Height,
     /// Heights of state that are kept.
@@ -249,13 +271,13 @@ knobs! {
     state_prune_interval: u64 = 1_000,
     /// Whether snapshots are taken.
     snapshots_enabled: bool = true,
-    /// Folder for snapshots.
+    /// Folder for snapshots; `snapshots` below `data_dir` unless it is set.
     snapshot_dir: Option<String> = None,
-    /// Heights between two snapshots.
+    /// Heights between two snapshots; a multiple of 10.
     snapshot_interval: u64 = 50_000,
     /// Snapshots that are kept.
     max_snapshots: u64 = 5,
-    /// Snapshot to start from instead of genesis.
+    /// Snapshot to start from instead of genesis: its folder, or the http address of a server's.
     fast_sync_snapshot_dir: Option<String> = None,
     /// First timeout of a view, in milliseconds; doubles while views fail.
     view_timeout_ms: u64 = 1_000,

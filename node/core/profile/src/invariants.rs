@@ -209,7 +209,10 @@ pub(crate) fn warnings(config: &NodeConfig) -> Vec<Warning> {
             config.heartbeat_timeout_secs >= config.heartbeat_interval_secs,
             Warning::HeartbeatTimeoutNotBelowInterval,
         ),
-        (config.enable_p2p && config.bootstrap_peers.is_empty(), Warning::NoBootstrapPeers),
+        (
+            config.enable_p2p && config.bootstrap_peers.is_empty() && config.sentries.is_empty(),
+            Warning::NoBootstrapPeers,
+        ),
         (config.dag_coupling_mode == DagCouplingMode::Warn, Warning::CouplingOnlyWarns),
         (
             config.snapshots_enabled && config.snapshot_dir.is_none(),
@@ -427,8 +430,9 @@ impl Check<'_> {
             "encrypted-fs, remote-signer or hsm-pkcs11",
             "pass --signer-mode encrypted-fs --signer-keystore-path DIR",
         );
+        let signs = c.role == Role::Validator;
         self.demand(
-            c.signer_mode != SignerMode::EncryptedFs || c.signer_keystore_path.is_some(),
+            !signs || c.signer_mode != SignerMode::EncryptedFs || c.signer_keystore_path.is_some(),
             SignerKeystorePathMissing,
             "signer_keystore_path",
             "a folder while signer_mode is encrypted-fs",
@@ -456,10 +460,10 @@ impl Check<'_> {
             "pass --signer-failure-mode exit-on-failure",
         );
         self.demand(
-            c.snapshots_enabled,
+            c.snapshots_enabled || c.role == Role::Sentry,
             SnapshotsDisabled,
             "snapshots_enabled",
-            "true",
+            "true (false only with --role sentry)",
             "pass --snapshots-enabled true",
         );
         self.demand(
@@ -588,6 +592,13 @@ impl Check<'_> {
             ("slashing_o2_bps", c.slashing_o2_bps, 450, 550, "450 to 550"),
             ("slashing_o1_jail_epochs", c.slashing_o1_jail_epochs, 1, 1_000_000, "1 to 1000000"),
             ("slashing_o2_jail_epochs", c.slashing_o2_jail_epochs, 1, 1_000_000, "1 to 1000000"),
+            ("slashing_o3a_bps", c.slashing_o3a_bps, 0, 100, "0 to 100"),
+            ("slashing_o3b_bps", c.slashing_o3b_bps, 100, 500, "100 to 500"),
+            ("slashing_o3b_jail_epochs", c.slashing_o3b_jail_epochs, 1, 1_000_000, "1 to 1000000"),
+            ("slashing_o4_bps", c.slashing_o4_bps, 500, 1_500, "500 to 1500"),
+            ("slashing_o4_jail_epochs", c.slashing_o4_jail_epochs, 1, 1_000_000, "1 to 1000000"),
+            ("slashing_o5_bps", c.slashing_o5_bps, 100, 1_000, "100 to 1000"),
+            ("slashing_o5_jail_epochs", c.slashing_o5_jail_epochs, 1, 1_000_000, "1 to 1000000"),
         ] {
             let hint = "remove the override: the profile's penalties are in bounds";
             self.demand((low..=high).contains(&value), slashing, key, demands, hint);

@@ -67,6 +67,23 @@ impl Profile {
     }
 }
 
+/// Heights of state that a sentry keeps at most; about a week on MainNet.
+const SENTRY_RETAIN_HEIGHT: u64 = 100_000;
+
+/// A profile's knobs for a node of this role.
+pub(crate) fn of_role(preset: NodeConfig, role: Role) -> NodeConfig {
+    match role {
+        Role::Validator => NodeConfig { role, ..preset },
+        Role::Sentry => NodeConfig {
+            role,
+            state_retain_height: preset.state_retain_height.min(SENTRY_RETAIN_HEIGHT),
+            snapshots_enabled: false,
+            ..preset
+        },
+        Role::Rpc => NodeConfig { role, enable_index: true, ..preset },
+    }
+}
+
 fn beta(mainnet: NodeConfig) -> NodeConfig {
     NodeConfig {
         profile: Profile::TestnetBeta,

@@ -37,10 +37,10 @@ const RANGES: &[(&str, u64, u64)] = &[
     ("fee_proposer_bps", 0, 10_000),
     ("mempool_max_pending_txs", 1, 1_000_000),
     ("mempool_max_txs_per_sender", 1, 1_000_000),
-    ("mempool_max_bytes_per_sender", limits::TRANSACTION_BYTES as u64, 1 << 40),
+    ("mempool_max_bytes_per_sender", limits::REPORT_TRANSACTION_BYTES as u64, 1 << 40),
     ("mempool_eviction_interval_secs", 1, 86_400),
     ("batch_max_transactions", 1, limits::BATCH_TRANSACTIONS as u64),
-    ("batch_max_bytes", limits::TRANSACTION_BYTES as u64, 16 * 1024 * 1024),
+    ("batch_max_bytes", limits::REPORT_TRANSACTION_BYTES as u64, 16 * 1024 * 1024),
     ("batch_interval_ms", 1, 60_000),
     ("discovery_interval_secs", 1, 86_400),
     ("discovery_max_known_peers", 1, 100_000),
@@ -54,8 +54,14 @@ const RANGES: &[(&str, u64, u64)] = &[
     ("heartbeat_max_failures", 1, 1_000),
     ("slashing_o1_bps", 0, 10_000),
     ("slashing_o2_bps", 0, 10_000),
+    ("slashing_o3a_bps", 0, 10_000),
+    ("slashing_o3b_bps", 0, 10_000),
+    ("slashing_o3b_votes", 2, 10),
+    ("slashing_o3b_window", 100, 10_000),
+    ("slashing_o4_bps", 0, 10_000),
+    ("slashing_o5_bps", 0, 10_000),
     ("state_prune_interval", 1, 1_000_000_000),
-    ("snapshot_interval", 1, 1_000_000_000),
+    ("snapshot_interval", limits::CHECKPOINT, 1_000_000_000),
     ("max_snapshots", 1, 1_000),
     ("view_timeout_ms", 100, 60_000),
     ("view_timeout_cap_ms", 100, 600_000),
@@ -128,16 +134,37 @@ fn relations(c: &NodeConfig) -> Result<(), RangeError> {
         "a leader that waits longer than the view timeout is voted out every time",
     )?;
     demand(
+        c.sentries.is_empty() || c.role == Role::Validator,
+        "sentries",
+        "empty but for a validator",
+        "remove --sentries: a sentry learns who is behind it when they dial it",
+    )?;
+    demand(
+        c.sentries.is_empty() || (c.bootstrap_peers.is_empty() && c.p2p_advertised_addr.is_none()),
+        "sentries",
+        "empty where bootstrap_peers or p2p_advertised_addr is set",
+        "remove those two: a validator behind sentries dials only them and tells no address",
+    )?;
+    demand(
         c.role != Role::Validator || c.validator_id.is_some(),
         "validator_id",
         "set for a validator",
         "pass --validator-id N, or --role rpc for a node that does not vote",
     )?;
     demand(
-        c.signer_mode != SignerMode::EncryptedFs || c.signer_keystore_path.is_some(),
+        // Who does not sign needs no keystore: it proves a key of this start to its peers.
+        c.role != Role::Validator
+            || c.signer_mode != SignerMode::EncryptedFs
+            || c.signer_keystore_path.is_some(),
         "signer_keystore_path",
         "a folder while signer_mode is encrypted-fs",
         "pass --signer-keystore-path DIR",
+    )?;
+    demand(
+        c.snapshot_interval % limits::CHECKPOINT == 0,
+        "snapshot_interval",
+        "a multiple of 10",
+        "some block names the state after every tenth height, and no other is sure to be named",
     )?;
     demand(c.data_dir.is_some(), "data_dir", "a folder", "pass --data-dir DIR")?;
     demand(

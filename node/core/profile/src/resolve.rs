@@ -3,10 +3,10 @@
 use crate::{
     config::{KEYS, NodeConfig, SetError},
     invariants::{InvariantError, Warning, validate_mainnet_invariants, warnings},
-    preset::Profile,
+    preset::{Profile, of_role},
     ranges::{RangeError, check_ranges},
 };
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
 use core::fmt;
 use qbind_types::Network;
 
@@ -103,7 +103,7 @@ impl fmt::Display for ConfigError {
 
 impl core::error::Error for ConfigError {}
 
-/// Applies settings over the preset of the profile they name: file, then environment, then flags;
+/// Applies settings over the preset of the profile and the role they name: file, then environment, then flags;
 /// within one source the later one wins.
 ///
 /// Where no profile is named, the network decides it, so that `--env mainnet` alone means the
@@ -128,17 +128,36 @@ pub fn resolve(settings: &[Setting]) -> Result<Resolved, ResolveError> {
         }
     }
     let profile = named.or(network.map(Profile::of_network)).unwrap_or(Profile::Devnet);
-    let mut config = profile.preset();
-    let preset = Origin { source: Source::Profile, place: profile.as_str().into() };
+    let preset = profile.preset();
+    // The strongest setting was the last one applied.
+    let mut config = of_role(preset.clone(), probe.role);
+    let of_preset = |key: &'static str| {
+        let is_profiles = config.get(key) == preset.get(key);
+        let place = match is_profiles {
+            true => profile.as_str().into(),
+            false => format!("{} with role {}", profile.as_str(), probe.role),
+        };
+        (key, Origin { source: Source::Profile, place })
+    };
     let mut origin: BTreeMap<&'static str, Origin> =
-        KEYS.iter().map(|key| (key.name, preset.clone())).collect();
+        KEYS.iter().map(|key| of_preset(key.name)).collect();
     for setting in &ordered {
         config.set(&setting.key, &setting.text).map_err(|e| fault(setting, e))?;
         if let Some(entry) = origin.get_mut(setting.key.as_str()) {
             *entry = Origin { source: setting.source, place: setting.place.clone() };
         }
     }
+    beside_the_data(&mut config, &mut origin);
     Ok(Resolved { config, origin })
+}
+
+/// Snapshots go beside the data where nobody says otherwise.
+fn beside_the_data(config: &mut NodeConfig, origin: &mut BTreeMap<&'static str, Origin>) {
+    let (Some(data_dir), None) = (&config.data_dir, &config.snapshot_dir) else { return };
+    config.snapshot_dir = Some(alloc::format!("{}/snapshots", data_dir.trim_end_matches('/')));
+    if let Some(entry) = origin.get_mut("snapshot_dir") {
+        entry.place = "data_dir".into();
+    }
 }
 
 impl Resolved {

@@ -134,6 +134,60 @@ fn stronger_sources_win_and_origins_say_who() {
 }
 
 #[test]
+fn a_role_changes_what_it_must_and_says_so() {
+    let of = |role: &str| {
+        let role = setting(Source::Flag, "role", role);
+        resolve(&[setting(Source::File, "profile", "mainnet"), role]).unwrap()
+    };
+    let changed = |role: &str| -> Vec<&str> {
+        let (resolved, validator) = (of(role), Profile::Mainnet.preset());
+        let differs = |key: &&Key| resolved.config.get(key.name) != validator.get(key.name);
+        KEYS.iter().filter(differs).map(|key| key.name).collect()
+    };
+    assert_eq!(changed("validator"), [""; 0]);
+    assert_eq!(changed("sentry"), ["role", "state_retain_height", "snapshots_enabled"]);
+    assert_eq!(changed("rpc"), ["role", "enable_index"]);
+    let sentry = of("sentry");
+    assert_eq!(sentry.config.state_retain_height, 100_000);
+    let origin = &sentry.origin["state_retain_height"];
+    assert_eq!(origin.source, Source::Profile);
+    assert_eq!(origin.place, "mainnet with role sentry");
+    assert_eq!(sentry.origin["enable_gas"].place, "mainnet");
+    // What is set wins, whatever the role; the strongest role counts.
+    let settings = [
+        setting(Source::Flag, "role", "rpc"),
+        setting(Source::Env, "role", "sentry"),
+        setting(Source::File, "enable_index", "false"),
+    ];
+    let resolved = resolve(&settings).unwrap();
+    assert_eq!((resolved.config.role, resolved.config.enable_index), (Role::Rpc, false));
+    assert_eq!(resolved.config.state_retain_height, Profile::Devnet.preset().state_retain_height);
+}
+
+#[test]
+fn only_a_validator_needs_a_keystore_and_a_number_and_only_a_sentry_no_snapshots() {
+    let missing = |role: &str, keys: &[&str]| -> Vec<String> {
+        let mut config = accepted();
+        config.set("role", role).unwrap();
+        for key in keys {
+            match *key {
+                "signer_keystore_path" => config.signer_keystore_path = None,
+                "validator_id" => config.validator_id = None,
+                _ => config.snapshots_enabled = false,
+            }
+        }
+        let rules = check_all(&config).into_iter().map(|e| e.invariant.to_string());
+        rules.chain(check_ranges(&config).err().map(|e| e.key.to_string())).collect()
+    };
+    let all = ["signer_keystore_path", "validator_id", "snapshots_enabled"];
+    let expected = ["SignerKeystorePathMissing", "SnapshotsDisabled", "validator_id"];
+    assert_eq!(missing("validator", &all), expected);
+    assert_eq!(missing("rpc", &all), ["SnapshotsDisabled"]);
+    assert_eq!(missing("rpc", &all[..2]), [""; 0]);
+    assert_eq!(missing("sentry", &all), [""; 0]);
+}
+
+#[test]
 fn naming_only_the_network_chooses_its_profile_and_its_rules() {
     let resolved = resolve(&[setting(Source::Flag, "env", "MainNet")]).unwrap();
     assert_eq!(resolved.config, Profile::Mainnet.preset());

@@ -1,6 +1,8 @@
 //! Final blocks execute in order, once all their batches are here.
 
-use crate::{CommitRecord, Effect, Halt, Now, References, Replica, replica::ROOTS};
+use crate::{
+    CommitRecord, Court, Effect, Halt, Now, References, Replica, Transfer, replica::ROOTS,
+};
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use qbind_crypto::{Verified, batch_id, block_id, tx_id};
 use qbind_dag::{Availability, Submission};
@@ -37,7 +39,7 @@ impl Replica {
         let submission = Submission {
             id,
             account_nonce: account.nonce,
-            account_balance: account.balance,
+            account_balance: self.ledger.spendable(&transaction.sender),
             cost: qbind_ledger::max_spend(&transaction).expect("admitted, so it can be paid"),
             fee_per_gas: qbind_ledger::fee_priority(&transaction).max_fee_per_gas,
             gas: qbind_ledger::gas_bound(&transaction),
@@ -127,13 +129,20 @@ impl Replica {
         let transactions: Vec<&Transaction> =
             batches.iter().flat_map(|c| c.batch.transactions.iter()).collect();
         let ids: Vec<TxId> = transactions.iter().map(|t| tx_id(self.config.network, t)).collect();
+        let transfers = transactions.iter().map(|t| Transfer::of(t)).collect();
         let Some(proposer) = self.set.get(block.proposer).map(|member| member.address) else {
             self.halt(Halt::Rule { height, rule: "the proposer is a validator" }, out);
             return;
         };
-        let input =
-            BlockInput { height, epoch: block.epoch, proposer, transactions: &transactions };
-        let applied = self.ledger.apply(&input, self.config.runner.as_ref());
+        let input = BlockInput {
+            height,
+            epoch: block.epoch,
+            time: block.timestamp_unix_ms,
+            proposer,
+            transactions: &transactions,
+        };
+        let court = Court(self.config.network);
+        let applied = self.ledger.apply(&input, self.config.runner.as_ref(), &court);
         self.roots.insert(height, applied.state_root);
         while self.roots.len() > ROOTS {
             self.roots.pop_first();
@@ -145,11 +154,17 @@ impl Replica {
             committed,
             transactions: ids,
             receipts: applied.receipts,
+            transfers,
             changes: applied.changes,
             state_root: applied.state_root,
-            burned_total: self.ledger.burned(),
+            system_root: applied.system_root,
+            tally: self.ledger.tally(),
             mode: applied.mode,
             registry: applied.changes_registry.then(|| self.ledger.registry().clone()),
+            slashing: applied.changes_slashing.then(|| self.ledger.slashing().clone()),
+            judged: applied.judged,
+            stake_burned: applied.stake_burned,
+            monetary: applied.monetary,
             references,
         };
         self.announce_election(&record, out);

@@ -4,12 +4,12 @@ use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use qbind_consensus::{Evidence, Message, SafetyRecord, Unsigned};
 use qbind_crypto::Verified;
 use qbind_dag::{BatchEquivocation, DagMessage, Mismatch, Note, Peer, PendingTransaction};
-use qbind_ledger::{Account, Mode, Receipt, Registry};
+use qbind_ledger::{Account, Judged, Mode, Receipt, Registry, Slashing, Tally, monetary::Closed};
 use qbind_sync::SyncMessage;
 use qbind_types::{
     Address, Batch, BatchCertificate, BatchRef, Block, BlockId, CommittedBlock, Epoch, EpochStart,
-    Height, Millis, Proposal, Qc, Signature, StateRoot, Transaction, TxId, ValidatorIndex,
-    ValidatorSet, View,
+    Height, Millis, Payload, Proposal, Qc, Signature, StateRoot, SystemRoot, Transaction, TxId,
+    ValidatorIndex, ValidatorSet, View,
 };
 
 /// The two clocks of an event.
@@ -138,18 +138,52 @@ pub struct CommitRecord {
     pub transactions: Vec<TxId>,
     /// Their outcomes, in the same order.
     pub receipts: Vec<Receipt>,
+    /// What they ask for, in the same order.
+    pub transfers: Vec<Transfer>,
     /// Accounts after it.
     pub changes: Vec<(Address, Account)>,
     /// Root after it.
     pub state_root: StateRoot,
-    /// Burned since genesis.
-    pub burned_total: u128,
+    /// The part of it that is not accounts.
+    pub system_root: SystemRoot,
+    /// What changed beside accounts.
+    pub tally: Tally,
     /// How it ran.
     pub mode: Mode,
     /// The validators' registry, if the block changed it.
     pub registry: Option<Registry>,
+    /// What is held against validators, if the block changed it.
+    pub slashing: Option<Slashing>,
+    /// What became of the accusations in it.
+    pub judged: Vec<Judged>,
+    /// Stake it burned for offences.
+    pub stake_burned: u128,
+    /// The end of an epoch, where the monetary engine is on.
+    pub monetary: Option<Closed>,
     /// What the check of its references against certificates found.
     pub references: References,
+}
+
+/// Who pays whom how much in a transaction, whatever becomes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transfer {
+    /// Who pays.
+    pub sender: Address,
+    /// Who receives; the sender where the payload does not say.
+    pub recipient: Address,
+    /// How much; zero where the payload does not say.
+    pub amount: u128,
+}
+
+impl Transfer {
+    /// Of a transaction.
+    pub fn of(transaction: &Transaction) -> Self {
+        let sender = transaction.sender;
+        match Payload::decode(&transaction.payload) {
+            Ok(p) => Self { sender, recipient: p.recipient(), amount: p.amount() },
+            Err(_) => Self { sender, recipient: sender, amount: 0 },
+        }
+    }
 }
 
 /// What a committed block's references turned out to be, when each batch was at hand.
@@ -290,6 +324,13 @@ pub enum Effect {
     },
     /// A leader's references break a rule of blocks.
     CouplingViolation(Box<CouplingViolation>),
+    /// Every peer that is ahead has pruned the next block: only a snapshot helps.
+    OutOfReach {
+        /// The next height.
+        height: Height,
+        /// Who pruned, and the lowest height each has.
+        peers: Vec<(Peer, Height)>,
+    },
     /// Stop.
     Halt(Halt),
     /// A view started.

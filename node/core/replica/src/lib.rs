@@ -25,6 +25,7 @@ mod commit;
 mod early;
 mod epoch;
 mod event;
+mod evidence;
 mod open;
 mod propose;
 mod replica;
@@ -32,8 +33,9 @@ mod world;
 
 pub use event::{
     CommitRecord, CouplingResult, CouplingViolation, Effect, Event, Halt, Now, References, Target,
-    Wire,
+    Transfer, Wire,
 };
+pub use evidence::{Court, refused_proposal};
 pub use open::{Channel, OpenError, open};
 pub use replica::{Gauges, Replica, ReplicaConfig, Restored};
 pub use world::{World, begin, perform};

@@ -102,7 +102,9 @@ fn open_dag(from: Peer, message: DagMessage, vs: &Verifiers) -> Result<Event, Op
 
 fn open_sync(from: Peer, message: SyncMessage, verifiers: &Verifiers) -> Result<Event, OpenError> {
     Ok(match message {
-        SyncMessage::Status { height } => Event::Sync(SyncEvent::Status { from, height }),
+        SyncMessage::Status { height, lowest } => {
+            Event::Sync(SyncEvent::Status { from, height, lowest })
+        }
         SyncMessage::BlocksRequest { from: height, limit } => {
             Event::BlocksRequest { from, height, limit }
         }

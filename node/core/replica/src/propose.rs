@@ -18,6 +18,10 @@ pub(crate) struct Lead {
     pub(crate) waited: bool,
 }
 
+/// How far a leader's clock may be ahead of a voter's: lockups end by block time, and no validator shall
+/// free them much earlier.
+const MOST_AHEAD: Millis = Millis(300_000);
+
 enum Decision {
     Vote,
     Wait,
@@ -30,14 +34,7 @@ impl Replica {
         let Some(lead) = &mut self.lead else { return };
         lead.waited |= now.monotonic >= lead.since.plus(self.config.empty_block_interval);
         let lead = *lead;
-        let executed =
-            ExecutedState { height: self.ledger.height(), root: self.ledger.state_root() };
-        let parent_executed =
-            self.consensus.block(&lead.parent).map_or(Height(0), |b| b.executed.height);
-        if executed.height < parent_executed || executed.height > lead.parent_height {
-            // This node has not executed what its parent's leader had; others would refuse.
-            return;
-        }
+        let Some(executed) = self.executed_after(&lead) else { return };
         let Some(included) = self.included_at(&lead.parent) else { return };
         let is_closing = self.consensus.is_closing(&lead.parent);
         let batches = self.dag.candidates(
@@ -56,6 +53,20 @@ impl Replica {
         self.propose(now, lead.view, lead.parent, content, out);
     }
 
+    /// The state a block after `lead.parent` names: the last executed, or the first checkpoint its
+    /// parent had not reached. Nothing where this node has not executed what its parent's leader had;
+    /// others would refuse.
+    fn executed_after(&self, lead: &Lead) -> Option<ExecutedState> {
+        let parent = self.consensus.block(&lead.parent).map_or(Height(0), |b| b.executed.height);
+        let tip = self.ledger.height();
+        if tip < parent || tip > lead.parent_height {
+            return None;
+        }
+        let height = tip.min(parent.next_checkpoint());
+        let root = self.roots.get(&height).copied()?;
+        Some(ExecutedState { height, root })
+    }
+
     /// Votes for the proposal under consideration once everything it needs is here.
     pub(crate) fn check_pending(&mut self, now: Now, out: &mut Vec<Effect>) {
         let Some(block) = self.checking.clone() else { return };
@@ -71,6 +82,10 @@ impl Replica {
     }
 
     fn decide(&mut self, now: Now, block: &Block, out: &mut Vec<Effect>) -> Decision {
+        if block.timestamp_unix_ms > now.unix.plus(MOST_AHEAD) {
+            self.count(CouplingResult::WrongState, out);
+            return Decision::Refuse;
+        }
         let claimed = block.executed;
         if claimed.height > self.ledger.height() {
             // The leader executed more; so will this node when the commit votes arrive.

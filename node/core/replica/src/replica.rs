@@ -54,6 +54,8 @@ pub struct Restored {
     pub ledger: Ledger,
     /// State roots of the last heights, including the ledger's own.
     pub roots: Vec<(Height, StateRoot)>,
+    /// Lowest height whose block and batches are here; those below are pruned.
+    pub lowest: Height,
     /// The data layer's.
     pub dag: qbind_dag::Restored,
 }
@@ -73,6 +75,8 @@ pub struct Gauges {
     pub height: Height,
     /// Highest height a peer told.
     pub highest_peer: Height,
+    /// The lowest height that peers can give, while none can give the next.
+    pub out_of_reach: Option<Height>,
     /// Peers whose height is known.
     pub known_peers: usize,
     /// Final blocks waiting for batches.
@@ -122,7 +126,8 @@ impl Replica {
     /// # Panics
     /// Our fault: the ledger's registry does not know the validators of the epoch it is in.
     pub fn new(config: ReplicaConfig, restored: Restored, now: Now) -> (Self, Vec<Effect>) {
-        let Restored { start, safety, committed, mut pending, ledger, roots, dag } = restored;
+        let Restored { start, safety, committed, mut pending, ledger, roots, lowest, dag } =
+            restored;
         let executed_view = committed.as_ref().map_or(View(0), |b| b.view);
         let set = ledger.registry().set(start.epoch).cloned();
         let set = set.expect("the validators of an epoch are elected before it starts");
@@ -146,7 +151,7 @@ impl Replica {
         let mut known: BTreeMap<Height, StateRoot> = roots.into_iter().collect();
         known.insert(ledger.height(), ledger.state_root());
         let mut this = Self {
-            sync: Sync::new(ledger.height(), start.epoch, now.monotonic),
+            sync: Sync::new(ledger.height(), lowest, start.epoch, now.monotonic),
             config,
             start,
             set: set.clone(),
@@ -288,10 +293,16 @@ impl Replica {
             highest_seen_view: self.consensus.highest_seen_view(),
             height: self.ledger.height(),
             highest_peer: self.sync.highest_peer(),
+            out_of_reach: self.sync.out_of_reach(),
             known_peers: self.sync.known_peers(),
             waiting_blocks: self.queue.len(),
             dag: self.dag.sizes(),
         }
+    }
+
+    /// The lowest height among peers that are not below this one.
+    pub fn slowest_peer(&self, not_below: Height) -> Option<Height> {
+        self.sync.slowest_peer(not_below)
     }
 
     pub(crate) fn consensus(
@@ -323,6 +334,9 @@ impl Replica {
                 }
                 qbind_sync::Effect::Block(block) => {
                     self.consensus(now, qbind_consensus::Event::Block(block), out);
+                }
+                qbind_sync::Effect::OutOfReach { height, peers } => {
+                    out.push(Effect::OutOfReach { height, peers });
                 }
             }
         }

@@ -34,6 +34,13 @@ pub enum Event {
         from: Peer,
         /// How far.
         height: Height,
+        /// Lowest height it can give.
+        lowest: Height,
+    },
+    /// This node is about to delete its blocks below a height.
+    Pruned {
+        /// The lowest that stays.
+        lowest: Height,
     },
     /// A peer answered a range; each block verified.
     Blocks {
@@ -97,11 +104,19 @@ pub enum Effect {
     Committed(Box<Verified<CommittedBlock>>),
     /// A block asked for by id.
     Block(Box<Block>),
+    /// The next block is pruned at every peer that is ahead. Said once, until somebody has it again.
+    OutOfReach {
+        /// The height.
+        height: Height,
+        /// Who pruned, and the lowest height each has.
+        peers: Vec<(Peer, Height)>,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
 struct PeerState {
     height: Height,
+    lowest: Height,
     heard: Millis,
     shunned_until: Millis,
     /// In a row.
@@ -120,6 +135,10 @@ struct Range {
 #[derive(Debug)]
 pub struct Sync {
     height: Height,
+    /// Lowest height this node can give.
+    lowest: Height,
+    /// Nobody can give the next block.
+    out_of_reach: bool,
     executed: Height,
     moved: Millis,
     looked: Millis,
@@ -144,10 +163,12 @@ struct Wanted {
 }
 
 impl Sync {
-    /// Starts at a height, in the epoch of the next block.
-    pub fn new(height: Height, epoch: Epoch, now: Millis) -> Self {
+    /// Starts at a height, in the epoch of the next block; blocks below `lowest` are pruned here.
+    pub fn new(height: Height, lowest: Height, epoch: Epoch, now: Millis) -> Self {
         Self {
             height,
+            lowest,
+            out_of_reach: false,
             executed: height,
             moved: now,
             looked: now,
@@ -165,6 +186,17 @@ impl Sync {
     /// The highest height a peer told.
     pub fn highest_peer(&self) -> Height {
         self.peers.values().map(|p| p.height).max().unwrap_or_default()
+    }
+
+    /// The lowest height among peers that are not below this one.
+    pub fn slowest_peer(&self, not_below: Height) -> Option<Height> {
+        self.peers.values().map(|p| p.height).filter(|height| *height >= not_below).min()
+    }
+
+    /// The lowest height that a peer can give, while nobody can give the next.
+    pub fn out_of_reach(&self) -> Option<Height> {
+        let ahead = self.peers.values().filter(|p| p.height > self.height);
+        ahead.map(|p| p.lowest).min().filter(|_| self.out_of_reach)
     }
 
     /// Peers whose height is known.
@@ -186,7 +218,8 @@ impl Sync {
         let mut out = Vec::new();
         match event {
             Event::Tick => {}
-            Event::Status { from, height } => self.on_status(now, from, height),
+            Event::Status { from, height, lowest } => self.on_status(now, from, height, lowest),
+            Event::Pruned { lowest } => self.lowest = self.lowest.max(lowest),
             Event::Blocks { from, blocks } => self.on_blocks(now, from, blocks, &mut out),
             Event::Ahead { from } => self.on_ahead(now, from),
             Event::TooNew { from } => self.leave_alone(from, now.plus(LOOK)),
@@ -211,12 +244,13 @@ impl Sync {
         self.ask(now, &mut out);
         if now >= self.status_due {
             self.status_due = now.plus(STATUS_INTERVAL);
-            out.push(Effect::Broadcast(SyncMessage::Status { height: self.executed }));
+            let (height, lowest) = (self.executed, self.lowest);
+            out.push(Effect::Broadcast(SyncMessage::Status { height, lowest }));
         }
         out
     }
 
-    fn on_status(&mut self, now: Millis, from: Peer, height: Height) {
+    fn on_status(&mut self, now: Millis, from: Peer, height: Height, lowest: Height) {
         if self.peers.len() >= bounds::PEERS
             && !self.peers.contains_key(&from)
             && let Some(silent) =
@@ -224,14 +258,15 @@ impl Sync {
         {
             self.peers.remove(&silent);
         }
-        let fresh = PeerState { height, heard: now, shunned_until: Millis(0), failures: 0 };
+        let fresh = PeerState { height, lowest, heard: now, shunned_until: Millis(0), failures: 0 };
         let peer = self.peers.entry(from).or_insert(fresh);
-        (peer.height, peer.heard) = (height, now);
+        (peer.height, peer.lowest, peer.heard) = (height, lowest, now);
     }
 
     fn on_ahead(&mut self, now: Millis, from: Peer) {
-        let known = self.peers.get(&from).map_or(Height(0), |peer| peer.height);
-        self.on_status(now, from, known.max(self.height.next()));
+        let known = self.peers.get(&from).map(|peer| (peer.height, peer.lowest));
+        let (height, lowest) = known.unwrap_or_default();
+        self.on_status(now, from, height.max(self.height.next()), lowest);
         self.is_urgent = true;
     }
 
@@ -337,6 +372,7 @@ impl Sync {
         let gap = self.highest_peer().0.saturating_sub(self.height.0);
         let still = now >= self.moved.plus(PATIENCE);
         self.is_urgent &= gap > 0;
+        self.look_for_reach(still, out);
         if gap == 0 || (gap < LARGE_GAP && !still && !self.is_urgent) {
             return;
         }
@@ -354,7 +390,8 @@ impl Sync {
                 .peers
                 .iter()
                 .filter(|(p, s)| {
-                    s.height >= from && now >= s.shunned_until && !self.ranges.contains_key(p)
+                    let has_it = s.lowest <= from && from <= s.height;
+                    has_it && now >= s.shunned_until && !self.ranges.contains_key(p)
                 })
                 .max_by_key(|(p, s)| (s.height, **p))
                 .map(|(p, _)| *p);
@@ -364,6 +401,18 @@ impl Sync {
             let limit = bounds::BLOCKS_PER_ANSWER;
             out.push(Effect::Send { to, message: SyncMessage::BlocksRequest { from, limit } });
         }
+    }
+
+    /// Whether the next block can be had at all. While the chain moves here, somebody has it.
+    fn look_for_reach(&mut self, still: bool, out: &mut Vec<Effect>) {
+        let next = self.height.next();
+        let ahead = || self.peers.iter().filter(|(_, s)| s.height >= next);
+        let is_lost = still && ahead().next().is_some() && ahead().all(|(_, s)| s.lowest > next);
+        if is_lost && !self.out_of_reach {
+            let peers = ahead().map(|(peer, s)| (*peer, s.lowest)).collect();
+            out.push(Effect::OutOfReach { height: next, peers });
+        }
+        self.out_of_reach = is_lost;
     }
 
     fn is_asked(&self, height: Height) -> bool {

@@ -7,10 +7,12 @@ use qbind_types::{Block, BlockId, CommittedBlock, Height};
 /// A sync message on the wire.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum SyncMessage {
-    /// "I have committed and executed up to here."
+    /// "I have committed and executed up to here, and can give you blocks from there on."
     Status {
         /// Last executed height.
         height: Height,
+        /// Lowest height that is kept with its batches; those below are pruned.
+        lowest: Height,
     },
     /// "Send me committed blocks."
     BlocksRequest {

@@ -10,6 +10,10 @@ fn peer(n: u16) -> Peer {
     Peer::Validator(ValidatorIndex(n))
 }
 
+fn status(from: Peer, height: Height) -> Event {
+    Event::Status { from, height, lowest: Height(1) }
+}
+
 fn requests(effects: &[Effect]) -> Vec<(Peer, u64)> {
     effects
         .iter()
@@ -24,25 +28,23 @@ fn requests(effects: &[Effect]) -> Vec<(Peer, u64)> {
 
 #[test]
 fn a_small_gap_is_left_to_consensus_until_the_chain_stands_still() {
-    let mut sync = Sync::new(Height(10), Epoch(0), Millis(0));
-    let status = Event::Status { from: peer(1), height: Height(12) };
-    assert_eq!(requests(&sync.step(Millis(10), status)), vec![]);
+    let mut sync = Sync::new(Height(10), Height(1), Epoch(0), Millis(0));
+    let word = status(peer(1), Height(12));
+    assert_eq!(requests(&sync.step(Millis(10), word)), vec![]);
     assert_eq!(sync.deadline(), Millis(1_000));
     assert_eq!(requests(&sync.step(Millis(1_000), Event::Tick)), vec![(peer(1), 11)]);
 }
 
 #[test]
 fn a_large_gap_is_shared_among_peers_and_a_silent_one_is_replaced() {
-    let mut sync = Sync::new(Height(0), Epoch(0), Millis(0));
-    sync.step(Millis(1), Event::Status { from: peer(1), height: Height(10) });
-    let asked =
-        requests(&sync.step(Millis(1), Event::Status { from: peer(2), height: Height(500) }));
+    let mut sync = Sync::new(Height(0), Height(1), Epoch(0), Millis(0));
+    sync.step(Millis(1), status(peer(1), Height(10)));
+    let asked = requests(&sync.step(Millis(1), status(peer(2), Height(500))));
     assert_eq!(asked, vec![(peer(2), 1)]);
-    let asked =
-        requests(&sync.step(Millis(2), Event::Status { from: peer(3), height: Height(500) }));
+    let asked = requests(&sync.step(Millis(2), status(peer(3), Height(500))));
     assert_eq!(asked, vec![(peer(3), 33)]);
-    let status = Event::Status { from: peer(4), height: Height(500) };
-    assert_eq!(requests(&sync.step(Millis(3), status)), vec![(peer(4), 65)]);
+    let word = status(peer(4), Height(500));
+    assert_eq!(requests(&sync.step(Millis(3), word)), vec![(peer(4), 65)]);
     // Peer 2 says nothing: its range goes to another, never back to it at once.
     let asked = requests(&sync.step(Millis(3_001), Event::Tick));
     assert!(asked.iter().all(|(p, _)| *p != peer(2)), "{asked:?}");
@@ -51,9 +53,9 @@ fn a_large_gap_is_shared_among_peers_and_a_silent_one_is_replaced() {
 
 #[test]
 fn a_range_that_is_not_answered_soon_is_asked_of_another_peer_as_well() {
-    let mut sync = Sync::new(Height(10), Epoch(0), Millis(0));
+    let mut sync = Sync::new(Height(10), Height(1), Epoch(0), Millis(0));
     for n in 1..=3 {
-        sync.step(Millis(10), Event::Status { from: peer(n), height: Height(12) });
+        sync.step(Millis(10), status(peer(n), Height(12)));
     }
     assert_eq!(requests(&sync.step(Millis(1_000), Event::Tick)), vec![(peer(3), 11)]);
     assert_eq!(requests(&sync.step(Millis(1_749), Event::Tick)), vec![]);
@@ -64,8 +66,8 @@ fn a_range_that_is_not_answered_soon_is_asked_of_another_peer_as_well() {
 
 #[test]
 fn empty_answers_and_lies_are_shunned() {
-    let mut sync = Sync::new(Height(0), Epoch(0), Millis(0));
-    sync.step(Millis(1), Event::Status { from: peer(1), height: Height(500) });
+    let mut sync = Sync::new(Height(0), Height(1), Epoch(0), Millis(0));
+    sync.step(Millis(1), status(peer(1), Height(500)));
     let effects = sync.step(Millis(2), Event::Blocks { from: peer(1), blocks: vec![] });
     assert_eq!(requests(&effects), vec![], "not asked again at once");
     assert_eq!(requests(&sync.step(Millis(5_003), Event::Tick)), vec![(peer(1), 1)]);
@@ -74,9 +76,9 @@ fn empty_answers_and_lies_are_shunned() {
 
 #[test]
 fn wishes_by_id_go_round_the_peers_and_end() {
-    let mut sync = Sync::new(Height(0), Epoch(0), Millis(0));
+    let mut sync = Sync::new(Height(0), Height(1), Epoch(0), Millis(0));
     for n in 0..3 {
-        sync.step(Millis(0), Event::Status { from: peer(n), height: Height(0) });
+        sync.step(Millis(0), status(peer(n), Height(0)));
     }
     let mut asked = 0;
     sync.step(Millis(0), Event::NeedBlock { id: BlockId([1; 32]), holders: vec![] });
@@ -92,9 +94,9 @@ fn wishes_by_id_go_round_the_peers_and_end() {
 
 #[test]
 fn who_signed_for_a_block_is_asked_for_it_first() {
-    let mut sync = Sync::new(Height(0), Epoch(0), Millis(0));
+    let mut sync = Sync::new(Height(0), Height(1), Epoch(0), Millis(0));
     for n in 0..6 {
-        sync.step(Millis(0), Event::Status { from: peer(n), height: Height(0) });
+        sync.step(Millis(0), status(peer(n), Height(0)));
     }
     // Validator 9 signed too, but is not connected.
     let holders = vec![ValidatorIndex(4), ValidatorIndex(9), ValidatorIndex(2)];
@@ -165,8 +167,8 @@ fn delivered(effects: &[Effect]) -> Vec<u64> {
 
 #[test]
 fn the_next_epoch_waits_until_it_has_started() {
-    let mut sync = Sync::new(Height(0), Epoch(0), Millis(0));
-    sync.step(Millis(1), Event::Status { from: peer(1), height: Height(100) });
+    let mut sync = Sync::new(Height(0), Height(1), Epoch(0), Millis(0));
+    sync.step(Millis(1), status(peer(1), Height(100)));
     let blocks = chain(&[(0, false), (0, true), (1, false), (1, false)]);
     let effects = sync.step(Millis(2), Event::Blocks { from: peer(1), blocks });
     assert_eq!(delivered(&effects), [1, 2]);
@@ -176,8 +178,8 @@ fn the_next_epoch_waits_until_it_has_started() {
 
 #[test]
 fn what_only_proved_an_epochs_last_block_is_not_of_the_chain() {
-    let mut sync = Sync::new(Height(0), Epoch(0), Millis(0));
-    sync.step(Millis(1), Event::Status { from: peer(1), height: Height(100) });
+    let mut sync = Sync::new(Height(0), Height(1), Epoch(0), Millis(0));
+    sync.step(Millis(1), status(peer(1), Height(100)));
     // The third is final too, and still no block of the chain: it belongs to the epoch that has ended.
     let blocks = chain(&[(0, false), (0, true), (0, false)]);
     let effects = sync.step(Millis(2), Event::Blocks { from: peer(1), blocks });
@@ -185,13 +187,13 @@ fn what_only_proved_an_epochs_last_block_is_not_of_the_chain() {
     sync.start_epoch(Epoch(1), false);
     let effects = sync.step(Millis(3), Event::Tick);
     assert!(delivered(&effects).is_empty());
-    let status = Event::Status { from: peer(2), height: Height(100) };
-    assert_eq!(requests(&sync.step(Millis(4), status)), [(peer(2), 3)]);
+    let word = status(peer(2), Height(100));
+    assert_eq!(requests(&sync.step(Millis(4), word)), [(peer(2), 3)]);
 }
 
 #[test]
 fn who_is_an_epoch_behind_asks_at_once() {
-    let mut sync = Sync::new(Height(10), Epoch(0), Millis(0));
+    let mut sync = Sync::new(Height(10), Height(1), Epoch(0), Millis(0));
     assert_eq!(requests(&sync.step(Millis(5), Event::Ahead { from: peer(2) })), [(peer(2), 11)]);
     // An answer that cannot be checked yet is nobody's fault: a pause, and the same again.
     assert_eq!(requests(&sync.step(Millis(6), Event::TooNew { from: peer(2) })), vec![]);
@@ -200,11 +202,11 @@ fn who_is_an_epoch_behind_asks_at_once() {
 
 #[test]
 fn who_lies_again_and_again_is_left_alone_for_longer_each_time() {
-    let mut sync = Sync::new(Height(0), Epoch(0), Millis(0));
+    let mut sync = Sync::new(Height(0), Height(1), Epoch(0), Millis(0));
     let mut now = 1;
     let mut pauses = Vec::new();
     for _ in 0..9 {
-        sync.step(Millis(now), Event::Status { from: peer(1), height: Height(900) });
+        sync.step(Millis(now), status(peer(1), Height(900)));
         sync.step(Millis(now), Event::Lied { from: peer(1) });
         let told = now;
         while requests(&sync.step(Millis(now), Event::Tick)).is_empty() {
@@ -218,4 +220,73 @@ fn who_lies_again_and_again_is_left_alone_for_longer_each_time() {
     sync.step(Millis(now), Event::Lied { from: peer(1) });
     assert_eq!(requests(&sync.step(Millis(now + 4_000), Event::Tick)), []);
     assert!(!requests(&sync.step(Millis(now + 5_000), Event::Tick)).is_empty(), "all is forgiven");
+}
+
+fn out_of_reach(effects: &[Effect]) -> Vec<(u64, Vec<(Peer, Height)>)> {
+    let lost = |e: &Effect| match e {
+        Effect::OutOfReach { height, peers } => Some((height.0, peers.clone())),
+        _ => None,
+    };
+    effects.iter().filter_map(lost).collect()
+}
+
+#[test]
+fn only_who_still_has_a_block_is_asked_for_it() {
+    let mut sync = Sync::new(Height(10), Height(1), Epoch(0), Millis(0));
+    let pruned = Event::Status { from: peer(1), height: Height(900), lowest: Height(400) };
+    assert_eq!(requests(&sync.step(Millis(1), pruned)), []);
+    let word = status(peer(2), Height(100));
+    assert_eq!(requests(&sync.step(Millis(2), word)), [(peer(2), 11)]);
+    let from_its_lowest = Event::Status { from: peer(3), height: Height(900), lowest: Height(43) };
+    assert_eq!(requests(&sync.step(Millis(3), from_its_lowest)), [(peer(3), 43)]);
+    assert_eq!(sync.out_of_reach(), None);
+}
+
+#[test]
+fn that_nobody_has_the_next_block_is_said_once_and_taken_back() {
+    let mut sync = Sync::new(Height(10), Height(1), Epoch(0), Millis(0));
+    let pruned =
+        |n, lowest| Event::Status { from: peer(n), height: Height(900), lowest: Height(lowest) };
+    // A chain that has just moved may do without them.
+    assert_eq!(out_of_reach(&sync.step(Millis(500), pruned(1, 400))), []);
+    let effects = sync.step(Millis(1_000), pruned(2, 300));
+    let who = alloc::vec![(peer(1), Height(400)), (peer(2), Height(300))];
+    assert_eq!(out_of_reach(&effects), [(11, who)]);
+    assert_eq!(sync.out_of_reach(), Some(Height(300)));
+    for now in [1_250, 1_500, 9_000] {
+        let effects = sync.step(Millis(now), Event::Tick);
+        assert_eq!((requests(&effects), out_of_reach(&effects)), (vec![], vec![]));
+    }
+    // A peer that keeps everything is all it takes.
+    let effects = sync.step(Millis(9_001), status(peer(3), Height(900)));
+    assert_eq!(requests(&effects), [(peer(3), 11)]);
+    assert_eq!(sync.out_of_reach(), None);
+    let effects = sync.step(Millis(9_002), Event::Gone { peer: peer(3) });
+    assert_eq!(out_of_reach(&effects).len(), 1, "and again");
+}
+
+#[test]
+fn what_is_pruned_here_is_told_before_it_is_gone() {
+    let mut sync = Sync::new(Height(10), Height(3), Epoch(0), Millis(0));
+    let told = |effects: &[Effect]| {
+        effects.iter().find_map(|e| match e {
+            Effect::Broadcast(SyncMessage::Status { lowest, .. }) => Some(lowest.0),
+            _ => None,
+        })
+    };
+    assert_eq!(told(&sync.step(Millis(0), Event::Tick)), Some(3));
+    sync.step(Millis(1), Event::Pruned { lowest: Height(7) });
+    sync.step(Millis(1), Event::Pruned { lowest: Height(5) });
+    assert_eq!(told(&sync.step(Millis(1_000), Event::Tick)), Some(7));
+}
+
+#[test]
+fn the_slowest_peer_is_one_worth_waiting_for() {
+    let mut sync = Sync::new(Height(100), Height(1), Epoch(0), Millis(0));
+    assert_eq!(sync.slowest_peer(Height(0)), None);
+    for (n, height) in [(1, 90), (2, 40), (3, 100)] {
+        sync.step(Millis(1), status(peer(n), Height(height)));
+    }
+    assert_eq!(sync.slowest_peer(Height(0)), Some(Height(40)));
+    assert_eq!(sync.slowest_peer(Height(41)), Some(Height(90)));
 }

@@ -41,7 +41,49 @@ pub struct Block {
     pub next_validators: Option<ValidatorsId>,
 }
 
+/// A block without its list of batches: what its id is the hash of, with the list's hash in the list's
+/// place, so that a proof about the block need not carry the list.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct BlockHeader {
+    /// Which chain.
+    pub network: Network,
+    /// Whose validator set decides.
+    pub epoch: Epoch,
+    /// Parent's height plus one.
+    pub height: Height,
+    /// The view it was proposed in.
+    pub view: View,
+    /// The block it extends.
+    pub parent: BlockId,
+    /// The leader of `view`.
+    pub proposer: ValidatorIndex,
+    /// The leader's clock, Unix milliseconds.
+    pub timestamp_unix_ms: Millis,
+    /// The leader's last committed state.
+    pub executed: ExecutedState,
+    /// Hash of the encoded list of batches (domain tag `BLOCK_BATCHES`).
+    pub batches: [u8; 32],
+    /// The validators of the next epoch, in the last block of an epoch.
+    pub next_validators: Option<ValidatorsId>,
+}
+
 impl Block {
+    /// Its header, given the hash of its list of batches.
+    pub fn header(&self, batches: [u8; 32]) -> BlockHeader {
+        BlockHeader {
+            network: self.network,
+            epoch: self.epoch,
+            height: self.height,
+            view: self.view,
+            parent: self.parent,
+            proposer: self.proposer,
+            timestamp_unix_ms: self.timestamp_unix_ms,
+            executed: self.executed,
+            batches,
+            next_validators: self.next_validators,
+        }
+    }
+
     /// Whether the next block of the chain belongs to the next epoch.
     pub fn ends_epoch(&self) -> bool {
         self.next_validators.is_some()

@@ -84,8 +84,12 @@ hash32!(
     TxId
 );
 hash32!(
-    /// Root of the authenticated account state.
+    /// Root of the authenticated state: the accounts and everything beside them.
     StateRoot
+);
+hash32!(
+    /// Commits to the part of the state that is not accounts.
+    SystemRoot
 );
 hash32!(
     /// SHA3-256 over the canonical encoding of a validator set.

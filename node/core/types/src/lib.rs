@@ -12,6 +12,7 @@ mod batch;
 mod block;
 mod bytes;
 mod certificate;
+mod evidence;
 mod message;
 mod network;
 mod registry;
@@ -20,12 +21,13 @@ mod units;
 mod validator;
 
 pub use batch::{Batch, BatchAck, BatchCertificate, BatchRef, CertifiedBatch};
-pub use block::{Block, CommitProof, CommittedBlock, ExecutedState};
+pub use block::{Block, BlockHeader, CommitProof, CommittedBlock, ExecutedState};
 pub use bytes::{
     Address, BatchId, BlockId, GenesisHash, PUBLIC_KEY_BYTES, ParseHexError, PublicKey,
-    SIGNATURE_BYTES, Signature, StateRoot, TxId, ValidatorsId,
+    SIGNATURE_BYTES, Signature, StateRoot, SystemRoot, TxId, ValidatorsId,
 };
 pub use certificate::{CommitCertificate, Qc, SignedTimeout, Tc};
+pub use evidence::{Evidence, Offence, Phase, SignedBatchRef, SignedHeader};
 pub use message::{CommitVote, Proposal, Timeout, Vote};
 pub use network::Network;
 pub use registry::{KeyRole, KeyRotation, REGISTRY, RegistryCall, RotationKind};
@@ -37,18 +39,27 @@ pub use validator::{EpochStart, ValidatorInfo, ValidatorSet, ValidatorSetError};
 pub mod limits {
     /// Largest message body of any kind.
     pub const MESSAGE_BYTES: usize = 32 * 1024 * 1024;
+    /// A block's executed height never skips a multiple of this, so that a certified block names the
+    /// state root after each of them.
+    pub const CHECKPOINT: u64 = 10;
     /// Largest validator set.
     pub const VALIDATORS: usize = 256;
     /// Most batches one block may reference.
     pub const BLOCK_BATCHES: usize = 64;
     /// Most transactions in one batch (any profile may set less).
     pub const BATCH_TRANSACTIONS: usize = 10_000;
-    /// Largest transaction payload: a transfer with a call to the registry.
+    /// Largest transaction payload but for reports: a transfer with a call to the registry.
     pub const PAYLOAD_BYTES: usize = 72 + 1_344;
+    /// Largest encoded evidence of any offence.
+    pub const EVIDENCE_BYTES: usize = 20 * 1024;
+    /// Largest payload of all: a transfer with a report of an offence.
+    pub const REPORT_BYTES: usize = 72 + 1 + EVIDENCE_BYTES;
     /// Payload of a transfer with gas.
     pub const TRANSFER_BYTES: usize = 72;
     /// Largest encoded transfer: address, nonce, payload, public key, signature, lengths.
     pub const TRANSACTION_BYTES: usize = 32 + 8 + 4 + TRANSFER_BYTES + 1312 + 2420 + 2;
+    /// Largest encoded transaction of all: a report.
+    pub const REPORT_TRANSACTION_BYTES: usize = TRANSACTION_BYTES - TRANSFER_BYTES + REPORT_BYTES;
 }
 
 /// Decodes `bytes` as `T`, refusing trailing bytes.

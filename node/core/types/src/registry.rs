@@ -1,7 +1,7 @@
 //! What validators ask of the registry: calls that ride on a transfer to [`REGISTRY`].
 
-use crate::{Address, Epoch, PublicKey};
-use alloc::string::ToString;
+use crate::{Address, Epoch, Evidence, PublicKey};
+use alloc::{boxed::Box, string::ToString};
 use borsh::{BorshDeserialize, BorshSerialize};
 use core::{fmt, str::FromStr};
 
@@ -76,7 +76,7 @@ pub struct KeyRotation {
 }
 
 /// A call to the registry. Its sender is the owner of the validator or, for a scheduled rotation, the
-/// holder of its key.
+/// holder of its key; anybody may report an offence.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum RegistryCall {
     /// Another key.
@@ -93,4 +93,19 @@ pub enum RegistryCall {
         /// Which.
         id: u64,
     },
+    /// Evidence of an offence; its sender gets the finder's fee, where there is one.
+    Report(Box<Evidence>),
+}
+
+impl RegistryCall {
+    /// First byte of an encoded report, the one call that may be long.
+    pub(crate) const REPORT: u8 = 3;
+
+    /// Whether `bytes` of encoding are not too many for what it is.
+    pub(crate) fn is_short(&self, bytes: usize) -> bool {
+        match self {
+            Self::Report(evidence) => evidence.is_short(bytes.saturating_sub(1)),
+            Self::Rotate(_) | Self::Join { .. } | Self::Leave { .. } => true,
+        }
+    }
 }

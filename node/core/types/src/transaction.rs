@@ -96,6 +96,12 @@ impl Payload {
         out
     }
 
+    /// How long payload `bytes` may be: only a report may exceed [`limits::PAYLOAD_BYTES`].
+    pub fn most_bytes(bytes: &[u8]) -> usize {
+        let is_report = bytes.get(72) == Some(&RegistryCall::REPORT);
+        if is_report { limits::REPORT_BYTES } else { limits::PAYLOAD_BYTES }
+    }
+
     /// Reads the bytes.
     ///
     /// # Errors
@@ -105,7 +111,7 @@ impl Payload {
         let array = |from: usize| -> [u8; 16] {
             bytes[from..from + 16].try_into().expect("length checked")
         };
-        if bytes.len() != 48 && !(72..=limits::PAYLOAD_BYTES).contains(&bytes.len()) {
+        if bytes.len() != 48 && !(72..=Self::most_bytes(bytes)).contains(&bytes.len()) {
             return Err(error);
         }
         let recipient = Address(bytes[..32].try_into().expect("length checked"));
@@ -119,8 +125,11 @@ impl Payload {
         if bytes.len() == 72 {
             return Ok(Self::V1(transfer));
         }
-        match crate::decode(&bytes[72..]) {
-            Ok(call) if recipient == REGISTRY => Ok(Self::Call(transfer, Box::new(call))),
+        if recipient != REGISTRY {
+            return Err(error);
+        }
+        match crate::decode::<RegistryCall>(&bytes[72..]) {
+            Ok(call) if call.is_short(bytes.len() - 72) => Ok(Self::Call(transfer, Box::new(call))),
             _ => Err(error),
         }
     }

@@ -66,6 +66,17 @@ impl Height {
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
+
+    /// The lowest multiple of [`crate::limits::CHECKPOINT`] above this height.
+    pub fn next_checkpoint(self) -> Self {
+        let step = crate::limits::CHECKPOINT;
+        Self((self.0 / step).saturating_add(1).saturating_mul(step))
+    }
+
+    /// Whether a certified block names the state after this height.
+    pub fn is_checkpoint(self) -> bool {
+        self.0.is_multiple_of(crate::limits::CHECKPOINT)
+    }
 }
 
 impl Millis {

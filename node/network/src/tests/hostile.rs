@@ -28,7 +28,7 @@ impl Stranger {
         let binding = ChannelBinding { dialler: keypair.public().to_peer_id(), listener: peer };
         let hello = Hello::new(
             Network::Devnet,
-            GENESIS,
+            (GENESIS, [0; 32]),
             Role::Rpc,
             secret.public_key(),
             // Nobody listens there, so nobody comes to turn the connection round.

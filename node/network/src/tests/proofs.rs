@@ -20,7 +20,7 @@ fn peer_id() -> PeerId {
 }
 
 fn hello(secret: &SecretKey, network: Network, genesis: GenesisHash) -> Hello {
-    Hello::new(network, genesis, Role::Validator, secret.public_key(), None, 9000)
+    Hello::new(network, (genesis, [0; 32]), Role::Validator, secret.public_key(), None, 9000)
 }
 
 fn devnet(secret: &SecretKey) -> Introduction<'_> {
@@ -65,13 +65,15 @@ async fn two_honest_sides_learn_each_others_key() {
 }
 
 #[tokio::test]
-async fn another_network_genesis_version_or_oneself_is_refused_by_both() {
+async fn another_network_genesis_rules_version_or_oneself_is_refused_by_both() {
     let (a, b) = (secret(1), secret(2));
     let us = devnet(&a);
+    let other = Hello { rules: [1; 32], ..hello(&b, Network::Devnet, GENESIS) };
     let old = Hello { version: 0, ..hello(&b, Network::Devnet, GENESIS) };
     for (theirs, reason) in [
         (hello(&b, Network::Testnet, GENESIS), RefuseReason::Network),
         (hello(&b, Network::Devnet, GenesisHash([8; 32])), RefuseReason::Genesis),
+        (other, RefuseReason::Rules),
         (old, RefuseReason::Version),
         (hello(&a, Network::Devnet, GENESIS), RefuseReason::SelfConnection),
     ] {

@@ -116,6 +116,29 @@ pub(super) fn transfer(from: u64, nonce: u64) -> Transaction {
     tx
 }
 
+/// A report by the last validator's owner; the same each time, so that the second is refused.
+fn report(nonce: u64) -> Transaction {
+    let signed = |id: u8| {
+        let (epoch, creator) = (Epoch(0), ValidatorIndex(2));
+        let batch = BatchRef { epoch, creator, round: 99, id: BatchId([id; 32]) };
+        SignedBatchRef { batch, signature: secret(2).sign(&preimage::batch(NET, &batch)) }
+    };
+    let evidence = Box::new(qbind_types::Evidence::Batches { first: signed(1), second: signed(2) });
+    let (recipient, amount, gas_limit, max_fee_per_gas) = (REGISTRY, 0, 200_000, 1);
+    let transfer = TransferV1 { recipient, amount, gas_limit, max_fee_per_gas };
+    let key = secret(6);
+    let mut tx = Transaction {
+        sender: address_of(&key.public_key()),
+        nonce,
+        payload: Payload::Call(transfer, Box::new(RegistryCall::Report(evidence))).encode(),
+        suite: 100,
+        public_key: key.public_key(),
+        signature: Signature::from_slice(&[0; SIGNATURE_BYTES]).unwrap(),
+    };
+    tx.signature = key.sign(&preimage::transaction(NET, &tx));
+    tx
+}
+
 fn genesis() -> Vec<u8> {
     let validators: Vec<_> = (0..7u64)
         .map(|i| {
@@ -233,23 +256,30 @@ fn live(plan: &Plan) -> LiveRecord {
     live
 }
 
+/// What the nodes say of the state beside the accounts.
+pub(super) const SYSTEM: SystemRoot = SystemRoot([0x51; 32]);
+
 /// Chain, batches, feeds, claims and the load's records.
 fn chain(evidence: &mut Evidence) {
     let bytes = evidence.genesis.clone().unwrap();
     let facts = crate::chain::Genesis::parse(&bytes).unwrap();
     let plan = evidence.plan.clone().unwrap();
-    let mut state = Replay::new(
-        Rules::of(NET),
-        &facts.allocations,
-        crate::registry::Registry::new(facts.epoch_blocks, &facts.set),
-    )
-    .unwrap();
+    let mut registry = crate::registry::Registry::new(facts.epoch_blocks, &facts.set);
+    registry.court.records_only(NET);
+    let (rules, locks) = (Rules::of(NET), facts.locks.clone());
+    let mut state = Replay::new(rules, &facts.allocations, locks, registry).unwrap();
     let mut parent = facts.id;
-    let mut executed = ExecutedState { height: Height(0), root: state.root() };
+    let mut executed = ExecutedState { height: Height(0), root: state.root().with(&SYSTEM) };
     let mut n = 0u64;
     for height in 1..=BLOCKS {
         let mut refs = Vec::new();
         let mut batch = None;
+        // The owner of the last validator reports that the third made two batches of one round.
+        if height == 3 {
+            let made = certified(6, 0, vec![report(0), report(1)]);
+            refs.push(made.certificate.batch);
+            batch = Some(made);
+        }
         // Ten transfers in each block whose second lies in the window.
         if (6..6 + WINDOW_S).contains(&height) {
             let transactions: Vec<_> =
@@ -263,8 +293,9 @@ fn chain(evidence: &mut Evidence) {
         let transactions: Vec<&Transaction> =
             batch.iter().flat_map(|b| &b.batch.transactions).collect();
         let proposer = facts.set.get(made.block.proposer).unwrap().address;
-        let replayed = state.block(made.block.epoch, proposer, &transactions, true).unwrap();
-        let root = replayed.root.unwrap();
+        let (epoch, time) = (made.block.epoch, made.block.timestamp_unix_ms);
+        let replayed = state.block(epoch, time, proposer, &transactions, true).unwrap();
+        let root = replayed.root.unwrap().with(&SYSTEM);
         let ids: Vec<TxId> = transactions.iter().map(|tx| tx_id(NET, tx)).collect();
         let parts: Vec<&[u8]> = ids.iter().map(|i| &i.0[..]).collect();
         for node in &plan.nodes {
@@ -275,6 +306,7 @@ fn chain(evidence: &mut Evidence) {
                 view: height,
                 block_id: id,
                 state_root: root,
+                system_root: SYSTEM,
                 committed_unix_ms: at,
                 transactions: ids.len() as u64,
                 seen_unix_ms: at + 100,
@@ -290,7 +322,7 @@ fn chain(evidence: &mut Evidence) {
                     .collect(),
             });
         }
-        for (k, tx) in transactions.iter().enumerate() {
+        for (k, tx) in transactions.iter().enumerate().filter(|_| height > 3) {
             let scheduled_us = n * 100_000;
             evidence.transactions.push(LoadTransaction {
                 n,

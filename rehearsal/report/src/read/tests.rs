@@ -6,7 +6,7 @@ use qbind_plan::{
     BinaryRef, Cluster, ExecutedFault, GenesisRef, LiveRecord, Manifest, PlannedNode,
     PlannedRegion, Role, TopologyRef,
 };
-use qbind_types::{BlockId, GenesisHash, Network, StateRoot, TxId};
+use qbind_types::{BlockId, GenesisHash, Network, StateRoot, SystemRoot, TxId};
 use serde_json::json;
 use std::{fs, path::Path};
 
@@ -62,6 +62,7 @@ fn commit(height: u64, second: u64) -> FeedLine {
         view: height + 5,
         block_id: BlockId([1; 32]),
         state_root: StateRoot([2; 32]),
+        system_root: SystemRoot([3; 32]),
         committed_unix_ms: 0,
         transactions: 10,
         seen_unix_ms: START + 1000 * second,

@@ -1,6 +1,6 @@
 //! Random blocks: mostly sound transfers, some that must be skipped or must fail.
 
-use qbind_ledger::{Account, Ledger, Params};
+use qbind_ledger::{Account, Ledger, Params, System};
 use qbind_types::{
     Address, Height, PUBLIC_KEY_BYTES, Payload, PublicKey, SIGNATURE_BYTES, Signature, Transaction,
     TransferV0, TransferV1,
@@ -51,7 +51,16 @@ pub(crate) fn funded(params: Params, senders: usize) -> Ledger {
         let balance = if n % 8 == 7 { POOR } else { RICH };
         (address(n), Account { nonce: 0, balance })
     });
-    Ledger::restore(params, Height(0), 0, accounts).expect("the sum is far below 2^128")
+    ledger_of(params, accounts)
+}
+
+/// A ledger at genesis with these accounts.
+pub(crate) fn ledger_of(
+    params: Params,
+    accounts: impl IntoIterator<Item = (Address, Account)>,
+) -> Ledger {
+    Ledger::restore(params, Height(0), System::none(), accounts)
+        .expect("the sum is far below 2^128")
 }
 
 /// Makes blocks from a seed.
@@ -68,6 +77,7 @@ impl Workload {
     }
 
     /// Accounts that send.
+    #[cfg(test)]
     pub(crate) fn senders(&self) -> usize {
         self.senders
     }

@@ -4,16 +4,25 @@ use super::market::{Market, Rules};
 use super::traders::{Wallet, wallets};
 use crate::result::{Check, Scenario};
 use qbind_dag::{EvictionMode, MempoolConfig};
+use qbind_ledger::Params;
 use qbind_types::{Address, Millis, Network, Payload, Transaction, TransferV1};
 
 const BALANCE: u128 = 100_000_000;
 const TO: Address = Address([0x77; 32]);
 
 fn market(mempool: MempoolConfig, wallets: &[Wallet]) -> Market {
-    let rules =
-        Rules { network: Network::Mainnet, mempool, block_transactions: 50, report: |_| () };
+    let rules = Rules {
+        network: Network::Mainnet,
+        params: Params::mainnet(),
+        mempool,
+        block_transactions: 50,
+        // Nothing leaves the pool between two blocks.
+        batch_interval: Millis(9_000),
+        report: |_| (),
+        deaf: None,
+    };
     let accounts = wallets.iter().map(|w| (w.address, BALANCE));
-    Market::new(rules, wallets[0].verifier(), accounts)
+    Market::new(rules, accounts)
 }
 
 fn payload(gas_limit: u64, max_fee_per_gas: u128) -> Vec<u8> {
@@ -27,8 +36,8 @@ fn altered(mut tx: Transaction) -> Transaction {
 
 /// All codes, each from a transaction that breaks one rule.
 pub(super) fn scenario(seed: u64) -> Scenario {
-    let wallets = wallets(Network::Mainnet, seed, 4);
-    let [a, b, c, d] = &wallets[..] else { unreachable!("four were made") };
+    let wallets = wallets(Network::Mainnet, seed, 5);
+    let [a, b, c, d, e] = &wallets[..] else { unreachable!("five were made") };
     let tiny = MempoolConfig {
         capacity: 4,
         sender_transactions: 3,
@@ -44,6 +53,12 @@ pub(super) fn scenario(seed: u64) -> Scenario {
         checks.push(Check::equal(name, code, got));
     };
     let m = &mut market;
+    // The first transaction there is leaves at once; those that follow wait for company, or until an
+    // interval after the last batch.
+    expect(m, "the first transfer", &e.transfer(0, TO, 1, 10), "accepted");
+    expect(m, "the next one", &e.transfer(1, TO, 1, 10), "accepted");
+    let included = m.block(|_| Vec::new());
+    let count = Check::equal("transfers in the first block", 2, included.len());
     let first = a.transfer(0, TO, 1, 10);
     expect(m, "another sender's signature", &forged(&first, b), "E_SIGNATURE");
     expect(m, "a payload altered after signing", &altered(first.clone()), "E_SIGNATURE");
@@ -72,6 +87,7 @@ pub(super) fn scenario(seed: u64) -> Scenario {
     expect(m, "a full pool and nothing cheaper in it", &c.transfer(0, TO, 1, 5), "E_FULL");
     expect(m, "a better bid for a full pool", &c.transfer(0, TO, 1, 6), "accepted");
     expect(m, "one eviction more than an interval has", &d.transfer(0, TO, 1, 7), "E_RATE");
+    checks.push(count);
     let included = market.block(|_| Vec::new());
     checks.push(Check::equal("accepted transfers in the next block", 4, included.len()));
     let used = a.transfer(0, TO, 2, 11);

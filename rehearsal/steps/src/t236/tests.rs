@@ -34,7 +34,16 @@ fn attackers_who_outbid_everybody_crowd_out_the_honest_and_fail() {
     let outcome = trade(&profile, CROWDED_QUICK.blocks, SEED, rules);
     let scenario = judge(&profile, CROWDED_QUICK, SEED, &outcome);
     let found: Vec<_> = scenario.checks.iter().filter(|c| !c.ok).map(|c| &*c.name).collect();
-    assert_eq!(found, ["honest transfers included", "blocks that are four fifths adversarial"]);
+    assert_eq!(found, ["honest transfers included"]);
+}
+
+#[test]
+fn a_chain_of_adversarial_blocks_is_noticed() {
+    let (profile, sizes) = (profile("churn_attack"), SPECIFIED);
+    let mut outcome = trade(&profile, sizes.blocks, SEED, rules(&profile, sizes));
+    assert!(judge(&profile, sizes, SEED, &outcome).verdict.is_pass());
+    outcome.blocks_mostly_adversarial = sizes.blocks;
+    assert!(!judge(&profile, sizes, SEED, &outcome).verdict.is_pass());
 }
 
 #[test]
@@ -62,11 +71,73 @@ fn a_transaction_that_runs_twice_is_noticed() {
 #[test]
 fn an_injected_transaction_with_effect_is_noticed() {
     let found = lie(|applied| {
-        if let Some(last) = applied.receipts.last_mut() {
-            last.status = qbind_ledger::Status::Success;
+        for receipt in &mut applied.receipts {
+            receipt.status = qbind_ledger::Status::Success;
         }
     });
-    assert!(found.iter().any(|c| c.starts_with("injected replays")), "{found:?}");
+    assert!(found.contains(&"nonces with effect more than once".to_string()), "{found:?}");
+}
+
+#[test]
+fn a_block_of_batches_that_a_validator_does_not_hold_is_noticed() {
+    let found = failing("baseline", SPECIFIED, |rules| rules.deaf = Some(2));
+    assert!(found.iter().any(|c| c.starts_with("blocks with a batch")), "{found:?}");
+}
+
+/// The figures of a scenario that say something about the market.
+const FIGURES: [&str; 17] = [
+    "honest_included",
+    "honest_included_within_3_blocks",
+    "honest_included_within_10_blocks",
+    "honest_included_later",
+    "adversarial_accepted",
+    "adversarial_included",
+    "adversarial_included_within_3_blocks",
+    "adversarial_included_within_10_blocks",
+    "adversarial_included_later",
+    "fees_charged",
+    "fees_honest",
+    "fees_adversarial",
+    "fees_burned",
+    "fees_to_proposers",
+    "evictions",
+    "eviction_rate_limit_hits",
+    "rejections",
+];
+
+fn figures(change: impl FnOnce(&mut Rules)) -> Vec<serde_json::Value> {
+    let profile = profile("churn_attack");
+    let sizes = Sizes { blocks: 40, ..PRESSED };
+    let mut rules = rules(&profile, sizes);
+    change(&mut rules);
+    let outcome = trade(&profile, sizes.blocks, SEED, rules);
+    let scenario = judge(&profile, sizes, SEED, &outcome);
+    FIGURES.iter().map(|name| scenario.facts[*name].clone()).collect()
+}
+
+#[test]
+fn every_figure_changes_with_the_fee_rule() {
+    let priority = figures(|_| ());
+    let first_come = figures(|rules| rules.mempool.fee_priority = false);
+    let same: Vec<_> = (0..FIGURES.len()).filter(|i| priority[*i] == first_come[*i]).collect();
+    let same: Vec<_> = same.into_iter().map(|i| (FIGURES[i], &priority[i])).collect();
+    assert_eq!(same, [], "the same whether the better paid go first or the first");
+}
+
+#[test]
+fn a_higher_least_fee_and_another_split_change_what_they_are_about() {
+    let at = |name: &str| FIGURES.iter().position(|f| *f == name).expect("listed");
+    let usual = figures(|_| ());
+    let dearer = figures(|rules| rules.params.min_fee_per_gas = 100);
+    for name in ["honest_included", "adversarial_accepted", "fees_charged", "rejections"] {
+        assert_ne!(usual[at(name)], dearer[at(name)], "{name}");
+    }
+    let split = qbind_ledger::FeeSplit::new(9_000, 1_000).expect("a whole");
+    let burning = figures(|rules| rules.params.fee_split = split);
+    for name in ["fees_burned", "fees_to_proposers"] {
+        assert_ne!(usual[at(name)], burning[at(name)], "{name}");
+    }
+    assert_eq!(usual[at("fees_charged")], burning[at("fees_charged")]);
 }
 
 #[test]

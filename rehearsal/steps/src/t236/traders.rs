@@ -1,17 +1,15 @@
 //! Who trades: honest senders that raise their bid when they have to wait, and attackers.
 
 use super::market::{Included, Market};
-use qbind_crypto::{SecretKey, Verifier, address_of, preimage};
+use qbind_crypto::{SecretKey, address_of, preimage};
 use qbind_types::{
-    Address, Epoch, Network, Payload, SIGNATURE_BYTES, Signature, Transaction, TransferV1, TxId,
-    ValidatorInfo, ValidatorSet, VotingPower,
+    Address, Network, Payload, SIGNATURE_BYTES, Signature, Transaction, TransferV1, TxId,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::RangeInclusive,
-    sync::Arc,
 };
 
 /// What honest senders bid, and how far they go.
@@ -52,19 +50,6 @@ impl Wallet {
     pub(super) fn transfer(&self, nonce: u64, to: Address, amount: u128, fee: u128) -> Transaction {
         let t = TransferV1 { recipient: to, amount, gas_limit: 37_352, max_fee_per_gas: fee };
         self.sign(nonce, Payload::V1(t).encode())
-    }
-
-    /// Verifies for the wallet's network; transactions need no validator's key.
-    pub(super) fn verifier(&self) -> Verifier {
-        let info = ValidatorInfo {
-            id: 1,
-            address: Default::default(),
-            previous_key: None,
-            public_key: self.key.public_key(),
-            power: VotingPower(1),
-        };
-        let set = ValidatorSet::new(Epoch(0), vec![info]).expect("one validator with stake");
-        Verifier::new(self.network, Arc::new(set))
     }
 }
 
@@ -125,7 +110,7 @@ impl Honest {
             for wish in wishes.values() {
                 // Refused for now or evicted: nothing is lost by asking again in order, and the
                 // first refusal makes the rest pointless.
-                if !market.pool.contains(&wish.id) && market.submit(&wish.tx).is_err() {
+                if !market.is_pending(&wish.id) && market.submit(&wish.tx).is_err() {
                     break;
                 }
             }
@@ -144,11 +129,14 @@ impl Honest {
                 continue;
             }
             self.tally.included += 1;
-            let wait = height - wish.since;
-            let bucket = if wait <= 3 { 0 } else { usize::from(wait > 10) + 1 };
-            self.tally.waits[bucket] += 1;
+            self.tally.waits[latency_class(height - wish.since)] += 1;
         }
     }
+}
+
+/// Included within 3 blocks, within 10, later.
+fn latency_class(blocks: u64) -> usize {
+    if blocks <= 3 { 0 } else { usize::from(blocks > 10) + 1 }
 }
 
 /// Raises the bid of the first pending transfer, which all later ones wait for.
@@ -193,6 +181,8 @@ pub(super) struct AttackTally {
     pub(super) accepted: u64,
     pub(super) included: u64,
     pub(super) fees: u128,
+    /// Included within 3 blocks, within 10, later.
+    pub(super) waits: [u64; 3],
 }
 
 /// The attackers.
@@ -200,12 +190,14 @@ pub(super) struct Attackers {
     wallets: Vec<Wallet>,
     attack: Attack,
     turn: usize,
+    /// When each accepted transfer was handed in.
+    since: BTreeMap<TxId, u64>,
     pub(super) tally: AttackTally,
 }
 
 impl Attackers {
     pub(super) fn new(wallets: Vec<Wallet>, attack: Attack) -> Self {
-        Self { wallets, attack, turn: 0, tally: AttackTally::default() }
+        Self { wallets, attack, turn: 0, since: BTreeMap::new(), tally: AttackTally::default() }
     }
 
     pub(super) fn addresses(&self) -> BTreeSet<Address> {
@@ -213,7 +205,13 @@ impl Attackers {
     }
 
     /// Submits this block's attack against honest bids just seen.
-    pub(super) fn trade(&mut self, market: &mut Market, rng: &mut ChaCha8Rng, bids: &[u128]) {
+    pub(super) fn trade(
+        &mut self,
+        market: &mut Market,
+        rng: &mut ChaCha8Rng,
+        bids: &[u128],
+        height: u64,
+    ) {
         let honest = u64::try_from(bids.len()).expect("a few bids");
         let fees: Vec<u128> = match self.attack.clone() {
             Attack::None => Vec::new(),
@@ -233,19 +231,25 @@ impl Attackers {
             let nonce = market.next_nonce(&wallet.address);
             let tx = wallet.transfer(nonce, wallet.address, 1, fee);
             self.tally.submitted += 1;
-            self.tally.accepted += u64::from(market.submit(&tx).is_ok());
+            if let Ok(id) = market.submit(&tx) {
+                self.tally.accepted += 1;
+                self.since.insert(id, height);
+            }
         }
     }
 
-    pub(super) fn settle(&mut self, included: &[Included]) {
+    pub(super) fn settle(&mut self, included: &[Included], height: u64) {
         let mine = self.addresses();
         for one in included.iter().filter(|one| mine.contains(&one.sender)) {
             self.tally.included += 1;
             self.tally.fees += one.fee;
+            // A double spend was never handed in: it comes with the block it is made for.
+            let since = self.since.remove(&one.id).unwrap_or(height);
+            self.tally.waits[latency_class(height - since)] += 1;
         }
     }
 
-    /// What a dishonest proposer adds to a block: its transactions again, an old one, and another
+    /// What a dishonest validator adds to a block: its transactions again, an old one, and another
     /// transfer under a nonce the block already uses.
     pub(super) fn inject(&self, block: &[Transaction], old: &[Transaction]) -> Vec<Transaction> {
         let mut extra: Vec<Transaction> = block.iter().take(2).chain(old).cloned().collect();

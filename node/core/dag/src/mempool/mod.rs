@@ -33,6 +33,8 @@ pub struct Inserted {
     pub obsolete: Vec<TxId>,
     /// The eviction was one too many for this interval, and only warned about.
     pub is_over_eviction_limit: bool,
+    /// The eviction is the first of a new interval.
+    pub starts_interval: bool,
 }
 
 /// What may be taken at once.
@@ -65,7 +67,10 @@ pub struct Mempool {
     queued: BTreeMap<Priority, (Address, u64)>,
     arrivals: u64,
     ready: usize,
-    interval_start: Millis,
+    /// Gas of those in batches, or forwarded.
+    taken_gas: u64,
+    /// When the first eviction of the current interval was.
+    interval_start: Option<Millis>,
     evictions: u32,
 }
 
@@ -79,7 +84,8 @@ impl Mempool {
             queued: BTreeMap::new(),
             arrivals: 0,
             ready: 0,
-            interval_start: Millis(0),
+            taken_gas: 0,
+            interval_start: None,
             evictions: 0,
         }
     }
@@ -99,9 +105,19 @@ impl Mempool {
         self.ready
     }
 
+    /// Gas of the transactions that are in batches, or forwarded, and not committed.
+    pub fn taken_gas(&self) -> u64 {
+        self.taken_gas
+    }
+
     /// Transactions of one sender, in batches or not.
     pub fn pending_of(&self, sender: &Address) -> usize {
         self.senders.get(sender).map_or(0, |s| s.entries.len())
+    }
+
+    /// Bytes of one sender's transactions, in batches or not.
+    pub fn bytes_of(&self, sender: &Address) -> usize {
+        self.senders.get(sender).map_or(0, |s| s.bytes)
     }
 
     /// Whether this transaction is held.
@@ -215,8 +231,10 @@ impl Mempool {
         }
         let address = *address;
         let nonce = self.senders.get(&address).and_then(Sender::tail).ok_or(full)?;
-        if now >= self.interval_start.plus(self.config.eviction_interval) {
-            self.interval_start = now;
+        let interval = self.config.eviction_interval;
+        let starts_interval = self.interval_start.is_none_or(|start| now >= start.plus(interval));
+        if starts_interval {
+            self.interval_start = Some(now);
             self.evictions = 0;
         }
         let is_spent = self.evictions >= self.config.evictions_per_interval;
@@ -227,6 +245,7 @@ impl Mempool {
         Ok(Inserted {
             evicted: self.remove(&address, nonce),
             is_over_eviction_limit: is_spent && self.config.eviction_mode == EvictionMode::Warn,
+            starts_interval,
             ..Inserted::default()
         })
     }
@@ -250,6 +269,9 @@ impl Mempool {
         let entry = sender.entries.remove(&nonce)?;
         self.known.remove(&entry.pending.id);
         self.queued.remove(&entry.priority);
+        if entry.taken.is_some() {
+            self.taken_gas = self.taken_gas.saturating_sub(entry.pending.gas);
+        }
         sender.bytes -= entry.bytes;
         // Saturated sums cannot be undone exactly; counting again is rare enough.
         sender.cost =
@@ -295,6 +317,7 @@ impl Mempool {
             }
             (bytes, gas) = (bytes_with, gas_with);
             entry.taken = Some(now);
+            self.taken_gas = self.taken_gas.saturating_add(entry.pending.gas);
             self.queued.remove(&priority);
             taken.push(entry.pending.clone());
             touched.push(address);
@@ -337,8 +360,9 @@ impl Mempool {
     pub(crate) fn mark_taken(&mut self, id: &TxId, now: Millis) {
         let Some((address, nonce)) = self.known.get(id).copied() else { return };
         let entry = self.senders.get_mut(&address).and_then(|s| s.entries.get_mut(&nonce));
-        if let Some(entry) = entry {
+        if let Some(entry) = entry.filter(|entry| entry.taken.is_none()) {
             entry.taken = Some(now);
+            self.taken_gas = self.taken_gas.saturating_add(entry.pending.gas);
             self.queued.remove(&entry.priority);
             self.measure(&address);
         }
@@ -361,7 +385,9 @@ impl Mempool {
     fn give_back(&mut self, address: &Address, nonce: u64) -> u32 {
         let entry = self.senders.get_mut(address).and_then(|s| s.entries.get_mut(&nonce));
         let Some(entry) = entry else { return 0 };
-        entry.taken = None;
+        if entry.taken.take().is_some() {
+            self.taken_gas = self.taken_gas.saturating_sub(entry.pending.gas);
+        }
         entry.attempts = entry.attempts.saturating_add(1);
         let attempts = entry.attempts;
         self.queued.insert(entry.priority, (*address, nonce));

@@ -7,3 +7,4 @@ mod dissemination;
 mod faults;
 mod keys;
 mod mempool;
+mod pool;

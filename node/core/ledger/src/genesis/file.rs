@@ -2,12 +2,20 @@
 
 use super::{Council, Monetary};
 use alloc::{
+    collections::BTreeMap,
     string::{String, ToString},
     vec::Vec,
 };
-use core::fmt::Display;
+use core::{
+    fmt::{self, Display},
+    marker::PhantomData,
+};
 use qbind_types::Network;
-use serde::{Deserialize, Serializer};
+use serde::{
+    Deserialize, Deserializer, Serializer,
+    de::{Error, MapAccess, Visitor},
+};
+use serde_json::Value;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,6 +28,8 @@ pub(super) struct File {
     pub(super) validators: Vec<FileValidator>,
     pub(super) council: Option<Council>,
     pub(super) monetary: Option<Monetary>,
+    #[serde(default)]
+    pub(super) extra: Object<Value>,
 }
 
 #[derive(Deserialize)]
@@ -28,6 +38,7 @@ pub(super) struct FileAllocation {
     pub(super) address: String,
     pub(super) amount: String,
     pub(super) memo: Option<String>,
+    pub(super) lockup_until_unix_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -38,6 +49,45 @@ pub(super) struct FileValidator {
     pub(super) pqc_public_key: String,
     pub(super) stake: String,
     pub(super) name: Option<String>,
+    #[serde(default)]
+    pub(super) metadata: Object<String>,
+}
+
+/// An object of any keys; one that appears twice is refused, which a plain map would pass over.
+pub(super) struct Object<V>(pub(super) BTreeMap<String, V>);
+
+impl<V> Default for Object<V> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Object<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader<V>(PhantomData<V>);
+
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Reader<V> {
+            type Value = Object<V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<V>, A::Error> {
+                let mut object = BTreeMap::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    if object.contains_key(&key) {
+                        return Err(A::Error::custom(format_args!("duplicate field `{key}`")));
+                    }
+                    let value = map.next_value()?;
+                    object.insert(key, value);
+                }
+                Ok(Object(object))
+            }
+        }
+
+        deserializer.deserialize_map(Reader(PhantomData))
+    }
 }
 
 /// Amounts are decimal text: JSON readers that use floats would round large numbers.

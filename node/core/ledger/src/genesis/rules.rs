@@ -17,6 +17,12 @@ use qbind_types::{
 
 /// MainNet's council: members and threshold.
 const MAINNET_COUNCIL: (usize, u64) = (7, 5);
+/// Most bytes of a name or a memo, and of a text in a validator's metadata.
+const TEXT_BYTES: usize = 256;
+/// Most texts in a validator's metadata.
+const METADATA: usize = 16;
+/// Most bytes of `extra`, written as JSON without spaces.
+const EXTRA_BYTES: usize = 64 * 1024;
 /// Blocks of an epoch where the file does not say: about ten minutes at four blocks a second.
 const EPOCH_BLOCKS: u64 = 2_400;
 /// Shorter ones would be all hand-over; longer ones could hardly rotate a key.
@@ -34,7 +40,7 @@ pub(super) fn check(file: file::File) -> Result<Genesis, GenesisError> {
         let (least, most) = (EPOCH_BLOCKS_RANGE.start(), EPOCH_BLOCKS_RANGE.end());
         return Err(rule("epoch_blocks", format!("{epoch_blocks}, expected {least} to {most}")));
     }
-    let allocations = allocations(file.allocations)?;
+    let allocations = allocations(file.allocations, file.genesis_time_unix_ms)?;
     let validators = validators(file.validators, &allocations)?;
     if let Some(council) = &file.council {
         check_council(council)?;
@@ -45,6 +51,12 @@ pub(super) fn check(file: file::File) -> Result<Genesis, GenesisError> {
     if let Some(monetary) = &file.monetary {
         check_monetary(monetary)?;
     }
+    let extra = file.extra.0;
+    let extra_bytes = serde_json::to_vec(&extra).map_or(usize::MAX, |json| json.len());
+    if extra_bytes > EXTRA_BYTES {
+        let reason = format!("{extra_bytes} bytes, expected at most {EXTRA_BYTES}");
+        return Err(rule("extra", reason));
+    }
     Ok(Genesis {
         chain_id: file.chain_id,
         network: file.network,
@@ -54,6 +66,7 @@ pub(super) fn check(file: file::File) -> Result<Genesis, GenesisError> {
         validators,
         council: file.council,
         monetary: file.monetary,
+        extra,
     })
 }
 
@@ -61,7 +74,18 @@ fn rule(key: impl Into<String>, reason: impl Into<String>) -> GenesisError {
     GenesisError::Rule { key: key.into(), reason: reason.into() }
 }
 
-fn allocations(list: Vec<file::FileAllocation>) -> Result<Vec<Allocation>, GenesisError> {
+/// For people, so it must not be long.
+fn short(key: String, text: Option<&String>) -> Result<(), GenesisError> {
+    match text.map_or(0, String::len) {
+        ..=TEXT_BYTES => Ok(()),
+        bytes => Err(rule(key, format!("{bytes} bytes, expected at most {TEXT_BYTES}"))),
+    }
+}
+
+fn allocations(
+    list: Vec<file::FileAllocation>,
+    genesis_time: u64,
+) -> Result<Vec<Allocation>, GenesisError> {
     if list.is_empty() {
         return Err(rule("allocations", "expected at least one"));
     }
@@ -72,6 +96,7 @@ fn allocations(list: Vec<file::FileAllocation>) -> Result<Vec<Allocation>, Genes
         let key = |name| format!("allocations[{i}].{name}");
         let address: Address = hex(key("address"), &entry.address)?;
         let amount: u128 = positive(key("amount"), &entry.amount)?;
+        short(key("memo"), entry.memo.as_ref())?;
         if address == REGISTRY {
             return Err(rule(
                 key("address"),
@@ -84,7 +109,14 @@ fn allocations(list: Vec<file::FileAllocation>) -> Result<Vec<Allocation>, Genes
         total = total
             .checked_add(amount)
             .ok_or_else(|| rule(key("amount"), "the sum of all amounts exceeds 2^128 - 1"))?;
-        out.push(Allocation { address, amount, memo: entry.memo });
+        if let Some(until) = entry.lockup_until_unix_ms
+            && until <= genesis_time
+        {
+            let reason = format!("{until} is not after genesis_time_unix_ms, {genesis_time}");
+            return Err(rule(key("lockup_until_unix_ms"), reason));
+        }
+        let lockup_until_unix_ms = entry.lockup_until_unix_ms.map(Millis);
+        out.push(Allocation { address, amount, memo: entry.memo, lockup_until_unix_ms });
     }
     Ok(out)
 }
@@ -107,6 +139,16 @@ fn validators(
         let address: Address = hex(key("address"), &entry.address)?;
         let public_key: PublicKey = hex(key("pqc_public_key"), &entry.pqc_public_key)?;
         let stake: u64 = positive(key("stake"), &entry.stake)?;
+        short(key("name"), entry.name.as_ref())?;
+        let metadata = entry.metadata.0;
+        if metadata.len() > METADATA {
+            let reason = format!("{} texts, expected at most {METADATA}", metadata.len());
+            return Err(rule(key("metadata"), reason));
+        }
+        for (name, text) in &metadata {
+            short(format!("validators[{i}].metadata"), Some(name))?;
+            short(format!("validators[{i}].metadata.{name}"), Some(text))?;
+        }
         if !ids.insert(entry.id) {
             return Err(rule(key("id"), format!("{} is taken", entry.id)));
         }
@@ -132,6 +174,7 @@ fn validators(
             pqc_public_key: public_key,
             stake,
             name: entry.name,
+            metadata,
         });
     }
     out.sort_by_key(|v| v.id);
@@ -192,11 +235,24 @@ fn check_monetary(monetary: &Monetary) -> Result<(), GenesisError> {
     for (name, phase) in phases {
         check_phase(name, phase)?;
     }
+    let premiums = [
+        ("pqc_premium_compute_bps", monetary.pqc_premium_compute_bps),
+        ("pqc_premium_bandwidth_bps", monetary.pqc_premium_bandwidth_bps),
+        ("pqc_premium_storage_bps", monetary.pqc_premium_storage_bps),
+    ];
+    for (name, premium) in premiums {
+        if premium > 10_000 {
+            return Err(rule(format!("monetary.{name}"), "is above 10000 (100 %)"));
+        }
+    }
     Ok(())
 }
 
 fn check_phase(name: &str, phase: &MonetaryPhase) -> Result<(), GenesisError> {
     let key = |field| format!("monetary.{name}.{field}");
+    if phase.r_target_annual_bps > 10_000 {
+        return Err(rule(key("r_target_annual_bps"), "is above 10000 (100 %)"));
+    }
     if phase.inflation_floor_annual_bps > phase.max_annual_inflation_cap_bps {
         return Err(rule(key("inflation_floor_annual_bps"), "is above the cap"));
     }

@@ -178,8 +178,9 @@ fn a_height_cannot_be_left_out() {
     let block = crate::BlockInput {
         height: qbind_types::Height(2),
         epoch: qbind_types::Epoch(0),
+        time: qbind_types::Millis(0),
         proposer: PROPOSER,
         transactions: &[],
     };
-    ledger.apply(&block, &crate::SerialRunner);
+    ledger.apply(&block, &crate::SerialRunner, &crate::NoEvidence);
 }

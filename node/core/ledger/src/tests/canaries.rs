@@ -30,14 +30,15 @@ fn run(machinery: &Machinery, runner: &dyn LevelRunner) -> Applied {
     let block = BlockInput {
         height,
         epoch: qbind_types::Epoch(0),
+        time: qbind_types::Millis(0),
         proposer: PROPOSER,
         transactions: &transactions,
     };
-    ledger.apply_with(&block, runner, machinery)
+    ledger.apply_with(&block, runner, &crate::NoEvidence, machinery)
 }
 
 /// Runs the jobs of a level backwards, which a right schedule cannot notice.
-struct Backwards;
+pub(super) struct Backwards;
 
 impl LevelRunner for Backwards {
     fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {

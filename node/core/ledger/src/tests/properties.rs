@@ -85,10 +85,11 @@ fn run(ledger: &mut Ledger, block: &[Transaction]) -> Applied {
     let input = BlockInput {
         height,
         epoch: qbind_types::Epoch(0),
+        time: qbind_types::Millis(0),
         proposer: PROPOSER,
         transactions: &transactions,
     };
-    ledger.apply_with(&input, &Backwards, &MACHINERY)
+    ledger.apply_with(&input, &Backwards, &crate::NoEvidence, &MACHINERY)
 }
 
 proptest! {
@@ -163,7 +164,7 @@ proptest! {
         }
         let accounts: Vec<_> = ledger.accounts().map(|(a, b)| (*a, *b)).collect();
         let height = Height(ledger.height().0);
-        let restored = Ledger::restore(params, height, ledger.burned(), accounts).expect("sound");
+        let restored = Ledger::restore(params, height, super::system(&ledger), accounts).expect("sound");
         prop_assert_eq!(restored.state_root(), ledger.state_root());
     }
 

@@ -1,7 +1,7 @@
 //! Who may change what of the validators, from when on, and where the money is meanwhile.
 
 use super::{address, apply_in, ledger, transaction};
-use crate::{Applied, FailureReason, Ledger, Params, Registry, Rejection, Status};
+use crate::{Applied, FailureReason, Ledger, Params, Registry, Rejection, Status, System};
 use alloc::{boxed::Box, vec, vec::Vec};
 use qbind_types::{
     Epoch, KeyRole, KeyRotation, PUBLIC_KEY_BYTES, Payload, PublicKey, REGISTRY, RegistryCall,
@@ -30,9 +30,9 @@ fn network() -> Ledger {
     let plain = ledger(Params::mainnet(), 9, START);
     let accounts = plain.accounts().map(|(address, account)| (*address, *account));
     let registry = (REGISTRY, crate::Account { nonce: 0, balance: STAKED });
-    Ledger::restore(Params::mainnet(), plain.height(), 0, accounts.chain([registry]))
+    let system = System::new(Registry::new(EPOCH_BLOCKS, founders));
+    Ledger::restore(Params::mainnet(), plain.height(), system, accounts.chain([registry]))
         .expect("a small sum")
-        .with_registry(Registry::new(EPOCH_BLOCKS, founders))
 }
 
 /// A call by an account, signed with its key.
@@ -94,7 +94,9 @@ fn both_keys_are_valid_from_the_effective_epoch_through_grace_and_no_longer() {
     assert!(ledger.registry().validators().any(|(id, v)| id == 2 && v.rotation.is_some()));
     assert_eq!(of(elect(&mut ledger, 4)), (key(22), None));
     assert!(ledger.registry().validators().all(|(_, v)| v.rotation.is_none()));
-    assert!(ledger.registry().set(Epoch(0)).is_none(), "old sets are forgotten");
+    let mut later = ledger.clone();
+    elect(&mut later, 8);
+    assert!(later.registry().set(Epoch(0)).is_none(), "old sets are forgotten");
     // The new key is the validator's now: its holder may plan the next, the old one's may not.
     let next = |from: u8, ledger: &Ledger| call(ledger, from, 0, rotation(2, 23, 9, 1, Scheduled));
     let mut by_holder = next(7, &ledger);

@@ -1,5 +1,6 @@
-use super::{address, apply, ledger, v1};
-use crate::{Account, Ledger, Params, RestoreError, tree::Tree};
+use super::{address, apply, ledger, system, v1};
+use crate::{Account, Ledger, Params, RestoreError, System};
+use qbind_crypto::{PathEnd, ProvenAccount};
 use qbind_types::{Height, StateRoot};
 
 #[test]
@@ -21,7 +22,7 @@ fn a_restored_ledger_has_the_same_root() {
     }
     let accounts = original.accounts().map(|(a, b)| (*a, *b));
     let restored =
-        Ledger::restore(Params::mainnet(), Height(3), original.burned(), accounts).expect("sound");
+        Ledger::restore(Params::mainnet(), Height(3), system(&original), accounts).expect("sound");
     assert_eq!(restored.state_root(), original.state_root());
     assert_eq!(restored.supply(), original.supply());
     let mut both = [original, restored];
@@ -33,43 +34,13 @@ fn a_restored_ledger_has_the_same_root() {
 fn damaged_accounts_are_refused() {
     let account = Account { nonce: 0, balance: u128::MAX };
     let restore = |list: &[_]| {
-        Ledger::restore(Params::mainnet(), Height(1), 0, list.iter().copied()).map(|_| ())
+        Ledger::restore(Params::mainnet(), Height(1), System::none(), list.iter().copied())
+            .map(|_| ())
     };
     let twice = [(address(1), Account::default()), (address(1), Account::default())];
     assert_eq!(restore(&twice), Err(RestoreError::Duplicate { address: address(1) }));
     let rich = [(address(1), account), (address(2), account)];
     assert_eq!(restore(&rich), Err(RestoreError::SupplyOverflow));
-}
-
-#[test]
-fn stale_nodes_are_forgotten() {
-    let mut tree = Tree::new();
-    let at = |balance| -> alloc::vec::Vec<_> {
-        (0..=255).map(|n| (address(n), Account { nonce: 0, balance })).collect()
-    };
-    tree.update(&at(0));
-    let nodes = tree.node_count();
-    for balance in 1..20 {
-        tree.update(&at(balance));
-        tree.update(&at(balance)[7..9]);
-    }
-    assert_eq!(tree.node_count(), nodes);
-}
-
-#[test]
-fn the_root_depends_on_the_accounts_alone() {
-    let list: alloc::vec::Vec<_> =
-        (0..100).map(|n| (address(n), Account { nonce: 1, balance: u128::from(n) })).collect();
-    let mut whole = Tree::new();
-    whole.update(&list);
-    let mut pieces = Tree::new();
-    for piece in list.rchunks(7) {
-        pieces.update(piece);
-    }
-    assert_eq!(whole.root(), pieces.root());
-    let mut other = Tree::new();
-    other.update(&list[1..]);
-    assert_ne!(whole.root(), other.root());
 }
 
 #[test]
@@ -79,15 +50,39 @@ fn proofs_hold_for_their_root_and_account_only() {
     apply(&mut ledger, &[v1(1, 0, 2, 10, 1)]);
     let root = ledger.state_root();
     for n in [1, 2, 50, 99] {
-        let mut proof = ledger.prove(&address(n)).expect("not empty");
+        let mut proof = ledger.prove(&address(n));
         assert_eq!(proof.verify(root), Ok(()), "account {n}");
-        assert_eq!(proof.account.is_some(), n <= 50);
+        assert_eq!(proof.account().is_some(), n <= 50);
         assert!(proof.verify(StateRoot([1; 32])).is_err());
-        proof.account = Some(Account { nonce: 5, balance: 5 });
+        let sound = proof.end;
+        proof.end = PathEnd::Account(ProvenAccount { nonce: 5, balance: 5 });
         assert!(proof.verify(root).is_err());
-        proof.account = None;
-        assert_eq!(proof.verify(root).is_ok(), n > 50);
+        proof.end = PathEnd::Empty;
+        assert_eq!(proof.verify(root).is_ok(), sound == PathEnd::Empty);
     }
-    assert!(ledger.prove(&address(1)).expect("not empty").verify(old).is_err());
-    assert!(super::ledger(Params::mainnet(), 0, 0).prove(&address(1)).is_none());
+    assert!(ledger.prove(&address(1)).verify(old).is_err());
+    let empty = super::ledger(Params::mainnet(), 0, 0);
+    assert_eq!(empty.prove(&address(1)).verify(empty.state_root()), Ok(()));
+    assert_eq!(empty.prove(&address(1)).account(), None);
+}
+
+#[test]
+fn proofs_hold_at_the_last_heights_and_end_there() {
+    let mut ledger = ledger(Params::mainnet(), 50, 10_000_000);
+    let mut roots = alloc::vec![ledger.state_root()];
+    for nonce in 0..100 {
+        apply(&mut ledger, &[v1(1, nonce, 2, 10, 1), v1(3, nonce, 200, 1, 1)]);
+        roots.push(ledger.state_root());
+    }
+    for (height, root) in (0..).zip(&roots) {
+        let proof = ledger.prove_at(Height(height), &address(1));
+        assert_eq!(proof.is_some(), height > 36, "height {height}");
+        if let Some(proof) = proof {
+            assert_eq!(proof.verify(*root), Ok(()));
+            assert_eq!(proof.account().map(|account| account.nonce), Some(height));
+            assert!(proof.verify(roots[36]).is_err());
+        }
+    }
+    assert_eq!(ledger.prove_at(Height(100), &address(2)), Some(ledger.prove(&address(2))));
+    assert_eq!(ledger.prove_at(Height(101), &address(1)), None);
 }

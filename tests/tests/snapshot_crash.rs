@@ -1,0 +1,347 @@
+//! Kill -9 at random moments while a node takes snapshots, while it makes its database of one, and while
+//! an archive is unpacked: what is on disk afterwards is whole, and the node goes on from it.
+//!
+//! `QBIND_KILLS` says how often (20 each if it is unset), `QBIND_SEED` which moments.
+
+mod support;
+
+use qbind_crypto::{SecretKey, address_of, genesis_hash};
+use qbind_ledger::{Genesis, Params, SerialRunner};
+use qbind_signer::Role;
+use qbind_storage::{SnapshotFolder, Store, Validated};
+use qbind_types::{GenesisHash, Height};
+use serde_json::json;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+use support::program;
+
+const PASSPHRASE: &str = "opens a key that holds nothing";
+/// How long a node may take to do what it must.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(20);
+
+fn kills() -> u64 {
+    std::env::var("QBIND_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(20)
+}
+
+/// splitmix64: the same seed gives the same moments.
+struct Moments(u64);
+
+impl Moments {
+    fn new(test: &str) -> Self {
+        let seed = std::env::var("QBIND_SEED").ok().and_then(|text| text.parse().ok());
+        let seed = seed.unwrap_or(7);
+        let kills = kills();
+        println!(
+            "replay: QBIND_SEED={seed} QBIND_KILLS={kills} cargo test -p qbind-tests --test snapshot_crash {test}"
+        );
+        Self(seed)
+    }
+
+    fn up_to(&mut self, most: Duration) -> Duration {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let micros = u64::try_from(most.as_micros()).expect("short").max(1);
+        Duration::from_micros((z ^ (z >> 31)) % micros)
+    }
+}
+
+/// A chain of one validator.
+struct Alone {
+    dir: tempfile::TempDir,
+    hash: GenesisHash,
+    genesis: Genesis,
+}
+
+impl Alone {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let key = SecretKey::from_seed(&[7; 32]);
+        let keystore = dir.path().join("keystore");
+        fs::create_dir(&keystore).expect("a new folder");
+        qbind_signer::create(&keystore, Role::Consensus, &key, PASSPHRASE).expect("a new key");
+        let owner = address_of(&key.public_key()).to_string();
+        let mut allocations = vec![json!({"address": owner, "amount": "1000000"})];
+        for i in 0..20_000u32 {
+            let mut address = [1; 32];
+            address[..4].copy_from_slice(&i.to_be_bytes());
+            let address = format!("0x{}", hex(&address));
+            allocations.push(json!({"address": address, "amount": (1 + i).to_string()}));
+        }
+        let file = json!({
+            "chain_id": "qbind-alone", "network": "devnet",
+            "genesis_time_unix_ms": 1_700_000_000_000u64, "epoch_blocks": 8,
+            "allocations": allocations,
+            "validators": [{"id": 1, "address": owner, "stake": "1000",
+                "pqc_public_key": hex(key.public_key().as_bytes())}],
+        });
+        let file = file.to_string().into_bytes();
+        fs::write(dir.path().join("genesis.json"), &file).expect("a new file");
+        let genesis = Genesis::parse(&file).expect("a sound genesis");
+        Self { dir, hash: genesis_hash(&file), genesis }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A node on `data` whose blocks follow each other as fast as the disk lets them.
+    fn start(&self, data: &Path, more: &[&str]) -> Node {
+        let log = fs::File::options().create(true).append(true).open(self.path("log"));
+        let log = log.expect("a log file");
+        let child = Command::new(program("qbind-node"))
+            .args(["--profile", "devnet", "--validator-id", "1", "--snapshots-enabled", "true"])
+            .args(["--http-addr", "127.0.0.1:0", "--p2p-listen-addr", "127.0.0.1:0"])
+            .args(["--signer-mode", "encrypted-fs", "--empty-block-interval-ms", "10"])
+            .args(["--snapshot-interval", "10", "--max-snapshots", "2"])
+            .arg("--genesis-path")
+            .arg(self.path("genesis.json"))
+            .arg("--signer-keystore-path")
+            .arg(self.path("keystore"))
+            .arg("--data-dir")
+            .arg(data)
+            .args(more)
+            .env_clear()
+            .env("QBIND_KEYSTORE_PASSPHRASE", PASSPHRASE)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the program starts");
+        Node(child)
+    }
+
+    /// The height of the database in `data`, after looking at everything in it: its last block is
+    /// there, and its accounts have the root that was stored with the block.
+    fn height(&self, data: &Path) -> u64 {
+        let store = Store::open(&data.join("state"), self.hash).expect("a database that opens");
+        let mut loaded = store.load().expect("a database that can be read");
+        let height = loaded.committed.as_ref().map_or(Height(0), |c| c.block.height);
+        if height == Height(0) {
+            return 0;
+        }
+        let params = Params::mainnet();
+        let ledger = loaded.ledger(&self.genesis, params, height, &SerialRunner).expect("a ledger");
+        let stored = store.commit_index(height).expect("a readable index");
+        if let Some(index) = stored {
+            assert_eq!(ledger.state_root(), index.state_root, "at height {height}");
+        }
+        height.0
+    }
+
+    fn log(&self) -> String {
+        let log = fs::read_to_string(self.path("log")).unwrap_or_default();
+        log.lines().rev().take(12).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Waits until there is a snapshot of at least this height.
+    fn wait_for_snapshot(&self, folder: &SnapshotFolder, height: u64) -> Height {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let newest = folder.heights().unwrap_or_default().pop();
+            if let Some(newest) = newest.filter(|h| h.0 >= height) {
+                return newest;
+            }
+            assert!(Instant::now() < until, "no snapshot of {height}:\n{}", self.log());
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A process that does not outlive the test.
+struct Node(Child);
+
+impl Node {
+    fn kill(&mut self) {
+        self.0.kill().expect("it can be killed");
+        self.0.wait().expect("it ends");
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended already.
+        self.0.kill().and_then(|()| self.0.wait()).map(drop).unwrap_or_default();
+    }
+}
+
+fn partial(dir: &Path) -> bool {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|e| e.file_name()).any(|name| name.to_string_lossy().ends_with(".partial"))
+}
+
+#[test]
+fn a_node_killed_while_it_takes_snapshots_goes_on_and_its_snapshots_are_whole() {
+    let mut moments = Moments::new("while_it_takes_snapshots");
+    let alone = Alone::new();
+    let data = alone.path("data");
+    let folder = SnapshotFolder::at(data.join("snapshots"));
+    let mut node = alone.start(&data, &[]);
+    let first = alone.wait_for_snapshot(&folder, 10);
+    // From one to the next: how long one takes, and a wait for the next height.
+    let begun = Instant::now();
+    alone.wait_for_snapshot(&folder, first.0 + 10);
+    let between = begun.elapsed() + POLL;
+    node.kill();
+    let (mut height, mut in_the_middle, mut validated) = (alone.height(&data), 0, 0);
+    for kill in 0..kills() {
+        let newest = folder.heights().expect("a folder").pop().map_or(0, |h| h.0);
+        let mut node = alone.start(&data, &[]);
+        // Past the start, which may take any time, into the next snapshots.
+        alone.wait_for_snapshot(&folder, newest + 10);
+        std::thread::sleep(moments.up_to(2 * between));
+        node.kill();
+        in_the_middle += u64::from(partial(&data) || partial(folder.dir()));
+        let now = alone.height(&data);
+        assert!(now >= height, "kill {kill}: height {now} after {height}");
+        height = now;
+        for taken in folder.heights().expect("a folder") {
+            let dir = folder.snapshot(taken);
+            let snapshot = Validated::open(&dir, Some(alone.hash));
+            let snapshot = snapshot.unwrap_or_else(|e| panic!("kill {kill}: {taken}: {e}"));
+            assert_eq!(snapshot.meta.height, taken);
+            validated += 1;
+        }
+    }
+    println!(
+        "{} kills, {in_the_middle} of them within a snapshot; {validated} snapshots validated, \
+         height {height}",
+        kills()
+    );
+    assert!(in_the_middle * 10 >= kills(), "the moments miss what they are for");
+    let mut node = alone.start(&data, &[]);
+    alone.wait_for_snapshot(&folder, height + 10);
+    node.kill();
+    assert!(alone.height(&data) > height);
+    let left = fs::read_dir(folder.dir()).expect("a folder").flatten().count();
+    assert!(left <= 4, "{left} entries in the snapshot folder: the oldest go");
+}
+
+#[test]
+fn a_node_killed_while_it_makes_its_database_of_a_snapshot_starts_again() {
+    let mut moments = Moments::new("makes_its_database");
+    let alone = Alone::new();
+    let (data, target) = (alone.path("data"), alone.path("target"));
+    let folder = SnapshotFolder::at(data.join("snapshots"));
+    let mut node = alone.start(&data, &[]);
+    let height = alone.wait_for_snapshot(&folder, 20);
+    node.kill();
+    let dir = alone.path("snapshot");
+    fs::rename(folder.snapshot(height), &dir).expect("on one disk");
+    let source = dir.to_str().expect("a text path");
+    let flags = ["--fast-sync-snapshot-dir", source];
+    // How long it takes undisturbed.
+    let begun = Instant::now();
+    let undisturbed = |node: &mut Node| {
+        while !target.join("state").exists() {
+            assert!(begun.elapsed() < PATIENCE, "no database:\n{}", alone.log());
+            assert!(node.0.try_wait().expect("a child").is_none(), "{}", alone.log());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        begun.elapsed()
+    };
+    let mut node = alone.start(&target, &flags);
+    let most = undisturbed(&mut node) + Duration::from_millis(200);
+    node.kill();
+    let (mut none, mut whole, mut within) = (0, 0, 0);
+    for _ in 0..kills() {
+        fs::remove_dir_all(&target).expect("it is there");
+        let mut node = alone.start(&target, &flags);
+        std::thread::sleep(moments.up_to(most));
+        node.kill();
+        within += u64::from(target.join("state.partial").exists());
+        match target.join("state").exists() {
+            true => {
+                assert!(alone.height(&target) >= height.0);
+                whole += 1;
+            }
+            false => none += 1,
+        }
+        fs::create_dir_all(&target).expect("a folder");
+    }
+    println!(
+        "{} kills: {none} before the database, of those {within} within; {whole} after",
+        kills()
+    );
+    let mut node = alone.start(&target, &flags);
+    let until = Instant::now() + PATIENCE;
+    while !target.join("state").exists() {
+        assert!(Instant::now() < until, "no database:\n{}", alone.log());
+        std::thread::sleep(POLL);
+    }
+    std::thread::sleep(POLL);
+    node.kill();
+    assert!(alone.height(&target) >= height.0);
+    assert!(!target.join("state.partial").exists());
+}
+
+#[test]
+fn an_archive_whose_unpacking_is_killed_leaves_a_whole_snapshot_or_none() {
+    let mut moments = Moments::new("unpacking");
+    let alone = Alone::new();
+    let data = alone.path("data");
+    let folder = SnapshotFolder::at(data.join("snapshots"));
+    let mut node = alone.start(&data, &[]);
+    let height = alone.wait_for_snapshot(&folder, 10);
+    node.kill();
+    let tool = program("qbind-snapshot");
+    let (out, into) = (alone.path("out"), alone.path("into"));
+    let packed = Command::new(&tool)
+        .arg("pack")
+        .arg(folder.snapshot(height))
+        .arg("--output")
+        .arg(&out)
+        .status()
+        .expect("the program starts");
+    assert!(packed.success());
+    let archive = out.join(format!("{height}.tar.gz"));
+    let unpack = || {
+        let child = Command::new(&tool)
+            .arg("unpack")
+            .arg(&archive)
+            .arg("--into")
+            .arg(&into)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Node(child.expect("the program starts"))
+    };
+    let begun = Instant::now();
+    assert!(unpack().0.wait().expect("it ends").success());
+    let most = begun.elapsed() + Duration::from_millis(2);
+    let (mut none, mut whole, mut within) = (0, 0, 0);
+    for kill in 0..kills() {
+        fs::remove_dir_all(&into).expect("it is there");
+        let mut process = unpack();
+        std::thread::sleep(moments.up_to(most));
+        process.kill();
+        fs::create_dir_all(&into).expect("a folder");
+        within += u64::from(partial(&into));
+        let dir = into.join(height.to_string());
+        if dir.exists() {
+            Validated::open(&dir, Some(alone.hash)).unwrap_or_else(|e| panic!("kill {kill}: {e}"));
+            whole += 1;
+        } else {
+            none += 1;
+            // What was left is no obstacle.
+            if kill % 10 == 0 {
+                assert!(unpack().0.wait().expect("it ends").success());
+                Validated::open(&dir, Some(alone.hash)).expect("whole");
+            }
+        }
+    }
+    println!(
+        "{} kills: {none} before the snapshot, {within} of them within; {whole} after",
+        kills()
+    );
+}
