@@ -453,6 +453,39 @@ fn an_epoch_ends_with_its_last_block_and_what_comes_after_only_proves_it() {
 }
 
 #[test]
+fn a_block_names_a_state_no_older_than_its_parents_and_no_checkpoint_later_than_the_next() {
+    let mut net = Net::new(4, 10, 0);
+    // The epoch starts from height 20, whose block nobody has.
+    let start = EpochStart { height: Height(20), view: View(20), ..net.config.start };
+    net.config.start = start;
+    let named = |block: &Block, height: u64| Block {
+        executed: ExecutedState { height: Height(height), root: StateRoot::default() },
+        ..block.clone()
+    };
+    let (height, view) = (Height(21), View(21));
+    let first = named(&Block { height, view, ..first_block(&net, 7) }, 3);
+    let id = block_id(&first);
+    let message = preimage::vote(Network::Devnet, Epoch(0), view, &id);
+    let vote = |i: usize| (ValidatorIndex(i as u16), net.keys[i].sign(&message));
+    let qc = Qc { epoch: Epoch(0), view, block: id, votes: [1, 2, 3].map(vote).to_vec() };
+    let second = Block {
+        height: Height(22),
+        view: View(22),
+        parent: id,
+        proposer: ValidatorIndex(2),
+        ..first.clone()
+    };
+    for (height, expected) in
+        [(2, false), (3, true), (9, true), (10, true), (11, false), (20, false)]
+    {
+        let (mut machine, _) = net.start(0, SafetyRecord::start(&start), None, vec![]);
+        machine.step(Millis(1), proposed(&net, first.clone(), Qc::start(&start), None));
+        let event = proposed(&net, named(&second, height), qc.clone(), None);
+        assert_eq!(considers(&machine.step(Millis(1), event)), expected, "names height {height}");
+    }
+}
+
+#[test]
 fn a_leader_with_two_blocks_is_given_up_at_once() {
     let mut net = Net::new(4, 4, 0);
     let proposal = |net: &Net, timestamp: u64| {

@@ -139,15 +139,17 @@ fn vote(
     }
 }
 
-/// Whether no leader may sign a block with this header, whatever the chain before it: heights and views
-/// both start at 1 and each block adds 1 to the one and at least 1 to the other; a leader has executed
-/// nothing above the parent.
+/// Whether no leader may sign a block with this header, whatever the chain before it.
 fn is_no_block(network: Network, set: &ValidatorSet, header: &BlockHeader) -> bool {
     header.network != network
         || header.epoch == set.epoch() && header.proposer != set.leader(header.view)
-        || header.height == Height(0)
-        || header.view.0 < header.height.0
-        || header.executed.height >= header.height
+        || is_misplaced(header.height, header.view, header.executed.height)
+}
+
+/// Whether no chain has a block in this place: heights and views both start at 1 and each block adds 1 to
+/// the one and at least 1 to the other; a leader has executed nothing above the parent.
+pub(crate) fn is_misplaced(height: Height, view: View, executed: Height) -> bool {
+    height == Height(0) || view.0 < height.0 || executed >= height
 }
 
 /// Whether a list of batches is wrong whatever the chain before it: too long, of another epoch, of a

@@ -1,6 +1,6 @@
 //! Checks of blocks and of the certificates that carry them.
 
-use crate::{Reject, Verified, Verifier, block_id, preimage};
+use crate::{Reject, Verified, Verifier, block_id, evidence::is_misplaced, preimage};
 use qbind_types::{Block, CommitCertificate, CommittedBlock, Proposal, Qc, Tc, limits};
 
 impl Verifier {
@@ -14,6 +14,9 @@ impl Verifier {
         }
         if block.proposer != self.set().leader(block.view) {
             return Err(Reject::Inconsistent { what: "proposer" });
+        }
+        if is_misplaced(block.height, block.view, block.executed.height) {
+            return Err(Reject::Inconsistent { what: "height, view and executed height" });
         }
         Ok(())
     }

@@ -48,23 +48,23 @@ unit!(
 );
 
 impl View {
-    /// The view after this one.
+    /// The view after this one; the last one is its own, for peers may name any.
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 
 impl Epoch {
-    /// The epoch after this one.
+    /// The epoch after this one; the last one is its own, for peers may name any.
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 
 impl Height {
-    /// The height after this one.
+    /// The height after this one; the last one is its own, for peers may name any.
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 
     /// The lowest multiple of [`crate::limits::CHECKPOINT`] above this height.

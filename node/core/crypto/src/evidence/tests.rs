@@ -1,11 +1,11 @@
 //! Covers: a proof convicts who signed both statements, and nobody else for anything less.
 
 use super::*;
-use crate::{SecretKey, header, sha3_256};
+use crate::{Reject, SecretKey, Verifier, header, sha3_256};
 use proptest::prelude::*;
 use qbind_types::{
-    Address, BatchId, BlockId, ExecutedState, Millis, PublicKey, StateRoot, VotingPower, decode,
-    encode,
+    Address, BatchId, BlockId, CommitCertificate, CommitProof, CommittedBlock, ExecutedState,
+    Millis, Proposal, PublicKey, Qc, StateRoot, Tc, VotingPower, decode, encode,
 };
 
 const NETWORK: Network = Network::Testnet;
@@ -291,4 +291,54 @@ proptest! {
             prop_assert_eq!(proof.validator, validator);
         }
     }
+}
+
+fn verifier() -> Verifier {
+    Verifier::new(NETWORK, set().into())
+}
+
+fn proposal(block: Block, timeout: Option<Tc>) -> Proposal {
+    let signature = key(1).sign(&preimage::proposal(NETWORK, &block_id(&block)));
+    let justify = Qc { epoch: EPOCH, view: View(4), block: block.parent, votes: vec![] };
+    Proposal { block, justify, timeout, signature }
+}
+
+#[test]
+fn a_proposal_that_no_chain_has_is_refused_and_convicts_its_leader() {
+    assert!(verifier().verify_proposal(proposal(block(), None)).is_ok());
+    let misplaced = [
+        with(|b| (b.height, b.executed.height) = (Height(0), Height(0))),
+        with(|b| b.height = Height(6)),
+        with(|b| b.executed.height = Height(4)),
+    ];
+    for block in misplaced {
+        let evidence = Evidence::InvalidBlock(signed(&block, 1));
+        let rejected = verifier().verify_proposal(proposal(block, None));
+        assert!(matches!(rejected, Err(Reject::Inconsistent { .. })), "{rejected:?}");
+        assert_eq!(
+            judge(&evidence).map(|p| (p.validator, p.offence)),
+            Ok((11, Offence::O2InvalidProposal))
+        );
+    }
+}
+
+#[test]
+fn the_last_view_and_height_that_can_be_named_are_refused_like_any_other() {
+    let end = Tc { epoch: EPOCH, view: View(u64::MAX), timeouts: vec![] };
+    let late = with(|b| b.view = View(6));
+    let late = Block { proposer: set().leader(View(6)), ..late };
+    let mut late = proposal(late, Some(end));
+    late.signature = key(2).sign(&preimage::proposal(NETWORK, &block_id(&late.block)));
+    let rejected = verifier().verify_proposal(late);
+    assert!(matches!(rejected, Err(Reject::Inconsistent { .. })), "{rejected:?}");
+    let top = with(|b| {
+        (b.height, b.view) = (Height(u64::MAX), View(u64::MAX));
+        b.proposer = set().leader(b.view);
+    });
+    let child = Block { parent: block_id(&top), ..top.clone() };
+    let (view, votes) = (child.view, vec![]);
+    let certificate = CommitCertificate { epoch: EPOCH, view, block: block_id(&child), votes };
+    let proof = CommitProof { descendants: vec![child], certificate };
+    let rejected = verifier().verify_committed_block(CommittedBlock { block: top, proof });
+    assert!(matches!(rejected, Err(Reject::Inconsistent { .. })), "{rejected:?}");
 }
