@@ -144,6 +144,11 @@ impl NetworkHandle {
         self.peers.relay(from, channel, bytes.into(), &serves, &self.context)
     }
 
+    /// Whether a connected node keeps its address to itself.
+    pub fn is_hidden(&self, id: NodeId) -> bool {
+        self.peers.is_hidden(id)
+    }
+
     /// Everybody connected, by id.
     pub fn peers(&self) -> Vec<PeerSummary> {
         self.peers.summaries(&self.context)

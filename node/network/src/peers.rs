@@ -102,6 +102,10 @@ impl Peers {
         queued.count()
     }
 
+    pub(crate) fn is_hidden(&self, id: NodeId) -> bool {
+        self.read().peers.get(&id).is_some_and(|peer| peer.candidate.is_hidden())
+    }
+
     /// Queues what `from` said for those who cannot hear it themselves: for everybody if it keeps its
     /// address to itself, else for those who do. How many it waits for now.
     pub(crate) fn relay(

@@ -6,7 +6,7 @@ use crate::{
     tools::snapshot::{FetchError, fetch},
 };
 use qbind_profile::NodeConfig;
-use qbind_storage::{Meta, SnapshotError, SnapshotFolder, Validated, clear_leftovers, is_in_use};
+use qbind_storage::{Meta, SnapshotError, SnapshotFolder, Validated, clear_leftovers};
 use std::path::{Path, PathBuf};
 
 /// Where a snapshot of a server is kept until the database is made of it.
@@ -21,13 +21,15 @@ pub(super) fn fast_sync(
     data_dir: &Path,
     genesis: &GenesisFile,
 ) -> Result<(), NodeError> {
-    // A second process, started by mistake, must not clear what the first one is making.
-    if !is_in_use(&data_dir.join("state")).unwrap_or(true) {
-        clear_leftovers(data_dir)
-            .map_err(|e| NodeError::transient("cannot clear the data directory").because(e))?;
+    clear_leftovers(data_dir)
+        .map_err(|e| NodeError::transient("cannot clear the data directory").because(e))?;
+    let has_chain = data_dir.join("state").exists();
+    let fetched = data_dir.join(FETCHED);
+    if has_chain && fetched.exists() {
+        forget(&fetched);
     }
     let Some(source) = config.fast_sync_snapshot_dir.as_deref() else { return Ok(()) };
-    if data_dir.join("state").exists() {
+    if has_chain {
         tracing::info!(source, "there is a chain in data_dir; the snapshot is not needed");
         return Ok(());
     }
@@ -35,7 +37,7 @@ pub(super) fn fast_sync(
     let named = |error| of_snapshot(source, error);
     let dir = if is_remote {
         tracing::info!(source, "fetching the newest snapshot");
-        fetch(source, &data_dir.join(FETCHED), None).map_err(|e| of_fetch(source, e))?
+        fetch(source, &fetched, None).map_err(|e| of_fetch(source, e))?
     } else {
         newest(Path::new(source)).map_err(named)?
     };
@@ -52,10 +54,17 @@ pub(super) fn fast_sync(
     let (height, root) = (height.0, state_root.to_string());
     tracing::info!(height, accounts, root, "the database is made of the snapshot");
     drop(snapshot);
-    if is_remote && let Err(error) = std::fs::remove_dir_all(data_dir.join(FETCHED)) {
-        tracing::warn!(%error, "the fetched snapshot cannot be removed");
+    if is_remote {
+        forget(&fetched);
     }
     Ok(())
+}
+
+/// Removes what was fetched, once the database is made of it.
+fn forget(fetched: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(fetched) {
+        tracing::warn!(%error, "the fetched snapshot cannot be removed");
+    }
 }
 
 /// The snapshot in `dir`, or the newest of those in it.

@@ -8,12 +8,13 @@ use qbind_network::{Channel, NetworkEvent, NetworkHandle, NodeId, Received};
 use qbind_replica::{Channel as CoreChannel, Event, OpenError, open, refused_proposal};
 use std::{
     collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
 
@@ -45,10 +46,10 @@ pub(super) fn start(
     shared: Arc<Shared>,
     network: NetworkHandle,
     metrics: Arc<Metrics>,
-    relays: bool,
+    relays: Option<Relayed>,
 ) {
     let strikes = Arc::new(Mutex::new(BTreeMap::new()));
-    let relays = relays.then(|| Arc::new(Relayed::default()));
+    let relays = relays.map(Arc::new);
     let lane = |channel: CoreChannel, threads: usize| {
         let (sender, receiver) = sync_channel::<Job>(WAITING);
         let receiver = Arc::new(Mutex::new(receiver));
@@ -63,7 +64,16 @@ pub(super) fn start(
                 relays: relays.clone(),
             };
             let receiver = receiver.clone();
-            thread::spawn(move || worker.run(&receiver));
+            thread::spawn(move || {
+                // Deaf would be worse than gone: whoever supervises this node starts it again.
+                if catch_unwind(AssertUnwindSafe(|| worker.run(&receiver))).is_err() {
+                    tracing::error!(
+                        ?channel,
+                        "a thread that checks messages panicked; the node ends"
+                    );
+                    std::process::exit(i32::from(crate::Exit::Transient.code()));
+                }
+            });
         }
         sender
     };
@@ -111,11 +121,8 @@ impl Worker {
                     meters::received(&self.metrics, &event);
                     if let Some(relays) = &self.relays
                         && let Some(channel) = relayed(&event)
-                        && relays.is_new(&bytes)
                     {
-                        let serves = |id| matches!(self.shared.book.peer(id), Peer::Validator(_));
-                        let copies = self.network.relay(from, channel, &bytes[..], serves);
-                        meters::relayed(&self.metrics, channel, copies);
+                        self.relay(relays, from, channel, &bytes);
                     }
                     if self.inputs.send(Input::Event(event)).is_err() {
                         return;
@@ -143,6 +150,16 @@ impl Worker {
                     self.strike(from, if is_answer { LIE } else { 1 });
                 }
             }
+        }
+    }
+
+    /// Passes on what a peer said, once.
+    fn relay(&self, relays: &Relayed, from: NodeId, channel: Channel, bytes: &[u8]) {
+        let serves = |id| matches!(self.shared.book.peer(id), Peer::Validator(_));
+        let to_all = self.network.is_hidden(from) && serves(from);
+        if relays.is_new(bytes, to_all, Instant::now()) {
+            let copies = self.network.relay(from, channel, bytes, serves);
+            meters::relayed(&self.metrics, channel, copies);
         }
     }
 

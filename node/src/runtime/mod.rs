@@ -34,15 +34,16 @@ use qbind_ledger::{Genesis, Ledger};
 use qbind_network::{NetworkEvent, NetworkHandle};
 use qbind_profile::{NodeConfig, Role};
 use qbind_replica::{Now, Replica, ReplicaConfig, Restored};
-use qbind_storage::{Loaded, Store};
+use qbind_storage::{DirLock, Loaded, Store};
 use qbind_types::{BlockId, EpochStart, Height, Millis, PublicKey, ValidatorSet};
+use relay::Relayed;
 use shared::Shared;
 use signer::ValidatorSigner;
 use snapshots::Snapshots;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::mpsc;
 use workers::Workers;
@@ -72,6 +73,11 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
     let config = prepared.resolved.config.clone();
     let data_dir = data_dir(&config)?;
     check_latch(&data_dir)?;
+    let in_use = |e| NodeError::transient("cannot lock the data directory").because(e);
+    let Some(_lock) = DirLock::take(&data_dir).map_err(in_use)? else {
+        let shown = data_dir.display();
+        return Err(NodeError::transient(format!("another process uses {shown}; stop that first")));
+    };
     let genesis = Genesis::parse(&prepared.genesis.bytes)
         .map_err(|e| NodeError::configuration("cannot use the genesis file").because(e))?;
     if genesis.network != config.env {
@@ -95,6 +101,9 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
         false => store,
     });
     let mut loaded = store.load().map_err(disk)?;
+    if loaded.committed.is_none() && store.height().map_err(disk)? > Height(0) {
+        return Err(damaged());
+    }
     if loaded.accounts.is_empty() {
         loaded.accounts = genesis.accounts();
         let file = &prepared.genesis.bytes;
@@ -203,13 +212,17 @@ struct Parts {
 fn serve(parts: Parts, config: ReplicaConfig, restored: Restored) -> Result<(), NodeError> {
     let (inputs, queue) = std::sync::mpsc::sync_channel(driver::QUEUE);
     let (trigger, shutdown) = crate::shutdown_channel();
+    let node = &parts.prepared.resolved.config;
+    // What is sent again is sent every view timeout, and batches every second, or more slowly.
+    let resend = Duration::from_millis(node.view_timeout_ms.min(1_000));
+    let relays = (node.role == Role::Sentry).then(|| Relayed::new(resend));
     intake::start(
         parts.events,
         inputs.clone(),
         parts.shared.clone(),
         parts.handle.clone(),
         parts.metrics.clone(),
-        parts.prepared.resolved.config.role == Role::Sentry,
+        relays,
     );
     let retain = parts.prepared.resolved.config.state_retain_height;
     let driver = Driver::new(parts.world, parts.metrics.clone(), parts.shared.clone(), retain);

@@ -26,7 +26,7 @@ mod tests;
 
 pub use error::StoreError;
 pub use history::{History, HistoryError, HistoryQuery, IndexedTransaction, Place};
-pub use in_use::is_in_use;
+pub use in_use::{DirLock, is_in_use};
 pub use load::Loaded;
 pub use prune::Pruned;
 pub use schema::{CommitIndex, TransactionIndex};
