@@ -1,21 +1,21 @@
 //! What a committed block changes.
 
-use crate::{Dag, Effect, Note, dag::forget};
+use crate::{Dag, Effect, Note, Standing, dag::forget};
 use alloc::vec::Vec;
 use qbind_types::{Address, BatchRef, Millis};
 
 impl Dag {
-    /// A block was executed: its batches are included, its accounts have new nonces.
+    /// A block was executed: its batches are included, its accounts have changed.
     pub(crate) fn on_committed(
         &mut self,
         refs: &[BatchRef],
-        account_nonces: &[(Address, u64)],
+        accounts: &[(Address, Standing)],
         now: Millis,
         out: &mut Vec<Effect>,
     ) {
         let mut gone = Vec::new();
-        for (address, nonce) in account_nonces {
-            gone.extend(self.pool.on_committed(address, *nonce));
+        for (address, account) in accounts {
+            gone.extend(self.pool.on_committed(address, *account));
         }
         for reference in refs {
             self.include(reference, &mut gone, now, out);

@@ -117,8 +117,8 @@ impl Dag {
                 self.own.near = validators;
                 self.own.near.retain(|v| self.set.get(*v).is_some());
             }
-            Event::Committed { refs, account_nonces, .. } => {
-                self.on_committed(&refs, &account_nonces, now, &mut out);
+            Event::Committed { refs, accounts, .. } => {
+                self.on_committed(&refs, &accounts, now, &mut out);
             }
             Event::Tick { .. } => {}
         }

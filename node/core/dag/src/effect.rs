@@ -1,6 +1,6 @@
 //! What happens to the data layer, and what it wants done.
 
-use crate::{DagMessage, PendingTransaction, Rejection, Submission};
+use crate::{DagMessage, PendingTransaction, Rejection, Standing, Submission};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use qbind_crypto::Verified;
 use qbind_types::{
@@ -81,8 +81,8 @@ pub enum Event {
     Committed {
         /// Its batches.
         refs: Vec<BatchRef>,
-        /// The next nonce of every account it changed.
-        account_nonces: Vec<(Address, u64)>,
+        /// Every account it changed.
+        accounts: Vec<(Address, Standing)>,
         /// Now.
         now: Millis,
     },

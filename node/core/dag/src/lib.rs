@@ -49,7 +49,7 @@ pub use coupling::{Availability, CouplingMode, CouplingVerdict, Mismatch};
 pub use dag::{Dag, Sizes};
 pub use effect::{BatchEquivocation, BatchRefusal, Effect, Event, Note, Peer};
 pub use mempool::{
-    BatchLimits, Inserted, Mempool, PendingTransaction, Rejection, Returned, Submission,
+    BatchLimits, Inserted, Mempool, PendingTransaction, Rejection, Returned, Standing, Submission,
     transaction_bytes,
 };
 pub use message::{DagMessage, MessageError};

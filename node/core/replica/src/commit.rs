@@ -5,10 +5,11 @@ use crate::{
 };
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use qbind_crypto::{Verified, batch_id, block_id, tx_id};
-use qbind_dag::{Availability, Submission};
+use qbind_dag::{Availability, Standing, Submission};
 use qbind_ledger::BlockInput;
 use qbind_types::{
-    BatchRef, BlockId, CertifiedBatch, CommittedBlock, Height, Transaction, TxId, ValidatorIndex,
+    Address, BatchRef, BlockId, CertifiedBatch, CommittedBlock, Height, Transaction, TxId,
+    ValidatorIndex,
 };
 
 /// Final blocks whose batches are fetched at once.
@@ -35,11 +36,9 @@ impl Replica {
             });
             return;
         }
-        let account = self.ledger.account(&transaction.sender);
         let submission = Submission {
             id,
-            account_nonce: account.nonce,
-            account_balance: self.ledger.spendable(&transaction.sender),
+            account: self.standing(&transaction.sender),
             cost: qbind_ledger::max_spend(&transaction).expect("admitted, so it can be paid"),
             fee_per_gas: qbind_ledger::fee_priority(&transaction).max_fee_per_gas,
             gas: qbind_ledger::gas_bound(&transaction),
@@ -47,6 +46,11 @@ impl Replica {
             now: now.monotonic,
         };
         self.dag(now, qbind_dag::Event::Submit(submission), out);
+    }
+
+    fn standing(&self, address: &Address) -> Standing {
+        let nonce = self.ledger.account(address).nonce;
+        Standing { nonce, spendable: self.ledger.spendable(address) }
     }
 
     /// First round of each creator that neither executed nor waiting blocks include.
@@ -148,7 +152,8 @@ impl Replica {
             self.roots.pop_first();
         }
         self.executed_view = block.view;
-        let account_nonces = applied.changes.iter().map(|(a, c)| (*a, c.nonce)).collect();
+        let changed = applied.changes.iter().map(|(address, _)| *address);
+        let accounts = changed.map(|address| (address, self.standing(&address))).collect();
         let record = CommitRecord {
             id: block_id(&block),
             committed,
@@ -171,7 +176,7 @@ impl Replica {
         out.push(Effect::Commit(Box::new(record)));
         let event = qbind_dag::Event::Committed {
             refs: block.batches.clone(),
-            account_nonces,
+            accounts,
             now: now.monotonic,
         };
         self.dag(now, event, out);

@@ -11,7 +11,7 @@ use crate::t223::workload::ledger_of;
 use qbind_crypto::{SecretKey, Verifier, batch_id, preimage, tx_id};
 use qbind_dag::{
     CouplingMode, CouplingVerdict, Dag, DagConfig, DagMessage, Effect, Event, MempoolConfig, Note,
-    Peer, Submission,
+    Peer, Standing, Submission,
 };
 use qbind_ledger::{
     Account, Applied, BlockInput, Ledger, NoEvidence, Params, SerialRunner, Status, fee_priority,
@@ -175,6 +175,11 @@ impl Market {
         result
     }
 
+    fn standing(&self, address: &Address) -> Standing {
+        let nonce = self.ledger.account(address).nonce;
+        Standing { nonce, spendable: self.ledger.spendable(address) }
+    }
+
     fn try_submit(&mut self, tx: &Transaction) -> Result<TxId, &'static str> {
         // A payload of unknown length is the ledger's to name; the verifier would only say no.
         if gas_bound(tx) > 0 && self.verifier.verify_transaction(tx.clone()).is_err() {
@@ -183,13 +188,11 @@ impl Market {
         self.ledger.admit(tx, u64::MAX, 0).map_err(|r| r.code())?;
         let transaction =
             self.verifier.verify_transaction(tx.clone()).map_err(|_| "E_SIGNATURE")?;
-        let account = self.ledger.account(&tx.sender);
         let id = self.id(tx);
         let submission = Submission {
             transaction,
             id,
-            account_nonce: account.nonce,
-            account_balance: account.balance,
+            account: self.standing(&tx.sender),
             cost: max_spend(tx).ok_or("E_BALANCE")?,
             fee_per_gas: fee_priority(tx).max_fee_per_gas,
             gas: gas_bound(tx),
@@ -382,11 +385,12 @@ impl Market {
         for reference in &refs {
             self.included.insert(reference.creator, reference.round + 1);
         }
-        let nonces: Vec<_> = applied.changes.iter().map(|(a, b)| (*a, b.nonce)).collect();
+        let changed = applied.changes.iter().map(|(address, _)| *address);
+        let changed: Vec<_> = changed.map(|address| (address, self.standing(&address))).collect();
         let now = self.now;
         for node in 0..self.nodes.len() {
-            let (refs, account_nonces) = (refs.clone(), nonces.clone());
-            self.step(node, Event::Committed { refs, account_nonces, now });
+            let (refs, accounts) = (refs.clone(), changed.clone());
+            self.step(node, Event::Committed { refs, accounts, now });
         }
         let rest = BLOCK_MS.saturating_sub(self.rules.batch_interval.0);
         self.now = self.now.plus(Millis(rest));

@@ -5,6 +5,15 @@ use core::cmp::Reverse;
 use qbind_crypto::Verified;
 use qbind_types::{Millis, Transaction, TxId};
 
+/// What the ledger says of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Its committed nonce: transfers made so far.
+    pub nonce: u64,
+    /// What of its balance it may spend.
+    pub spendable: u128,
+}
+
 /// A client's transaction with what the ledger says about it.
 #[derive(Debug, Clone)]
 pub struct Submission {
@@ -12,10 +21,8 @@ pub struct Submission {
     pub transaction: Verified<Transaction>,
     /// Its id.
     pub id: TxId,
-    /// The sender's committed nonce: transfers made so far.
-    pub account_nonce: u64,
-    /// The sender's committed balance.
-    pub account_balance: u128,
+    /// The sender.
+    pub account: Standing,
     /// Amount and highest possible fee.
     pub cost: u128,
     /// What it bids for one unit of gas.

@@ -2,20 +2,21 @@
 //!
 //! Each sender's queue is in nonce order and only its head may be taken, so the fee order chooses
 //! between senders and never breaks a nonce sequence. A transaction counts against every limit until
-//! it is committed, also while it is in a batch. When the pool is full, the tail of the queue that
-//! holds the worst paid transaction gives way to a better paid newcomer: a transaction is worth no
-//! more than the cheapest one it has to wait for.
+//! it is committed, also while it is in a batch, and its sender can pay for all that counts, as of the last
+//! block. When the pool is full, what waits behind a missing nonce gives way first, whatever it offers, and
+//! no more of it comes in; then the tail of the queue that holds the worst paid transaction gives way to a
+//! better paid newcomer: a transaction is worth no more than the cheapest one it has to wait for.
 
 mod entry;
 mod rejection;
 mod sender;
 
-pub use entry::{PendingTransaction, Submission, transaction_bytes};
+pub use entry::{PendingTransaction, Standing, Submission, transaction_bytes};
 pub use rejection::Rejection;
 
 use crate::config::{EvictionMode, MempoolConfig, bounds};
 use alloc::{
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
     vec::Vec,
 };
 use entry::{Entry, Priority};
@@ -53,7 +54,7 @@ pub struct BatchLimits {
 pub struct Returned {
     /// Without effect, but still next for their senders: they wait for another batch.
     pub requeued: Vec<TxId>,
-    /// Without effect too often: dropped.
+    /// Without effect too often, or beyond what their senders can pay: dropped.
     pub dropped: Vec<TxId>,
 }
 
@@ -65,6 +66,8 @@ pub struct Mempool {
     known: BTreeMap<TxId, (Address, u64)>,
     /// Those in no batch, worst first.
     queued: BTreeMap<Priority, (Address, u64)>,
+    /// Senders of transactions that wait for a missing nonce.
+    gapped: BTreeSet<Address>,
     arrivals: u64,
     ready: usize,
     /// Gas of those in batches, or forwarded.
@@ -82,6 +85,7 @@ impl Mempool {
             senders: BTreeMap::new(),
             known: BTreeMap::new(),
             queued: BTreeMap::new(),
+            gapped: BTreeSet::new(),
             arrivals: 0,
             ready: 0,
             taken_gas: 0,
@@ -135,18 +139,18 @@ impl Mempool {
     /// # Errors
     /// The client's fault, or the pool is full.
     pub fn insert(&mut self, submission: Submission) -> Result<Inserted, Rejection> {
-        let (account_nonce, balance, now) =
-            (submission.account_nonce, submission.account_balance, submission.now);
+        let (account, now) = (submission.account, submission.now);
         if self.known.contains_key(&submission.id) {
             return Err(Rejection::Duplicate);
         }
         let sender = submission.transaction.get().sender;
-        let obsolete = self.on_committed(&sender, account_nonce);
+        let obsolete = self.drop_used(&sender, account.nonce);
         let entry = Entry::new(submission.into(), self.config.fee_priority, self.arrivals, now);
-        let mut inserted = self.admit(&sender, account_nonce, balance, &entry, now)?;
+        let mut inserted = self.admit(&sender, account, &entry, now)?;
         inserted.obsolete = obsolete;
         self.arrivals += 1;
-        self.put(sender, account_nonce, entry);
+        self.put(sender, entry);
+        self.learn(&sender, account);
         Ok(inserted)
     }
 
@@ -159,22 +163,25 @@ impl Mempool {
         }
         let entry = Entry::new(pending, self.config.fee_priority, self.arrivals, now);
         self.arrivals += 1;
-        self.put(sender, account_nonce, entry);
+        self.put(sender, entry);
+        if let Some(sender) = self.senders.get_mut(&sender) {
+            sender.committed = sender.committed.max(account_nonce);
+        }
+        self.measure(&sender);
     }
 
     /// Checks all rules and makes room; changes nothing when it refuses.
     fn admit(
         &mut self,
         address: &Address,
-        account_nonce: u64,
-        balance: u128,
+        account: Standing,
         entry: &Entry,
         now: Millis,
     ) -> Result<Inserted, Rejection> {
         let empty = Sender::default();
         let sender = self.senders.get(address).unwrap_or(&empty);
         let nonce = entry.pending.transaction.nonce;
-        let first = sender.committed.max(account_nonce);
+        let first = sender.committed.max(account.nonce);
         let last = first.saturating_add(self.config.nonce_window);
         if nonce < first || nonce > last {
             return Err(Rejection::Nonce { nonce, first, last });
@@ -196,8 +203,8 @@ impl Mempool {
         }
         let (old_cost, old_bytes) = old.map_or((0, 0), |e| (e.pending.cost, e.bytes));
         let needed = (sender.cost - old_cost).saturating_add(entry.pending.cost);
-        if needed > balance {
-            return Err(Rejection::Balance { needed, balance });
+        if needed > account.spendable {
+            return Err(Rejection::Balance { needed, balance: account.spendable });
         }
         let (transactions, bytes) = (sender.entries.len(), sender.bytes);
         if (old.is_none() && transactions >= self.config.sender_transactions)
@@ -213,6 +220,10 @@ impl Mempool {
         if self.len() < self.config.capacity {
             return Ok(Inserted::default());
         }
+        let due = sender.next().max(account.nonce).saturating_add(sender.ready as u64);
+        if nonce > due {
+            return Err(Rejection::Full { pending: self.len() });
+        }
         let worth = sender
             .entries
             .range(..nonce)
@@ -225,11 +236,9 @@ impl Mempool {
     /// Drops the transaction that matters least, if that is less than `worth`.
     fn evict_below(&mut self, worth: Priority, now: Millis) -> Result<Inserted, Rejection> {
         let full = Rejection::Full { pending: self.len() };
-        let (worst, (address, _)) = self.queued.first_key_value().ok_or(full)?;
-        if *worst >= worth {
-            return Err(full);
-        }
-        let address = *address;
+        let worst = self.queued.first_key_value().filter(|(worst, _)| **worst < worth);
+        let worst = worst.map(|(_, (address, _))| *address);
+        let address = self.gapped.first().copied().or(worst).ok_or(full)?;
         let nonce = self.senders.get(&address).and_then(Sender::tail).ok_or(full)?;
         let interval = self.config.eviction_interval;
         let starts_interval = self.interval_start.is_none_or(|start| now >= start.plus(interval));
@@ -250,18 +259,14 @@ impl Mempool {
         })
     }
 
-    fn put(&mut self, address: Address, account_nonce: u64, entry: Entry) {
+    fn put(&mut self, address: Address, entry: Entry) {
         let nonce = entry.pending.transaction.nonce;
         let sender = self.senders.entry(address).or_default();
-        sender.committed = sender.committed.max(account_nonce);
         sender.bytes += entry.bytes;
         sender.cost = sender.cost.saturating_add(entry.pending.cost);
         self.known.insert(entry.pending.id, (address, nonce));
         self.queued.insert(entry.priority, (address, nonce));
-        self.ready -= sender.ready;
         sender.entries.insert(nonce, entry);
-        sender.extend_run();
-        self.ready += sender.ready;
     }
 
     fn remove(&mut self, address: &Address, nonce: u64) -> Option<TxId> {
@@ -276,10 +281,8 @@ impl Mempool {
         // Saturated sums cannot be undone exactly; counting again is rare enough.
         sender.cost =
             sender.entries.values().fold(0, |sum: u128, e| sum.saturating_add(e.pending.cost));
-        self.ready -= sender.ready;
-        sender.measure_run();
-        self.ready += sender.ready;
-        if sender.entries.is_empty() {
+        self.measure(address);
+        if self.pending_of(address) == 0 {
             self.senders.remove(address);
         }
         Some(entry.pending.id)
@@ -340,19 +343,47 @@ impl Mempool {
             self.ready -= sender.ready;
             sender.measure_run();
             self.ready += sender.ready;
+            if sender.has_gap() {
+                self.gapped.insert(*address);
+            } else {
+                self.gapped.remove(address);
+            }
         }
     }
 
-    /// The account's next nonce is now `nonce`: drops what it has used. Returns what was dropped.
-    pub fn on_committed(&mut self, address: &Address, nonce: u64) -> Vec<TxId> {
-        let Some(sender) = self.senders.get_mut(address) else { return Vec::new() };
-        if nonce <= sender.committed {
-            return Vec::new();
+    fn learn(&mut self, address: &Address, account: Standing) {
+        if let Some(sender) = self.senders.get_mut(address) {
+            sender.learn(account);
         }
-        sender.committed = nonce;
+        self.measure(address);
+    }
+
+    /// An account is now as `account` says: drops what it has used, and what it can no longer pay for,
+    /// the last first. Returns what was dropped.
+    pub fn on_committed(&mut self, address: &Address, account: Standing) -> Vec<TxId> {
+        self.learn(address, account);
+        let mut dropped = self.drop_used(address, account.nonce);
+        dropped.extend(self.cut(address));
+        dropped
+    }
+
+    fn drop_used(&mut self, address: &Address, nonce: u64) -> Vec<TxId> {
+        let Some(sender) = self.senders.get_mut(address) else { return Vec::new() };
+        sender.committed = sender.committed.max(nonce);
         let used: Vec<u64> = sender.entries.range(..nonce).map(|(n, _)| *n).collect();
         let dropped = used.into_iter().filter_map(|n| self.remove(address, n)).collect();
         self.measure(address);
+        dropped
+    }
+
+    /// Drops what is in no batch and its sender cannot pay for.
+    fn cut(&mut self, address: &Address) -> Vec<TxId> {
+        let mut dropped = Vec::new();
+        while let Some(sender) = self.senders.get(address).filter(|sender| sender.is_short())
+            && let Some(last) = sender.tail()
+        {
+            dropped.extend(self.remove(address, last));
+        }
         dropped
     }
 
@@ -371,14 +402,20 @@ impl Mempool {
     /// An own batch was committed and its transactions executed: those still here had no effect.
     pub fn return_unused(&mut self, ids: &[TxId]) -> Returned {
         let mut returned = Returned::default();
+        let mut senders = BTreeSet::new();
         for id in ids {
             let Some((address, nonce)) = self.known.get(id).copied() else { continue };
             if self.give_back(&address, nonce) > bounds::ATTEMPTS {
                 returned.dropped.extend(self.remove(&address, nonce));
             } else {
                 returned.requeued.push(*id);
+                senders.insert(address);
             }
         }
+        for address in senders {
+            returned.dropped.extend(self.cut(&address));
+        }
+        returned.requeued.retain(|id| self.known.contains_key(id));
         returned
     }
 

@@ -1,6 +1,6 @@
 //! One sender's pending transactions in nonce order.
 
-use super::entry::Entry;
+use super::entry::{Entry, Standing};
 use alloc::collections::BTreeMap;
 
 /// One sender's pending transactions.
@@ -8,6 +8,8 @@ use alloc::collections::BTreeMap;
 pub(super) struct Sender {
     /// Transfers this account has committed, as far as this pool knows.
     pub(super) committed: u64,
+    /// What it can spend, as far as this pool knows.
+    pub(super) spendable: Option<u128>,
     pub(super) entries: BTreeMap<u64, Entry>,
     pub(super) bytes: usize,
     pub(super) cost: u128,
@@ -16,6 +18,23 @@ pub(super) struct Sender {
 }
 
 impl Sender {
+    /// Notes what the ledger says of the account.
+    pub(super) fn learn(&mut self, account: Standing) {
+        self.committed = self.committed.max(account.nonce);
+        self.spendable = Some(account.spendable);
+    }
+
+    /// Whether it cannot pay for everything here any more.
+    pub(super) fn is_short(&self) -> bool {
+        self.spendable.is_some_and(|spendable| self.cost > spendable)
+    }
+
+    /// Whether a nonce is missing before its last transaction.
+    pub(super) fn has_gap(&self) -> bool {
+        let end = self.next().saturating_add(self.ready as u64);
+        self.tail().is_some_and(|tail| tail >= end)
+    }
+
     /// The only nonce that may be taken now.
     pub(super) fn next(&self) -> u64 {
         let after_taken = self

@@ -2,7 +2,7 @@
 
 use crate::{
     cluster::Random,
-    keys::{Account, Keys, NETWORK},
+    keys::{Account, Keys, NETWORK, rich},
 };
 use qbind_dag::{Dag, DagConfig, DagMessage, Event, MessageError, Peer, bounds};
 use qbind_types::{BatchId, BatchRef, Epoch, Millis, ValidatorIndex, encode, limits};
@@ -93,8 +93,8 @@ fn clients_are_refused_while_too_many_own_batches_are_not_committed() {
     assert_eq!(refs.len() as u64, bounds::OWN_BACKLOG);
     assert_eq!(refused, 40 - bounds::OWN_BACKLOG);
     let (now, nonce) = (Millis(2_000), bounds::OWN_BACKLOG);
-    let account_nonces = vec![(account.address, nonce)];
-    dag.step(Event::Committed { refs, account_nonces, now });
+    let accounts = vec![(account.address, rich(nonce))];
+    dag.step(Event::Committed { refs, accounts, now });
     assert_eq!(dag.sizes().own_backlog, 0);
     dag.step(Event::Submit(account.submission(&keys.verifier, nonce, 1, nonce, now)));
     assert_eq!(dag.sizes().own_backlog, 1);
@@ -112,7 +112,7 @@ fn memory_of_committed_rounds_is_given_back() {
         let (reference, batch) = keys.batch(0, round, parents, vec![transaction.clone()]);
         dag.step(Event::Batch { batch, now });
         dag.step(Event::Certificate { certificate: keys.certified(reference, &[0, 1, 2]), now });
-        dag.step(Event::Committed { refs: vec![reference], account_nonces: vec![], now });
+        dag.step(Event::Committed { refs: vec![reference], accounts: vec![], now });
         parent = Some(reference);
         assert!(dag.sizes().held as u64 <= bounds::ROUNDS_KEPT);
     }

@@ -1,7 +1,7 @@
 //! Several nodes in one process: a network that delays, reorders and drops by a seed, disks that
 //! survive a restart, and a chain that commits what one node proposes and the others check.
 
-use crate::keys::{Account, Keys, NETWORK, id_of};
+use crate::keys::{Account, Keys, NETWORK, id_of, rich};
 use qbind_dag::{
     BatchEquivocation, CouplingMode, CouplingVerdict, Dag, DagConfig, DagMessage, Effect, Event,
     Note, Peer, PendingTransaction, Rejection, Restored, Submission,
@@ -222,8 +222,7 @@ impl Cluster {
                 for transaction in transactions {
                     let submission = Submission {
                         id: id_of(&transaction),
-                        account_nonce: self.nonces.get(&transaction.sender).copied().unwrap_or(0),
-                        account_balance: u128::MAX,
+                        account: rich(self.nonces.get(&transaction.sender).copied().unwrap_or(0)),
                         cost: 1,
                         fee_per_gas: 1,
                         gas: 21_000,
@@ -338,9 +337,9 @@ impl Cluster {
                 return;
             }
             // Nonces as of now are as of this block or later, which is all the pool relies on.
-            let account_nonces = self.nonces.iter().map(|(a, n)| (*a, *n)).collect();
+            let accounts = self.nonces.iter().map(|(a, n)| (*a, rich(*n))).collect();
             self.nodes[at].height += 1;
-            self.feed(at, Event::Committed { refs, account_nonces, now });
+            self.feed(at, Event::Committed { refs, accounts, now });
         }
     }
 

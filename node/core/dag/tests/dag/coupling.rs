@@ -202,7 +202,7 @@ fn requests_are_answered_from_memory_then_from_disk_and_not_without_end() {
         |room: &mut Room, reference, now| room.dag.step(Event::Request { from, reference, now });
     let is_response = |effects: &[Effect]| matches!(effects, [Effect::SendTo { to, message: DagMessage::Response(_) }] if *to == from);
     assert!(is_response(&ask(&mut room, refs[0], NOW)));
-    room.dag.step(Event::Committed { refs: refs.clone(), account_nonces: vec![], now: NOW });
+    room.dag.step(Event::Committed { refs: refs.clone(), accounts: vec![], now: NOW });
     let effects = ask(&mut room, refs[0], NOW);
     assert_eq!(
         effects,

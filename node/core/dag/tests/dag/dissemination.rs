@@ -310,7 +310,7 @@ fn a_committed_transaction_without_effect_is_put_in_another_batch() {
     assert_eq!(refs.len(), 1);
     // The ledger could not charge it: the account's nonce is what it was.
     let now = cluster.now;
-    cluster.feed(0, Event::Committed { refs: refs.clone(), account_nonces: vec![], now });
+    cluster.feed(0, Event::Committed { refs: refs.clone(), accounts: vec![], now });
     assert!(cluster.nodes[0].notes.contains(&Note::Requeued { count: 1 }));
     assert!(cluster.nodes[0].disk.pending.contains_key(&id));
     cluster.run(100);

@@ -1,7 +1,7 @@
 //! Real keys and signatures, from small seeds.
 
 use qbind_crypto::{SecretKey, Verified, Verifier, address_of, batch_id, preimage, tx_id};
-use qbind_dag::Submission;
+use qbind_dag::{Standing, Submission};
 use qbind_types::{
     Address, Batch, BatchAck, BatchCertificate, BatchRef, Epoch, Millis, Network, Payload,
     Signature, Transaction, TransferV1, TxId, ValidatorIndex, ValidatorInfo, ValidatorSet,
@@ -134,14 +134,18 @@ impl Account {
         Submission {
             transaction: verifier.verify_transaction(transaction).expect("rightly signed"),
             id,
-            account_nonce,
-            account_balance: u128::MAX,
+            account: rich(account_nonce),
             cost: 1 + 21_000 * fee,
             fee_per_gas: fee,
             gas: 21_000,
             now,
         }
     }
+}
+
+/// An account with that committed nonce and all the money there can be.
+pub(crate) fn rich(nonce: u64) -> Standing {
+    Standing { nonce, spendable: u128::MAX }
 }
 
 pub(crate) fn id_of(transaction: &Transaction) -> TxId {

@@ -1,9 +1,10 @@
 //! The pool alone.
 
-use crate::keys::{Account, Keys};
+use crate::keys::{Account, Keys, rich};
 use qbind_crypto::Verifier;
 use qbind_dag::{
-    BatchLimits, EvictionMode, Mempool, MempoolConfig, PendingTransaction, Rejection, Submission,
+    BatchLimits, EvictionMode, Mempool, MempoolConfig, PendingTransaction, Rejection, Standing,
+    Submission,
 };
 use qbind_types::Millis;
 use std::sync::Arc;
@@ -34,6 +35,10 @@ fn pool(change: impl FnOnce(&mut MempoolConfig)) -> Mempool {
 fn nonces(batch: &[PendingTransaction], of: &Client) -> Vec<u64> {
     let of_sender = batch.iter().filter(|p| p.transaction.sender == of.account.address);
     of_sender.map(|p| p.transaction.nonce).collect()
+}
+
+fn poor(nonce: u64, spendable: u128) -> Standing {
+    Standing { nonce, spendable }
 }
 
 fn take(pool: &mut Mempool) -> Vec<PendingTransaction> {
@@ -90,17 +95,17 @@ fn each_rule_refuses_with_its_own_code() {
     assert_eq!(code(pool.insert(a.offer(0, 109))), "E_FEE_LOW");
     assert_eq!(code(pool.insert(a.offer(11, 100))), "E_NONCE");
     assert_eq!(
-        code(pool.insert(Submission { account_balance: 1, ..a.offer(1, 100) })),
+        code(pool.insert(Submission { account: poor(0, 1), ..a.offer(1, 100) })),
         "E_BALANCE"
     );
     // Enough for one, not for both.
-    let both = Submission { account_balance: 3 * 21_000 * 100 / 2, ..a.offer(1, 100) };
+    let both = Submission { account: poor(0, 3 * 21_000 * 100 / 2), ..a.offer(1, 100) };
     assert_eq!(code(pool.insert(both)), "E_BALANCE");
     assert_eq!(code(pool.insert(Submission { gas: 50_001, ..a.offer(1, 100) })), "E_GAS_LIMIT");
     pool.insert(a.offer(1, 100)).expect("accepted");
     pool.insert(a.offer(2, 100)).expect("accepted");
     assert_eq!(code(pool.insert(a.offer(3, 100))), "E_SENDER_LIMIT");
-    assert_eq!(code(pool.insert(Submission { account_nonce: 2, ..a.offer(1, 200) })), "E_NONCE");
+    assert_eq!(code(pool.insert(Submission { account: rich(2), ..a.offer(1, 200) })), "E_NONCE");
     assert_eq!(pool.len(), 1, "nonces 0 and 1 are used");
 }
 
@@ -125,7 +130,7 @@ fn what_is_in_a_batch_counts_until_it_is_committed() {
     pool.insert(a.offer(1, 1)).expect("accepted");
     assert_eq!(take(&mut pool).len(), 2);
     assert!(matches!(pool.insert(a.offer(2, 1)), Err(Rejection::SenderLimit { .. })));
-    assert_eq!(pool.on_committed(&a.account.address, 1).len(), 1);
+    assert_eq!(pool.on_committed(&a.account.address, rich(1)).len(), 1);
     pool.insert(a.offer(2, 1)).expect("accepted");
     assert_eq!(nonces(&take(&mut pool), &a), [2]);
 }
@@ -135,7 +140,7 @@ fn a_committed_nonce_of_another_nodes_batch_moves_the_queue_on() {
     let (a, mut pool) = (Client::new(1), pool(|_| {}));
     pool.insert(a.offer(3, 1)).expect("accepted");
     assert!(take(&mut pool).is_empty());
-    pool.on_committed(&a.account.address, 3);
+    pool.on_committed(&a.account.address, rich(3));
     assert_eq!(nonces(&take(&mut pool), &a), [3]);
 }
 
@@ -228,6 +233,49 @@ fn what_waits_too_long_is_dropped_unless_it_is_in_a_batch() {
     assert_eq!(pool.len(), 1);
 }
 
+#[test]
+fn what_its_sender_can_no_longer_pay_is_dropped_from_the_end() {
+    let (a, b) = (Client::new(1), Client::new(2));
+    let (mut pool, cost) = (pool(|_| {}), 1 + 21_000 * 5);
+    // Nonce 0 is with another node: these wait for it, all covered.
+    for nonce in 1..6 {
+        pool.insert(Submission { account: poor(0, 5 * cost), ..a.offer(nonce, 5) })
+            .expect("covered");
+    }
+    pool.insert(b.offer(0, 5)).expect("accepted");
+    // It took nearly all the money away.
+    let gone = pool.on_committed(&a.account.address, poor(1, 2 * cost));
+    assert_eq!(gone.len(), 3);
+    assert_eq!(nonces(&take(&mut pool), &a), [1, 2]);
+    // What is in a batch stays until the batch is committed, and goes then.
+    assert!(pool.on_committed(&a.account.address, poor(1, 0)).is_empty());
+    let ids = [a.offer(1, 5).id, a.offer(2, 5).id, b.offer(0, 5).id];
+    let returned = pool.return_unused(&ids);
+    assert_eq!((returned.requeued, returned.dropped.len()), (vec![ids[2]], 2));
+    assert_eq!((pool.len(), pool.ready()), (1, 1));
+}
+
+#[test]
+fn a_full_pool_takes_nothing_behind_a_gap_and_what_waits_there_goes_first() {
+    let (a, b, c) = (Client::new(1), Client::new(2), Client::new(3));
+    let mut pool = pool(|c| c.capacity = 4);
+    for nonce in [1, 2, 3] {
+        pool.insert(a.offer(nonce, 900)).expect("room");
+    }
+    pool.insert(b.offer(0, 10)).expect("room");
+    let full = Err(Rejection::Full { pending: 4 });
+    assert_eq!(pool.insert(b.offer(2, 9_000)), full, "nonce 1 is missing");
+    assert_eq!(pool.insert(c.offer(1, 9_000)), full, "nonce 0 is missing");
+    // The cheapest that can be executed is worth more than the dearest that cannot.
+    let inserted = pool.insert(c.offer(0, 1)).expect("a place of one that waits");
+    assert_eq!(inserted.evicted, Some(a.offer(3, 900).id));
+    // Its first nonce ends the waiting.
+    let inserted = pool.insert(a.offer(0, 1)).expect("likewise");
+    assert_eq!(inserted.evicted, Some(a.offer(2, 900).id));
+    assert_eq!(pool.insert(b.offer(1, 1)), full, "nobody waits, and it pays least");
+    assert_eq!(nonces(&take(&mut pool), &a), [0, 1]);
+}
+
 /// The pool against a plain model, under every operation in a pseudo-random order.
 #[test]
 fn counters_and_order_survive_any_sequence_of_operations() {
@@ -249,7 +297,7 @@ fn counters_and_order_survive_any_sequence_of_operations() {
             match random.below(10) {
                 0..=5 => {
                     let mut offer = offers[who][random.below(12) as usize].clone();
-                    offer.account_nonce = committed[who];
+                    offer.account = rich(committed[who]);
                     drop(pool.insert(offer));
                 }
                 6..=7 => {
@@ -272,7 +320,7 @@ fn counters_and_order_survive_any_sequence_of_operations() {
                 8 => {
                     committed[who] = (committed[who] + random.below(3)).min(12);
                     let address = clients[who].account.address;
-                    pool.on_committed(&address, committed[who]);
+                    pool.on_committed(&address, rich(committed[who]));
                     let next = committed[who];
                     in_batch
                         .retain(|p| p.transaction.sender != address || p.transaction.nonce >= next);

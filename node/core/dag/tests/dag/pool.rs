@@ -3,11 +3,11 @@
 
 use crate::{
     cluster::Random,
-    keys::{Account, Keys},
+    keys::{Account, Keys, rich},
 };
 use qbind_dag::{
-    BatchLimits, EvictionMode, Mempool, MempoolConfig, PendingTransaction, Rejection, Submission,
-    transaction_bytes,
+    BatchLimits, EvictionMode, Mempool, MempoolConfig, PendingTransaction, Rejection, Standing,
+    Submission, transaction_bytes,
 };
 use qbind_types::{Address, Millis, TxId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +24,7 @@ struct Held {
     bytes: usize,
     gas: u64,
     fee: u128,
+    cost: u128,
     taken: bool,
 }
 
@@ -54,6 +55,14 @@ impl Model {
         self.held.values().filter(move |h| h.sender == *sender)
     }
 
+    /// Whether a nonce before this one is missing.
+    fn waits(&self, sender: &Address, nonce: u64) -> bool {
+        let used = self.used.get(sender).copied().unwrap_or(0);
+        let after = self.of(sender).filter(|h| h.taken).map(|h| h.nonce + 1).max();
+        let due = after.unwrap_or(0).max(used);
+        (due..nonce).any(|missing| self.of(sender).all(|h| h.nonce != missing))
+    }
+
     fn insert(&mut self, offer: &Submission, result: &Result<qbind_dag::Inserted, Rejection>) {
         let Ok(inserted) = result else { return };
         for id in inserted.replaced.iter().chain(&inserted.obsolete) {
@@ -65,11 +74,18 @@ impl Model {
             let Some(gone) = self.held.remove(&evicted) else {
                 return self.note("what is evicted was held", false);
             };
+            let newcomer = offer.transaction.get();
+            let waits = self.waits(&newcomer.sender, newcomer.nonce);
+            self.note("a full pool takes nothing behind a gap", !waits);
+            let did_wait = self.waits(&gone.sender, gone.nonce);
+            let nobody_waits = self.held.values().all(|h| !self.waits(&h.sender, h.nonce));
+            self.note("what waits behind a gap goes first", did_wait || nobody_waits);
             let is_last = self.of(&gone.sender).all(|h| h.taken || h.nonce < gone.nonce);
             self.note("evictions leave no gap", is_last);
             let cheapest = self.held.values().filter(|h| !h.taken).map(|h| h.fee).min();
             let cheapest = cheapest.unwrap_or(u128::MAX).min(gone.fee);
-            self.note("the newcomer pays more than the worst paid", offer.fee_per_gas > cheapest);
+            let pays_more = did_wait || offer.fee_per_gas > cheapest;
+            self.note("the newcomer pays more than the worst paid", pays_more);
         }
         let transaction = offer.transaction.get();
         let held = Held {
@@ -78,6 +94,7 @@ impl Model {
             bytes: transaction_bytes(transaction),
             gas: offer.gas,
             fee: offer.fee_per_gas,
+            cost: offer.cost,
             taken: false,
         };
         let is_single = self.of(&held.sender).all(|h| h.nonce != held.nonce);
@@ -200,7 +217,7 @@ fn run(
                 let nonce = (used + random.below(7)).min(NONCES - 1) as usize;
                 let fee = random.below(FEES.len() as u64) as usize;
                 let mut offer = client.offers[nonce][fee].clone();
-                (offer.account_nonce, offer.now) = (used, now);
+                (offer.account, offer.now) = (rich(used), now);
                 let result = pool.insert(offer.clone());
                 model.insert(&offer, &result);
             }
@@ -218,8 +235,20 @@ fn run(
             9 => {
                 let next = (used + random.below(3)).min(NONCES);
                 model.used.insert(sender, next);
-                let gone = pool.on_committed(&sender, next);
+                let cost = client.offers[0][1].cost;
+                let spendable = match random.below(3) {
+                    0 => cost * u128::from(random.below(6)),
+                    _ => u128::MAX,
+                };
+                let gone = pool.on_committed(&sender, Standing { nonce: next, spendable });
                 model.drop_all(&gone);
+                let left: u128 = model.of(&sender).map(|h| h.cost).sum();
+                let is_covered = left <= spendable || model.of(&sender).all(|h| h.taken);
+                model.note("what waits can be paid", is_covered);
+                let used = client.offers[..next as usize].iter().flatten();
+                let used: BTreeSet<TxId> = used.map(|offer| offer.id).collect();
+                let only_used = gone.iter().all(|id| used.contains(id));
+                model.note("what can be paid stays", spendable < u128::MAX || only_used);
             }
             10 => {
                 let ids = core::mem::take(&mut batch);
@@ -301,7 +330,7 @@ fn what_was_evicted_may_come_again() {
     pool.insert(cheap.clone()).expect("room");
     assert_eq!(pool.insert(dear.clone()).expect("pays more").evicted, Some(cheap.id));
     assert_eq!(pool.insert(cheap.clone()), Err(Rejection::Full { pending: 1 }));
-    assert_eq!(pool.on_committed(&clients[1].account.address, 1), [dear.id]);
+    assert_eq!(pool.on_committed(&clients[1].account.address, rich(1)), [dear.id]);
     pool.insert(cheap.clone()).expect("room again");
     assert!(pool.contains(&cheap.id));
 }
