@@ -144,6 +144,19 @@ fn wrong_clocks_move_timers_and_timestamps_and_nothing_else() {
 }
 
 #[test]
+fn nobody_votes_for_a_block_from_more_than_five_minutes_ahead() {
+    let lost = |skew_ms| {
+        let clocks = vec![Clock { skew_ms, drift_ppm: 0 }];
+        let outcome = Simulation::new(SimConfig { clocks, ..config(8) }).run();
+        assert!(outcome.is_safe() && outcome.committed_once == 40, "{outcome:?}");
+        outcome.view_changes
+    };
+    assert_eq!(lost(290_000), 0, "within the bound");
+    assert!(lost(310_000) > 0, "the views that it leads are lost");
+    assert_eq!(lost(-310_000), 0, "who lags behind follows its parent's time");
+}
+
+#[test]
 fn a_leader_loses_power_in_each_phase_of_its_view() {
     for phase in Phase::ALL {
         let faults = vec![

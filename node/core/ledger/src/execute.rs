@@ -180,6 +180,15 @@ impl Board {
         SUCCESS
     }
 
+    /// Whether every account and every outcome is that of another board.
+    pub(crate) fn equals(&self, other: &Self) -> bool {
+        let outcomes = |board: &Self| -> Vec<u8> {
+            board.outcomes.iter().map(|outcome| outcome.load(Ordering::Relaxed)).collect()
+        };
+        let cells = self.cells.iter().map(Cell::load);
+        cells.eq(other.cells.iter().map(Cell::load)) && outcomes(self) == outcomes(other)
+    }
+
     /// The account at a place in the plan's list, after the runs.
     pub(crate) fn account(&self, place: usize) -> Account {
         self.cells[place].load()

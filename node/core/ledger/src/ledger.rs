@@ -46,6 +46,8 @@ pub enum SerialReason {
     Disabled,
     /// There was at most one transaction to run.
     TooFew,
+    /// Running it in parallel as well gave something else: a fault of ours, which this block is spared.
+    Mismatch,
 }
 
 /// How a block ran.
@@ -152,6 +154,9 @@ struct Recent {
 impl Ledger {
     /// Heights that accounts can be proven at: the last ones.
     pub const PROVABLE: usize = 64;
+
+    /// Every so many blocks what ran in parallel runs serially too, and must come out the same.
+    pub const CHECKED: u64 = 16;
 
     /// The state before the first block; the stakes are with the validators' registry.
     pub fn from_genesis(genesis: &Genesis, params: Params) -> Self {
@@ -362,8 +367,9 @@ impl Ledger {
         assert_eq!(block.height, self.height.next(), "blocks are applied one after the other");
         runner.begins(Phase::Plan);
         let plan = plan::plan(&self.params, block.transactions, |address| self.account(address));
-        let board = Board::new(&plan.touched, plan.runs.len(), |a| self.kept(a, block.time));
-        let mode = if !self.params.stage_b {
+        let new_board = || Board::new(&plan.touched, plan.runs.len(), |a| self.kept(a, block.time));
+        let mut board = new_board();
+        let mut mode = if !self.params.stage_b {
             Mode::Serial { why: SerialReason::Disabled }
         } else if plan.runs.len() < 2 {
             Mode::Serial { why: SerialReason::TooFew }
@@ -376,6 +382,12 @@ impl Ledger {
         if let Mode::Serial { .. } = mode {
             runner.begins(Phase::Run);
             board.run_serially(&plan.runs);
+        } else if block.height.0.is_multiple_of(Self::CHECKED) {
+            let serial = new_board();
+            serial.run_serially(&plan.runs);
+            if !board.equals(&serial) {
+                (board, mode) = (serial, Mode::Serial { why: SerialReason::Mismatch });
+            }
         }
         runner.begins(Phase::Settle);
         let mut settled = self.settle(&plan, &board, machinery);

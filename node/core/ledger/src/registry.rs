@@ -297,15 +297,20 @@ impl Registry {
         if asked > HORIZON { Err(Refusal::TooFar { asked }) } else { Ok(()) }
     }
 
+    /// The stake of the newest set.
+    fn validating(&self) -> u128 {
+        let newest = self.sets.values().next_back();
+        newest.map_or(0, |set| u128::from(set.total_power().0))
+    }
+
     /// How much stake may still come or go before the next election: a quarter of what validates now
-    /// in all, so that no single call decides who has a quorum.
+    /// in all, so that no single call decides who has a quorum; who leaves alone may hold more.
     fn check_change(&self, more: u64) -> Result<(), Refusal> {
         let sum = |of: fn(&Registered) -> bool| -> u128 {
             self.validators.values().filter(|r| of(r)).map(|r| u128::from(r.stake)).sum()
         };
         let changing = sum(|r| r.is_new || r.is_leaving) + u128::from(more);
-        let validates = self.sets.values().next_back();
-        let most = validates.map_or(0, |set| u128::from(set.total_power().0)) / 4;
+        let most = self.validating() / 4;
         if changing > most { Err(Refusal::TooMuchStake { most }) } else { Ok(()) }
     }
 
@@ -343,8 +348,14 @@ impl Registry {
         if left < 2 {
             return Err(Refusal::Members { members: 0 });
         }
-        // Who has never validated takes nothing away.
-        if found.is_new { Ok(()) } else { self.check_change(found.stake) }
+        // Who has never validated takes nothing away. One that holds less than half may leave alone:
+        // among few validators each holds more than a quarter, and could never.
+        let is_alone = !self.validators.values().any(|r| r.is_new || r.is_leaving);
+        let is_less_than_half = u128::from(found.stake) * 2 < self.validating();
+        if found.is_new || (is_alone && is_less_than_half) {
+            return Ok(());
+        }
+        self.check_change(found.stake)
     }
 
     /// Whether a key is anybody's, or about to be: nobody may take another's.

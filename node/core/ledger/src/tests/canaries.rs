@@ -2,7 +2,7 @@
 
 use super::{PROPOSER, ledger, v1};
 use crate::{
-    Applied, BlockInput, FeeSplit, Ledger, LevelRunner, Params, SerialRunner,
+    Applied, BlockInput, FeeSplit, Ledger, LevelRunner, Mode, Params, SerialReason, SerialRunner,
     ledger::{MACHINERY, Machinery},
     plan::Run,
     schedule::{self, Levels},
@@ -24,7 +24,16 @@ fn hops() -> (Ledger, Vec<Transaction>) {
 }
 
 fn run(machinery: &Machinery, runner: &dyn LevelRunner) -> Applied {
-    let (mut ledger, block) = hops();
+    let (ledger, block) = hops();
+    run_on(ledger, &block, machinery, runner)
+}
+
+fn run_on(
+    mut ledger: Ledger,
+    block: &[Transaction],
+    machinery: &Machinery,
+    runner: &dyn LevelRunner,
+) -> Applied {
     let transactions: Vec<&Transaction> = block.iter().collect();
     let height = ledger.height().next();
     let block = BlockInput {
@@ -55,16 +64,31 @@ fn the_sound_machinery_lets_every_hop_succeed_in_any_order_within_levels() {
     assert_eq!(applied, run(&MACHINERY, &SerialRunner));
 }
 
+fn too_low(runs: &[Run], accounts: usize) -> Levels {
+    let sound = schedule::levels(runs, accounts);
+    let mut levels: Levels = vec![Vec::new(); sound.len() - 1];
+    for (level, runs) in sound.into_iter().enumerate() {
+        levels[level.saturating_sub(1)].extend(runs);
+    }
+    levels
+}
+
+#[test]
+fn a_checked_block_survives_a_wrong_schedule_and_says_so() {
+    let (mut ledger, block) = hops();
+    while ledger.height().0 + 1 < Ledger::CHECKED {
+        super::apply(&mut ledger, &[]);
+    }
+    let sound = run_on(ledger.clone(), &block, &MACHINERY, &Backwards);
+    let broken = run_on(ledger, &block, &Machinery { levels: too_low, ..MACHINERY }, &Backwards);
+    assert!(matches!(sound.mode, Mode::Parallel { .. }));
+    assert_eq!(broken.mode, Mode::Serial { why: SerialReason::Mismatch });
+    assert_eq!(broken.state_root, sound.state_root);
+    assert_eq!(broken.receipts, sound.receipts);
+}
+
 #[test]
 fn a_schedule_one_level_too_low_gives_another_root() {
-    fn too_low(runs: &[Run], accounts: usize) -> Levels {
-        let sound = schedule::levels(runs, accounts);
-        let mut levels: Levels = vec![Vec::new(); sound.len() - 1];
-        for (level, runs) in sound.into_iter().enumerate() {
-            levels[level.saturating_sub(1)].extend(runs);
-        }
-        levels
-    }
     let broken = run(&Machinery { levels: too_low, ..MACHINERY }, &Backwards);
     let sound = run(&MACHINERY, &Backwards);
     assert_ne!(broken.state_root, sound.state_root);

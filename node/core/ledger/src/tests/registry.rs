@@ -19,7 +19,12 @@ fn key(n: u8) -> PublicKey {
 /// Validators 1 to 4, owned by accounts 1 to 4, with stakes 1000, …, 1003 and keys 1 to 4. The registry
 /// holds the stakes.
 fn network() -> Ledger {
-    let members = (1..=4u8).map(|n| ValidatorInfo {
+    network_of(4)
+}
+
+/// The same with as many of them as are asked for.
+fn network_of(count: u8) -> Ledger {
+    let members = (1..=count).map(|n| ValidatorInfo {
         id: u64::from(n),
         address: address(n),
         public_key: key(n),
@@ -29,7 +34,8 @@ fn network() -> Ledger {
     let founders = ValidatorSet::new(Epoch(0), members.collect()).expect("distinct");
     let plain = ledger(Params::mainnet(), 9, START);
     let accounts = plain.accounts().map(|(address, account)| (*address, *account));
-    let registry = (REGISTRY, crate::Account { nonce: 0, balance: STAKED });
+    let balance = (1..=count).map(|n| 999 + u128::from(n)).sum();
+    let registry = (REGISTRY, crate::Account { nonce: 0, balance });
     let system = System::new(Registry::new(EPOCH_BLOCKS, founders));
     Ledger::restore(Params::mainnet(), plain.height(), system, accounts.chain([registry]))
         .expect("a small sum")
@@ -177,6 +183,27 @@ fn whoever_joins_bonds_and_whoever_leaves_is_paid_back() {
 }
 
 #[test]
+fn an_id_is_free_again_only_when_nobody_can_be_reported_by_it() {
+    let mut ledger = network_of(5);
+    let leave = call(&ledger, 1, 0, RegistryCall::Leave { id: 1 });
+    assert_eq!(run(&mut ledger, &[leave]).0, [true]);
+    // Epoch 0 is the last that it validates.
+    let mut epoch = 1;
+    while ledger.registry().set(Epoch(0)).is_some() {
+        elect(&mut ledger, epoch);
+        let join = call(&ledger, 7, 1_000, RegistryCall::Join { id: 1, public_key: key(77) });
+        let rejection = ledger.admit(&join, u64::MAX, 0).err();
+        let is_heard = ledger.registry().set(Epoch(0)).is_some();
+        assert_eq!(rejection.is_some(), is_heard, "in epoch {epoch}: {rejection:?}");
+        assert_eq!(run(&mut ledger, &[join]).0, [!is_heard], "in epoch {epoch}");
+        epoch += 1;
+    }
+    assert!(epoch > 3, "its bond was paid back long before");
+    let set = elect(&mut ledger, epoch);
+    assert!(set.iter().any(|(id, with, _)| (*id, with) == (1, &key(77))));
+}
+
+#[test]
 fn what_cannot_be_is_refused_and_admission_says_why() {
     let ledger = network();
     let join = |id, with: u8| RegistryCall::Join { id, public_key: key(with) };
@@ -218,6 +245,11 @@ fn what_cannot_be_is_refused_and_admission_says_why() {
     let all: Vec<Transaction> = (1..=4).map(|n| leave(&ledger, n)).collect();
     assert_eq!(run(&mut ledger, &all).0, [true, false, false, false]);
     assert_eq!(elect(&mut ledger, 1).len(), 3);
+    // A third of the stake may leave too, but alone.
+    let mut three = network_of(3);
+    let two: Vec<Transaction> = [2, 3].map(|n| leave(&three, n)).to_vec();
+    assert_eq!(run(&mut three, &two).0, [true, false]);
+    assert_eq!(elect(&mut three, 1).len(), 2);
     // A call cut short, or to somebody else, is no payload.
     let good = call(&ledger, 1, 0, RegistryCall::Leave { id: 1 }).payload;
     for bad in [good[..good.len() - 1].to_vec(), [&good[..], &[0]].concat(), {
