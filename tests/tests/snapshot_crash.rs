@@ -1,5 +1,6 @@
-//! Kill -9 at random moments while a node takes snapshots, while it makes its database of one, and while
-//! an archive is unpacked: what is on disk afterwards is whole, and the node goes on from it.
+//! Kill -9 at random moments while a node takes snapshots, while it makes its database of one, while an
+//! archive is unpacked, and while old history is deleted: what is on disk afterwards is whole, and the
+//! node goes on from it.
 //!
 //! `QBIND_KILLS` says how often (20 each if it is unset), `QBIND_SEED` which moments.
 
@@ -162,6 +163,13 @@ fn hex(bytes: &[u8]) -> String {
 struct Node(Child);
 
 impl Node {
+    /// Ends a process that must still be running.
+    fn kill_running(&mut self) {
+        let ended = self.0.try_wait().expect("a child");
+        self.kill();
+        assert_eq!(ended, None, "it ended by itself");
+    }
+
     fn kill(&mut self) {
         self.0.kill().expect("it can be killed");
         self.0.wait().expect("it ends");
@@ -344,4 +352,110 @@ fn an_archive_whose_unpacking_is_killed_leaves_a_whole_snapshot_or_none() {
         "{} kills: {none} before the snapshot, {within} of them within; {whole} after",
         kills()
     );
+}
+
+/// Heights of history that there are to delete.
+const LONG: u64 = 2_000;
+/// Heights that the prune tests leave.
+const KEPT: u64 = 10;
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a new folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).expect("a copy");
+        }
+    }
+}
+
+/// The lowest height of the database in `data`, after looking at all its history: above it every block
+/// with its index and batches, below it nothing but the blocks that end epochs.
+fn history(alone: &Alone, data: &Path) -> u64 {
+    let tip = alone.height(data);
+    let store = Store::open(&data.join("state"), alone.hash).expect("a database that opens");
+    let lowest = store.lowest().expect("readable").0;
+    assert!(lowest <= tip, "the last block is never deleted");
+    for height in (1..=tip).map(Height) {
+        let committed = store.committed(height).expect("readable");
+        let index = store.commit_index(height).expect("readable");
+        let Some(committed) = committed else {
+            assert!(height.0 < lowest && index.is_none(), "{height} of {lowest}..={tip}");
+            continue;
+        };
+        let is_kept = height.0 >= lowest;
+        assert!(is_kept || committed.block.ends_epoch(), "{height} of {lowest}..={tip}");
+        assert_eq!(index.is_some(), is_kept, "index of {height} of {lowest}..={tip}");
+        for batch in &committed.block.batches {
+            let found = store.certified_batch(batch).expect("readable");
+            assert_eq!(found.is_some(), is_kept, "batch of {height} of {lowest}..={tip}");
+        }
+    }
+    lowest
+}
+
+#[test]
+fn a_node_or_tool_killed_while_it_deletes_history_leaves_a_whole_history() {
+    let mut moments = Moments::new("while_it_deletes_history");
+    let alone = Alone::new();
+    let (base, data) = (alone.path("base"), alone.path("data"));
+    // No snapshots before the deleting: they would hold it back.
+    let folder = SnapshotFolder::at(alone.path("none"));
+    let elsewhere = folder.dir().to_str().expect("a text path");
+    let far = LONG.to_string();
+    let mut node = alone.start(&base, &["--snapshot-dir", elsewhere, "--snapshot-interval", &far]);
+    alone.wait_for_snapshot(&folder, LONG);
+    node.kill_running();
+    fs::remove_dir_all(folder.dir()).expect("it is there");
+    let kept = KEPT.to_string();
+    let deletes = ["--state-retention-mode", "height", "--state-prune-interval", "1"];
+    let deletes = deletes.into_iter().chain(["--state-retain-height", &kept]);
+    let deletes: Vec<&str> = deletes.chain(["--snapshots-enabled", "false"]).collect();
+    let tool = program("qbind-admin");
+    let prune = || {
+        let child = Command::new(&tool)
+            .args(["prune-state", "--retain-height", &kept, "--data-dir"])
+            .arg(&data)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Node(child.expect("the program starts"))
+    };
+    // How long each takes undisturbed.
+    copy(&base, &data);
+    let begun = Instant::now();
+    assert!(prune().0.wait().expect("it ends").success());
+    let by_tool = begun.elapsed();
+    assert!(history(&alone, &data) + KEPT + 8 > LONG, "next to nothing was deleted");
+    let (mut lowest, mut within, mut whole) = (u64::MAX, [0, 0], 0);
+    for kill in 0..kills() {
+        // From the start again once everything is deleted, and after proving that the node goes on.
+        if lowest + KEPT + 8 > LONG {
+            fs::remove_dir_all(&data).expect("it is there");
+            copy(&base, &data);
+            (lowest, whole) = (1, whole + 1);
+        }
+        let by_node = kill % 2 == 0;
+        let mut process = if by_node { alone.start(&data, &deletes) } else { prune() };
+        std::thread::sleep(moments.up_to(by_tool));
+        process.kill();
+        let now = history(&alone, &data);
+        assert!(now >= lowest, "kill {kill}: lowest height {now} after {lowest}");
+        within[usize::from(!by_node)] += u64::from(now > lowest && now + KEPT + 8 <= LONG);
+        lowest = now;
+    }
+    println!(
+        "{} kills, {} of them within the node's deleting and {} within the tool's; {whole} times anew",
+        kills(),
+        within[0],
+        within[1]
+    );
+    let height = alone.height(&data);
+    let mut node = alone.start(&data, &[]);
+    alone.wait_for_snapshot(&SnapshotFolder::at(data.join("snapshots")), height + 10);
+    node.kill_running();
+    history(&alone, &data);
 }

@@ -16,6 +16,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use qbind_profile::Resolved;
+use socket2::SockRef;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -80,6 +81,8 @@ impl App {
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    /// How long a client may leave an answer untaken.
+    pub(super) patience: Duration,
 }
 
 impl Server {
@@ -91,7 +94,7 @@ impl Server {
         let fault = |source| BindError { address, source };
         let listener = TcpListener::bind(address).await.map_err(fault)?;
         let address = listener.local_addr().map_err(fault)?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, patience: HEADER_DEADLINE })
     }
 
     /// Where it listens.
@@ -115,6 +118,11 @@ impl Server {
                 () = stopping => break,
                 (share, accepted) = next => match accepted {
                     Ok((stream, _)) => {
+                        // Who asks and does not take the answer is let go too.
+                        let patience = Some(self.patience);
+                        if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(patience) {
+                            tracing::debug!(%error, "an HTTP connection has no deadline for answers");
+                        }
                         let (router, shutdown) = (router.clone(), shutdown.clone());
                         tasks.spawn(async move {
                             connection(stream, router, shutdown).await;

@@ -14,6 +14,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -339,6 +340,10 @@ struct Running {
 }
 
 async fn running() -> Running {
+    running_with(|_| ()).await
+}
+
+async fn running_with(change: impl FnOnce(&mut Server)) -> Running {
     let settings = [Setting {
         source: Source::Flag,
         place: "--name".into(),
@@ -349,7 +354,8 @@ async fn running() -> Running {
     let metrics = Arc::new(Metrics::new(&resolved.config, &[1]));
     let node = Arc::new(FixedNode::default());
     let app = App::new(node.clone(), metrics.clone(), resolved);
-    let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let mut server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    change(&mut server);
     let address = server.address();
     let (trigger, shutdown): (_, Shutdown) = shutdown_channel();
     let server = tokio::spawn(server.serve(app, shutdown));
@@ -635,6 +641,16 @@ async fn garbage_ends_the_connection_not_the_server() {
     let head = format!("GET /healthz HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(500));
     assert_eq!(n.raw(&head, b"").await.0, 431);
     assert_eq!(n.get("/healthz").await.0, 200);
+}
+
+#[tokio::test]
+async fn who_never_takes_its_answers_is_let_go() {
+    let n = running_with(|server| server.patience = Duration::from_millis(300)).await;
+    let mut client = TcpStream::connect(n.address).await.unwrap();
+    // Until the server, of which nobody takes anything, takes nothing itself; then it hangs up.
+    let request = b"GET /metrics HTTP/1.1\r\nHost: n\r\n\r\n";
+    let hung_up = async { while client.write_all(request).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(60), hung_up).await.expect("it hangs up");
 }
 
 #[tokio::test]

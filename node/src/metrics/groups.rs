@@ -450,7 +450,7 @@ impl Execution {
                 .counters("qbind_execution_stage_b_blocks_total", "Blocks by how they executed."),
             stage_b_mismatch: b.counter(
                 "qbind_execution_stage_b_mismatch_total",
-                "Blocks whose state differs from what a quorum signed.",
+                "Blocks whose state in parallel differs from the serial one, or from what a quorum signed.",
             ),
             stage_b_levels: b.histogram(
                 "qbind_execution_stage_b_levels_histogram",
@@ -464,7 +464,7 @@ impl Execution {
             ),
             fallbacks: b.counter(
                 "qbind_execution_parallel_fallback_total",
-                "Blocks that ran serially although Stage B is on: at most one transfer to run.",
+                "Blocks that ran serially although Stage B is on: at most one transfer to run, or a mismatch.",
             ),
             workers_active: b.gauge(
                 "qbind_execution_parallel_workers_active",

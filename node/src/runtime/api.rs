@@ -30,6 +30,8 @@ use std::sync::{
 };
 use tokio::sync::oneshot;
 
+/// Transactions after which a page of blocks ends: some megabytes.
+const PAGE_TRANSACTIONS: usize = 20_000;
 /// Views behind at which a node still counts as ready.
 const READY_LAG: u64 = 10;
 
@@ -75,7 +77,7 @@ impl NodeApi {
         Self { status, inputs, shared, network, slashing_mode, is_hidden }
     }
 
-    /// Index entries of executed heights, ascending.
+    /// Index entries of executed heights, ascending; fewer than asked for where blocks are full.
     fn indexed(&self, from: Height, limit: usize) -> Result<Page<CommitIndex>, ViewError> {
         let tip = self.shared.height();
         let lowest = self.lowest()?;
@@ -84,9 +86,14 @@ impl NodeApi {
             return Err(ViewError::Pruned { lowest });
         }
         let last = tip.0.min(first.saturating_add(limit as u64).saturating_sub(1));
-        let mut items = Vec::new();
+        let (mut items, mut transactions) = (Vec::new(), 0);
         for height in first..=last {
-            items.extend(self.shared.store.commit_index(Height(height)).map_err(storage)?);
+            let index = self.shared.store.commit_index(Height(height)).map_err(storage)?;
+            transactions += index.as_ref().map_or(0, |index| index.transactions.len());
+            items.extend(index);
+            if transactions >= PAGE_TRANSACTIONS {
+                break;
+            }
         }
         Ok(Page { tip, items })
     }

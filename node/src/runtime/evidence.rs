@@ -63,13 +63,20 @@ impl EvidenceBook {
             Err(_) => Vec::new(),
         };
         files.sort();
-        for path in files.into_iter().take(KEPT) {
+        let oldest = sets.keys().next().copied();
+        for path in files {
             let is_short = fs::metadata(&path)
                 .is_ok_and(|m| m.is_file() && m.len() <= limits::EVIDENCE_BYTES as u64);
             let Some(bytes) = is_short.then(|| fs::read(&path).ok()).flatten() else { continue };
             let Ok(evidence) = decode::<Evidence>(&bytes) else { continue };
-            if let Some(set) = sets.get(&evidence.epoch().0) {
-                book.keep(set, &evidence, Millis(0));
+            let epoch = evidence.epoch().0;
+            match sets.get(&epoch) {
+                Some(set) => drop(book.keep(set, &evidence, Millis(0))),
+                // Nobody can report it any more.
+                None if oldest.is_some_and(|oldest| epoch < oldest) => {
+                    fs::remove_file(&path).unwrap_or_default();
+                }
+                None => {}
             }
         }
         book

@@ -18,7 +18,7 @@ use qbind_network::{
 use qbind_replica::{
     Channel as CoreChannel, CommitRecord, CouplingResult, Effect, Event, Gauges, Halt, References,
 };
-use qbind_types::{Offence, ValidatorSet};
+use qbind_types::{Height, Offence, ValidatorSet};
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -92,7 +92,6 @@ pub(super) fn effect(metrics: &Metrics, set: &ValidatorSet, effect: &Effect) {
         }
         Effect::StoreCertificate(_) => metrics.dag.certificates.inc(),
         Effect::Accepted(_) => metrics.mempool.inserted.inc(),
-        Effect::Rejected { code, .. } => metrics.mempool.reject(code),
         Effect::Coupling(result) => coupling(metrics, *result),
         Effect::Halt(Halt::StateRoot { .. }) => metrics.execution.stage_b_mismatch.inc(),
         Effect::Note(found) => note(metrics, found),
@@ -203,6 +202,32 @@ pub(super) fn epoch_closed(metrics: &Metrics, policy: &Policy, closed: &Closed) 
     );
 }
 
+/// How a block was executed.
+fn ran(metrics: &Metrics, height: Height, mode: Mode) {
+    let execution = &metrics.execution;
+    let why = match mode {
+        Mode::Parallel { levels } => {
+            execution.stage_b_blocks.inc(StageBMode::Parallel);
+            // A block has a few thousand transfers at most: exact in a float.
+            execution.stage_b_levels.observe(levels as f64);
+            return;
+        }
+        Mode::Serial { why } => why,
+    };
+    execution.stage_b_blocks.inc(StageBMode::Fallback);
+    if why != SerialReason::Disabled {
+        execution.fallbacks.inc();
+    }
+    if why == SerialReason::Mismatch {
+        execution.stage_b_mismatch.inc();
+        tracing::error!(
+            %height,
+            "parallel execution gave another state than serial execution, which stands; start with \
+             --enable-stage-b false and report this"
+        );
+    }
+}
+
 /// A block was executed and stored.
 pub(super) fn commit(
     metrics: &Metrics,
@@ -217,19 +242,7 @@ pub(super) fn commit(
         References::Fetched => BlockCheck::Missing,
         References::Mismatch => BlockCheck::Mismatch,
     });
-    match record.mode {
-        Mode::Parallel { levels } => {
-            metrics.execution.stage_b_blocks.inc(StageBMode::Parallel);
-            // A block has a few thousand transfers at most: exact in a float.
-            metrics.execution.stage_b_levels.observe(levels as f64);
-        }
-        Mode::Serial { why } => {
-            metrics.execution.stage_b_blocks.inc(StageBMode::Fallback);
-            if why != SerialReason::Disabled {
-                metrics.execution.fallbacks.inc();
-            }
-        }
-    }
+    ran(metrics, record.committed.block.height, record.mode);
     for receipt in &record.receipts {
         match receipt.status {
             Status::Success => metrics.execution.txs_applied.inc(),
@@ -353,5 +366,32 @@ impl NetworkObserver for PeerMeters {
         let mut last = self.last.lock().expect("no panic while held");
         self.metrics.p2p.set_connections(&last, &now);
         *last = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use qbind_profile::Profile;
+
+    #[test]
+    fn a_mismatch_is_counted_as_one_and_as_a_fallback() {
+        let metrics = Metrics::new(&Profile::Mainnet.preset(), &[1]);
+        let values = |why| {
+            ran(&metrics, Height(16), Mode::Serial { why });
+            let text = metrics.render();
+            let value = |name: &str| {
+                let line = text.lines().find_map(|line| line.strip_prefix(name));
+                line.and_then(|value| value.trim().parse::<u64>().ok()).expect("a counter")
+            };
+            [
+                value("qbind_execution_stage_b_mismatch_total"),
+                value("qbind_execution_parallel_fallback_total"),
+                value("qbind_execution_stage_b_blocks_total{mode=\"fallback\"}"),
+            ]
+        };
+        assert_eq!(values(SerialReason::Disabled), [0, 0, 1]);
+        assert_eq!(values(SerialReason::TooFew), [0, 1, 2]);
+        assert_eq!(values(SerialReason::Mismatch), [1, 2, 3]);
     }
 }

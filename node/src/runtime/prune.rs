@@ -7,7 +7,7 @@ use super::DATABASE;
 use crate::{
     metrics::Metrics,
     requests::{self, PruneAnswer, PruneRequest, PruneState},
-    retention::{Needs, dir_bytes},
+    retention::{Needs, dir_bytes, hopeless_below},
     tools::explain,
 };
 use qbind_profile::{NodeConfig, StateRetentionMode};
@@ -228,7 +228,7 @@ impl Run {
         mut asked: Option<Asked>,
     ) -> Result<Pruned, StoreError> {
         let store = &self.worker.store;
-        let oldest = self.snapshots.heights().unwrap_or_else(|error| {
+        let snapshots = self.snapshots.heights().unwrap_or_else(|error| {
             let error = explain(&error);
             tracing::warn!(error, "cannot tell which snapshots there are");
             Vec::new()
@@ -236,9 +236,18 @@ impl Run {
         let needs = Needs {
             tip,
             retain,
-            oldest_snapshot: oldest.first().copied(),
+            snapshots,
             slowest_peer: self.worker.reach.slowest_peer(),
+            hopeless_below: hopeless_below(tip, self.retain.max(retain)),
         };
+        for stale in needs.stale_snapshots() {
+            let dir = self.snapshots.snapshot(stale);
+            tracing::warn!(
+                dir = %dir.display(),
+                "a snapshot is older than twice state_retain_height: what follows it is deleted, so \
+                 nobody can start from it any more; remove it"
+            );
+        }
         let floor = store.prunable(needs.floor())?;
         let begun = Instant::now();
         let mut done = Pruned { lowest: store.lowest()?, ..Pruned::default() };

@@ -108,6 +108,13 @@ impl Snapshots {
             return;
         }
         let request = self.request.take();
+        if let Ok(false) = self.means.store.has_whole_epoch() {
+            let why = "this node was made of a snapshot within this epoch and lacks the epoch's first \
+                blocks; the next epoch has all of its own";
+            tracing::info!(height, "no snapshot: {why}");
+            self.means.answer(request, Err(why.to_owned()));
+            return;
+        }
         match self.begin(record, request.clone()) {
             Ok(running) => self.running = Some(running),
             Err(error) => self.means.failed(block.height, request, &error),
@@ -160,7 +167,7 @@ impl Snapshots {
     ) -> Result<Running, SnapshotError> {
         let means = self.means.clone();
         let begun = Instant::now();
-        means.folder.prepare()?;
+        means.folder.create()?;
         means.folder.check_space(means.store.accounts_bytes()?)?;
         let to = means.data_dir.join(CHECKPOINT);
         let draft = Draft::begin(&means.store, to, record.committed.clone(), record.state_root)?;
@@ -222,7 +229,7 @@ impl Means {
                 snapshots.success.inc();
                 let (bytes, accounts, took_ms) = (meta.size_bytes(), meta.accounts, millis(begun));
                 tracing::info!(height = height.0, bytes, accounts, took_ms, "snapshot taken");
-                match self.folder.keep(self.keep) {
+                match self.folder.keep(self.keep, height) {
                     Ok(removed) => removed
                         .iter()
                         .for_each(|h| tracing::info!(height = h.0, "old snapshot removed")),

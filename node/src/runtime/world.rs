@@ -371,6 +371,10 @@ impl DaemonWorld {
             Effect::Commit(record) => self.commit(&record)?,
             Effect::Accepted(id) => self.answer(&id, Ok(id)),
             Effect::Rejected { id, code, message, hint } => {
+                // What a client handed in is counted where the client is answered.
+                if !self.waiting.contains_key(&id) {
+                    self.means.metrics.mempool.reject(code);
+                }
                 self.answer(&id, Err(Rejection { code, message, hint }));
             }
             Effect::Equivocation(evidence) => {

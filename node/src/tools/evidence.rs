@@ -183,7 +183,7 @@ fn history(answer: &SlashingAnswer, id: u64) -> String {
     let (taken, pending) = (&found.total_slashed, found.pending);
     write!(out, ", {taken} slashed, {pending} more at the next election").expect(MEMORY);
     let (until, count) = (found.jailed_until_epoch, found.jail_count);
-    if until > epoch + 1 {
+    if until > *epoch {
         write!(out, ", in jail until epoch {until}").expect(MEMORY);
     }
     writeln!(out, ", sent to jail {count} times").expect(MEMORY);

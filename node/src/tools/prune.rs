@@ -51,7 +51,7 @@ pub fn prune_state(args: &PruneArgs) -> Result<String, ToolError> {
     }
     let in_use = is_in_use(&database)
         .map_err(|e| ToolError::usage(format!("cannot tell whether a node uses {shown}: {e}")))?;
-    if in_use { ask(args) } else { prune_here(args, &database) }
+    if in_use { ask(args, &database) } else { prune_here(args, &database) }
 }
 
 fn prune_here(args: &PruneArgs, database: &Path) -> Result<String, ToolError> {
@@ -63,29 +63,40 @@ fn prune_here(args: &PruneArgs, database: &Path) -> Result<String, ToolError> {
         return Err(ToolError::refused(why));
     }
     let snapshots = args.snapshot_dir.clone().unwrap_or(args.data_dir.join("snapshots"));
-    let heights = SnapshotFolder::at(snapshots).heights().map_err(|e| fault(&e))?;
     let needs = Needs {
         tip: store.height().map_err(|e| fault(&e))?,
         retain: args.retain_height,
-        oldest_snapshot: heights.first().copied(),
+        snapshots: SnapshotFolder::at(snapshots).heights().map_err(|e| fault(&e))?,
         slowest_peer: None,
+        hopeless_below: Height(0),
     };
     let floor = store.prunable(needs.floor()).map_err(|e| fault(&e))?;
     let before = dir_bytes(database);
     let mut done = Pruned { lowest: store.lowest().map_err(|e| fault(&e))?, ..Pruned::default() };
     let bar = bar(floor.0.saturating_sub(done.lowest.0));
-    while let Some(step) = store.prune_step(floor).map_err(|e| fault(&e))? {
+    let midway = |e| {
+        let why = explain(&e);
+        ToolError::refused(format!("{why}; what was deleted is deleted, ask again for the rest"))
+    };
+    while let Some(step) = store.prune_step(floor).map_err(midway)? {
         done.add(&step);
         bar.set_position(done.heights);
     }
     bar.set_message("giving room back to the disk");
-    store.reclaim().map_err(|e| fault(&e))?;
+    store.reclaim().map_err(midway)?;
     drop(store);
     bar.finish_and_clear();
-    Ok(text(done.heights, done.deleted, done.lowest.0, before, dir_bytes(database)))
+    let mut said = text(done.heights, done.deleted, done.lowest.0, before, dir_bytes(database));
+    if let Some(oldest) = needs.oldest_snapshot()
+        && oldest.next() == needs.floor()
+    {
+        said +=
+            &format!("The snapshot of height {oldest} needs the rest; remove it to delete more\n");
+    }
+    Ok(said)
 }
 
-fn ask(args: &PruneArgs) -> Result<String, ToolError> {
+fn ask(args: &PruneArgs, database: &Path) -> Result<String, ToolError> {
     let shown = args.data_dir.display();
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let id = format!("{}-{}", std::process::id(), since.as_nanos());
@@ -116,6 +127,12 @@ fn ask(args: &PruneArgs) -> Result<String, ToolError> {
             }
             Some(a) => bar.set_position(a.heights),
             None => {}
+        }
+        if !is_in_use(database).unwrap_or(true) {
+            requests::withdraw(&args.data_dir, PruneRequest::NAME).map_err(fault)?;
+            return Err(ToolError::refused(
+                "the node has stopped; what was deleted is deleted: ask again".to_owned(),
+            ));
         }
         if Instant::now() >= until {
             requests::withdraw(&args.data_dir, PruneRequest::NAME).map_err(fault)?;

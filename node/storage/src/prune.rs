@@ -96,6 +96,17 @@ impl Store {
         self.get(schema::EPOCH_ENDS, &schema::epoch_key(epoch), "last block of an epoch")
     }
 
+    /// Whether every block of the epoch under way is here: in the epoch of the snapshot that a node was
+    /// made of, those before the snapshot are not.
+    ///
+    /// # Errors
+    /// The disk's fault.
+    pub fn has_whole_epoch(&self) -> Result<bool, StoreError> {
+        let start: Option<EpochStart> =
+            self.get(schema::META, schema::KEY_START, "epoch's start")?;
+        Ok(self.lowest()? <= start.map_or(Height(1), |start| start.height.next()))
+    }
+
     /// How far pruning may go if asked for everything below `floor`.
     ///
     /// # Errors

@@ -403,11 +403,14 @@ impl Sync {
         }
     }
 
-    /// Whether the next block can be had at all. While the chain moves here, somebody has it.
+    /// Whether the next block can be had at all. While the chain moves here, somebody has it; and anybody
+    /// can say that it is ahead, so most peers must.
     fn look_for_reach(&mut self, still: bool, out: &mut Vec<Effect>) {
         let next = self.height.next();
         let ahead = || self.peers.iter().filter(|(_, s)| s.height >= next);
-        let is_lost = still && ahead().next().is_some() && ahead().all(|(_, s)| s.lowest > next);
+        let is_lost = still
+            && 2 * ahead().count() > self.peers.len()
+            && ahead().all(|(_, s)| s.lowest > next);
         if is_lost && !self.out_of_reach {
             let peers = ahead().map(|(peer, s)| (*peer, s.lowest)).collect();
             out.push(Effect::OutOfReach { height: next, peers });

@@ -266,6 +266,19 @@ fn that_nobody_has_the_next_block_is_said_once_and_taken_back() {
 }
 
 #[test]
+fn one_peer_among_several_cannot_say_that_a_halted_chain_is_out_of_reach() {
+    let mut sync = Sync::new(Height(10), Height(1), Epoch(0), Millis(0));
+    sync.step(Millis(1), status(peer(1), Height(10)));
+    let ahead = |n| Event::Status { from: peer(n), height: Height(15), lowest: Height(15) };
+    assert_eq!(out_of_reach(&sync.step(Millis(2_000), ahead(2))), []);
+    assert_eq!(out_of_reach(&sync.step(Millis(9_000), Event::Tick)), []);
+    assert_eq!(sync.out_of_reach(), None);
+    // Most of them can.
+    assert_eq!(out_of_reach(&sync.step(Millis(9_001), ahead(3))).len(), 1);
+    assert_eq!(sync.out_of_reach(), Some(Height(15)));
+}
+
+#[test]
 fn what_is_pruned_here_is_told_before_it_is_gone() {
     let mut sync = Sync::new(Height(10), Height(3), Epoch(0), Millis(0));
     let told = |effects: &[Effect]| {

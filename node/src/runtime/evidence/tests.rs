@@ -13,6 +13,10 @@ fn key(n: u8) -> SecretKey {
 }
 
 fn set() -> ValidatorSet {
+    set_of(0)
+}
+
+fn set_of(epoch: u64) -> ValidatorSet {
     let member = |n: u8| ValidatorInfo {
         id: u64::from(n),
         address: Address([n; 32]),
@@ -20,7 +24,7 @@ fn set() -> ValidatorSet {
         previous_key: None,
         power: VotingPower(1),
     };
-    ValidatorSet::new(Epoch(0), (0..3).map(member).collect()).unwrap()
+    ValidatorSet::new(Epoch(epoch), (0..3).map(member).collect()).unwrap()
 }
 
 fn twice(creator: u8, round: u64) -> Evidence {
@@ -75,6 +79,20 @@ fn whoever_makes_many_proofs_against_itself_pushes_out_its_own() {
     assert_eq!(list[0].validator_id, 2);
     assert_eq!(list[1].at, 4, "the oldest of the many are gone");
     assert_eq!(fs::read_dir(dir.path().join(FOLDER)).unwrap().count(), KEPT);
+}
+
+#[test]
+fn proofs_that_nobody_can_report_any_more_go_with_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let b = book(dir.path());
+    for round in 0..3 {
+        assert!(b.keep(&set(), &twice(1, round), Millis(1)).is_some());
+    }
+    let folder = dir.path().join(FOLDER);
+    fs::write(folder.join("notes.txt"), "hello").unwrap();
+    let later = EvidenceBook::open(NETWORK, dir.path(), std::iter::once(&set_of(1)));
+    assert!(later.list().is_empty());
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 1, "somebody else's file stays");
 }
 
 #[test]

@@ -35,6 +35,9 @@ fn what_a_snapshot_needs_stays() {
     std::fs::create_dir_all(dir.path().join("snapshots/20")).expect("made");
     let answer = prune_state(&args(dir.path(), 10)).expect("pruned");
     assert!(answer.contains("Lowest height left: 21\n"), "{answer}");
+    assert!(
+        answer.ends_with("The snapshot of height 20 needs the rest; remove it to delete more\n")
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::tar::{self, BLOCK, Entry};
 use aws_lc_rs::digest::{Context, SHA3_256};
 use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
-use qbind_storage::{META_FILE, Meta, STATE, SnapshotError, digest_of, sync_dir};
+use qbind_storage::{META_FILE, Meta, STATE, SnapshotError, SnapshotFolder, digest_of, sync_dir};
 use qbind_types::{BlockId, Height, Millis, StateRoot};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -19,7 +19,7 @@ const MOST_FILES: usize = 100_000;
 /// Bytes of all of them.
 const MOST_BYTES: u64 = 4 << 40;
 /// What is unpacked, in times of what is packed; the state is compressed already.
-const MOST_RATIO: u64 = 100;
+const MOST_RATIO: u64 = 8;
 /// Small archives may be as sparse as they like.
 const FREE_BYTES: u64 = 16 << 20;
 /// Read at once.
@@ -65,6 +65,15 @@ pub enum ArchiveError {
         found: String,
         /// What was asked for.
         expected: String,
+    },
+    /// There is no room for it.
+    #[error("{} cannot be unpacked", path.display())]
+    Room {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: SnapshotError,
     },
     /// It is no archive of a snapshot.
     #[error("{} is no archive of a snapshot: {reason}", path.display())]
@@ -163,6 +172,8 @@ pub fn pack(dir: &Path, out: &Path) -> Result<Latest, ArchiveError> {
     })?;
     hashed.inner.sync_all().map_err(io("sync", &partial))?;
     fs::rename(&partial, &to).map_err(io("move to", &to))?;
+    // What announces it must not be there without it.
+    sync_dir(out).map_err(fault)?;
     let latest = Latest {
         schema: Latest::SCHEMA.to_owned(),
         height: meta.height,
@@ -358,7 +369,8 @@ impl Unpacking<'_> {
         if to.exists() {
             return Err(ArchiveError::Exists { path: to });
         }
-        let partial = self.into.join(format!(".{top}.partial"));
+        // Of another name than what a node that uses this folder would clear away.
+        let partial = self.into.join(format!(".{top}.unpacked.partial"));
         match fs::remove_dir_all(&partial) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 return Err(io("remove", &partial)(e));
@@ -377,6 +389,8 @@ impl Unpacking<'_> {
         size: u64,
         seen: &mut impl FnMut(u64),
     ) -> Result<(), ArchiveError> {
+        let room = SnapshotFolder::at(self.into).check_room(size.min(self.left));
+        room.map_err(|source| ArchiveError::Room { path: self.archive.to_owned(), source })?;
         let created = File::options().write(true).create_new(true).open(path);
         let mut file = created.map_err(io("create", path))?;
         let (mut left, mut chunk) = (size, vec![0; CHUNK]);

@@ -2,7 +2,7 @@
 
 use super::archive::{ArchiveError, Latest, unpack};
 use indicatif::ProgressBar;
-use qbind_storage::digest_of;
+use qbind_storage::{SnapshotError, SnapshotFolder, digest_of};
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
@@ -21,6 +21,10 @@ const SLOWEST: u64 = 32 << 10;
 const ATTEMPTS: u32 = 3;
 /// Largest `latest.json`.
 const LATEST_BYTES: u64 = 64 << 10;
+/// Less than that within [`PATIENCE`] is a server that does not answer.
+const LEAST: u64 = 1 << 20;
+/// What an archive is called while it comes.
+const DRAFT: &str = ".fetched-";
 /// Read at once.
 const CHUNK: usize = 256 << 10;
 
@@ -61,6 +65,15 @@ pub enum FetchError {
         #[source]
         source: ArchiveError,
     },
+    /// There is no room for it here.
+    #[error("what {url} has cannot be stored")]
+    Room {
+        /// The address.
+        url: String,
+        /// Why not.
+        #[source]
+        source: SnapshotError,
+    },
     /// The disk, or missing permission.
     #[error("cannot {what} {}", path.display())]
     Io {
@@ -77,7 +90,7 @@ pub enum FetchError {
 impl FetchError {
     /// Whether trying again may help.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Io { .. })
+        matches!(self, Self::Unreachable { .. } | Self::Room { .. } | Self::Io { .. })
     }
 }
 
@@ -88,6 +101,13 @@ fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FetchError {
 
 struct Server {
     agent: ureq::Agent,
+}
+
+/// What is stored of an archive that comes.
+struct Draft<'a> {
+    file: &'a mut File,
+    path: &'a Path,
+    have: &'a mut u64,
 }
 
 /// Fetches the newest snapshot of the server at `url` into a folder below `into`, and returns it; it
@@ -113,7 +133,13 @@ pub fn fetch(url: &str, into: &Path, bar: Option<&ProgressBar>) -> Result<PathBu
         return Ok(there);
     }
     let address = format!("{base}/{}", latest.file);
-    let draft = into.join(format!(".fetched-{}.tar.gz", &latest.sha3_256[..16]));
+    let draft = into.join(format!("{DRAFT}{}.tar.gz", &latest.sha3_256[..16]));
+    forget_others(into, &draft);
+    // The archive and what comes out of it, but for what an earlier fetch has stored.
+    let have = fs::metadata(&draft).map_or(0, |found| found.len());
+    let needed = latest.size_bytes.saturating_mul(2).saturating_sub(have);
+    let room = SnapshotFolder::at(into).check_room(needed);
+    room.map_err(|source| FetchError::Room { url: address.clone(), source })?;
     server.download(&address, &latest, &draft, bar)?;
     let found = digest_of(&draft).map_err(|e| FetchError::Answer {
         url: address.clone(),
@@ -128,6 +154,17 @@ pub fn fetch(url: &str, into: &Path, bar: Option<&ProgressBar>) -> Result<PathBu
     let unpacked = unpack(&draft, into, None, |_| {});
     fs::remove_file(&draft).map_err(io("remove", &draft))?;
     unpacked.map_err(|source| FetchError::Archive { url: address, source })
+}
+
+/// Removes what earlier fetches have begun of other archives. What cannot be removed is in nobody's way.
+fn forget_others(into: &Path, draft: &Path) {
+    for entry in fs::read_dir(into).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_draft = name.to_string_lossy().starts_with(DRAFT);
+        if is_draft && entry.path() != draft {
+            fs::remove_file(entry.path()).unwrap_or_default();
+        }
+    }
 }
 
 impl Server {
@@ -187,15 +224,16 @@ impl Server {
             bar.set_length(latest.size_bytes);
             bar.set_position(have);
         }
-        let mut attempts = 0;
+        let (mut attempts, mut in_parts) = (0, true);
         while have < latest.size_bytes {
             let before = have;
-            let got = self.part(url, latest, &mut file, draft, &mut have, bar);
+            let to = Draft { file: &mut file, path: draft, have: &mut have };
+            let got = self.part(url, latest, to, &mut in_parts, bar);
             match got {
                 Ok(()) => attempts = 0,
                 Err(error) if !error.is_transient() => return Err(error),
                 Err(error) => {
-                    attempts = if have > before { 1 } else { attempts + 1 };
+                    attempts = if have >= before + LEAST { 1 } else { attempts + 1 };
                     if attempts >= ATTEMPTS {
                         return Err(error);
                     }
@@ -209,22 +247,33 @@ impl Server {
         &self,
         url: &str,
         latest: &Latest,
-        file: &mut File,
-        draft: &Path,
-        have: &mut u64,
+        to: Draft<'_>,
+        in_parts: &mut bool,
         bar: Option<&ProgressBar>,
     ) -> Result<(), FetchError> {
+        let Draft { file, path: draft, have } = to;
         let end = latest.size_bytes.min(have.saturating_add(PART));
-        let whole = PATIENCE + Duration::from_secs(latest.size_bytes / SLOWEST);
-        let mut answer = self.get(url, Some((*have, end - 1)), whole)?;
+        let mut answer = if *in_parts {
+            self.get(url, Some((*have, end - 1)), PATIENCE)?
+        } else {
+            self.get(url, None, PATIENCE + Duration::from_secs(latest.size_bytes / SLOWEST))?
+        };
         let wrong = |reason: String| FetchError::Answer { url: url.to_owned(), reason };
         let most = match answer.status().as_u16() {
             206 => end - *have,
-            // This server knows no parts.
+            // This server knows no parts: it is asked for the whole, and waited for as long as that takes.
+            200 if *in_parts => {
+                *in_parts = false;
+                return Ok(());
+            }
             200 => {
                 file.set_len(0).map_err(io("empty", draft))?;
                 *have = 0;
                 latest.size_bytes
+            }
+            status @ (429 | 500..) => {
+                let reason = format!("status {status}");
+                return Err(FetchError::Unreachable { url: url.to_owned(), reason });
             }
             status => return Err(wrong(format!("status {status}"))),
         };

@@ -297,6 +297,7 @@ fn a_fetch_survives_broken_connections_and_goes_on_where_it_was() {
         same(&from, &fetch(&server.url, &into, None).unwrap());
         let asked = server.asked.lock().unwrap().clone();
         let half = latest.size_bytes / 2;
+        // Where there are no parts the whole is asked for, again and again.
         let expected = if knows_parts { vec![0, half] } else { vec![0, 0] };
         assert_eq!(asked, expected, "parts: {knows_parts}");
         assert_eq!(names(&into), ["30"], "the archive is gone");
@@ -304,6 +305,19 @@ fn a_fetch_survives_broken_connections_and_goes_on_where_it_was() {
         fetch(&format!("{}/latest.json", server.url), &into, None).unwrap();
         assert_eq!(server.asked.lock().unwrap().len(), 2);
     }
+}
+
+#[test]
+fn what_other_fetches_have_left_goes_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, into) = (dir.path().join("server"), dir.path().join("into"));
+    pack(&snapshot(dir.path(), 30), &out).unwrap();
+    fs::create_dir_all(&into).unwrap();
+    for name in [".fetched-0123456789abcdef.tar.gz", "20.tar.gz"] {
+        fs::write(into.join(name), b"x").unwrap();
+    }
+    fetch(&serve(out, true).url, &into, None).unwrap();
+    assert_eq!(names(&into), ["20.tar.gz", "30"]);
 }
 
 #[test]
@@ -347,6 +361,10 @@ fn a_server_that_lies_is_refused() {
     wrong("a file that is a path");
     told(&Latest { schema: "other".to_owned(), ..latest.clone() });
     wrong("another schema");
+    told(&Latest { size_bytes: 1 << 60, ..latest.clone() });
+    let error = fetch(&server.url, &into, None).expect_err("more than this disk holds");
+    assert!(matches!(error, FetchError::Room { .. }) && error.is_transient(), "{error}");
+    assert_eq!(names(&into), Vec::<String>::new(), "nothing was asked for");
     fs::write(out.join("latest.json"), b"{").unwrap();
     wrong("no JSON");
     fs::remove_file(out.join("latest.json")).unwrap();

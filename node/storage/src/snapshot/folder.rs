@@ -27,12 +27,20 @@ impl SnapshotFolder {
         &self.dir
     }
 
+    /// Creates it.
+    ///
+    /// # Errors
+    /// The disk's fault, or missing permission.
+    pub fn create(&self) -> Result<(), SnapshotError> {
+        fs::create_dir_all(&self.dir).map_err(SnapshotError::io("create", &self.dir))
+    }
+
     /// Creates it, and removes what an interrupted process left.
     ///
     /// # Errors
     /// The disk's fault, or missing permission.
     pub fn prepare(&self) -> Result<(), SnapshotError> {
-        fs::create_dir_all(&self.dir).map_err(SnapshotError::io("create", &self.dir))?;
+        self.create()?;
         for name in self.names()? {
             let is_left = name.strip_prefix('.').is_some_and(|rest| {
                 [".partial", ".removed"].iter().any(|end| {
@@ -93,13 +101,15 @@ impl SnapshotFolder {
         heights.into_iter().rev().find_map(|height| Meta::load(&self.snapshot(height)).ok())
     }
 
-    /// Removes the oldest until `most` are left, never the newest; returns what is gone.
+    /// Removes the oldest until `most` are left, never the one just `made`, whatever else lies here;
+    /// returns what is gone.
     ///
     /// # Errors
     /// The disk's fault.
-    pub fn keep(&self, most: usize) -> Result<Vec<Height>, SnapshotError> {
+    pub fn keep(&self, most: usize, made: Height) -> Result<Vec<Height>, SnapshotError> {
         let mut heights = self.heights()?;
         let surplus = heights.len().saturating_sub(most.max(1));
+        heights.retain(|height| *height != made);
         heights.truncate(surplus);
         for height in &heights {
             // Out of the way first: a half removed snapshot must not look like one.
@@ -118,7 +128,15 @@ impl SnapshotFolder {
     /// # Errors
     /// There is not, or the disk cannot tell.
     pub fn check_space(&self, accounts_bytes: u64) -> Result<(), SnapshotError> {
-        let needed = accounts_bytes.saturating_mul(2).saturating_add(BESIDE);
+        self.check_room(accounts_bytes.saturating_mul(2))
+    }
+
+    /// Whether there is room for so many bytes, and 64 MiB.
+    ///
+    /// # Errors
+    /// There is not, or the disk cannot tell.
+    pub fn check_room(&self, bytes: u64) -> Result<(), SnapshotError> {
+        let needed = bytes.saturating_add(BESIDE);
         let free = free_bytes(&self.dir)?;
         if free >= needed {
             return Ok(());

@@ -49,9 +49,6 @@ impl Validated {
         batch.put_cf(meta, schema::KEY_SYNCED, encode(&now));
         // The block is there, its batches are not.
         batch.put_cf(meta, schema::KEY_LOWEST, encode(&self.meta.height.next()));
-        // The block is there without its batches.
-        let lowest = encode(&self.meta.height.next());
-        batch.put_cf(target.family(schema::META), schema::KEY_LOWEST, lowest);
         target.write_synced(batch, "write the database")?;
         // What is only in the log would be read again with every start.
         let fault = |source| StoreError::Io { what: "write the database", source };

@@ -326,7 +326,9 @@ fn a_node_starts_from_a_snapshot_with_the_same_state_and_nothing_of_the_other_no
         let root = ledger.apply(&input, &SerialRunner, &NoEvidence).state_root;
         assert_eq!(root, chain.roots[usize::try_from(height).unwrap()]);
     }
-    // Whoever follows the chain finds the ends of epochs, and a second snapshot can be taken.
+    // No snapshot can be taken of it in this epoch: the blocks before are not here.
+    assert!(chain.store.has_whole_epoch().unwrap() && !store.has_whole_epoch().unwrap());
+    // Whoever follows the chain finds the ends of epochs.
     let end = store.committed(start.height).unwrap().unwrap();
     assert!(end.block.ends_epoch());
     let again = snapshot.install(target.path(), NOW).expect_err("there is a database");
@@ -633,17 +635,20 @@ fn the_oldest_go_and_leftovers_too() {
     }
     let folder = chain.folder();
     assert_eq!(folder.newest().unwrap().height, Height(30));
-    for name in [".40.partial", ".10.removed", "other", "007"] {
+    for name in [".50.partial", ".10.removed", "other", "007"] {
         fs::create_dir_all(folder.dir().join(name)).unwrap();
     }
     assert_eq!(folder.heights().unwrap(), [Height(10), Height(20), Height(30)]);
-    assert_eq!(folder.keep(2).unwrap(), [Height(10)]);
-    assert_eq!(folder.keep(0).unwrap(), [Height(20)], "the newest stays");
+    assert_eq!(folder.keep(2, Height(30)).unwrap(), [Height(10)]);
+    // Of another chain that was higher, for all this folder knows.
+    assert_eq!(folder.keep(1, Height(20)).unwrap(), [Height(30)], "the one just made stays");
+    chain.snapshot(40);
+    assert_eq!(folder.keep(0, Height(40)).unwrap(), [Height(20)]);
     folder.prepare().unwrap();
     let mut left: Vec<_> =
         fs::read_dir(folder.dir()).unwrap().map(|e| e.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, ["007", "30", "other"]);
+    assert_eq!(left, ["007", "40", "other"]);
     assert!(matches!(folder.check_space(u64::MAX / 4), Err(SnapshotError::Space { .. })));
     folder.check_space(0).unwrap();
 }

@@ -390,11 +390,10 @@ async fn compare(http: &reqwest::Client, cluster: &Cluster) -> Result<(u64, u64)
             let from = chain.last_key_value().map_or(1, |(height, _)| height + 1);
             let path = format!("/v1/commits?from={from}&limit={PAGE}");
             let answer: Commits = get(http, node.http, &path).await?;
-            let page = answer.commits.len();
-            chain.extend(answer.commits.into_iter().map(|c| (c.height, c)));
-            if page < PAGE as usize {
+            if answer.commits.is_empty() {
                 break;
             }
+            chain.extend(answer.commits.into_iter().map(|c| (c.height, c)));
         }
         chains.push(chain);
     }
