@@ -53,9 +53,8 @@ impl Cluster {
         let file = self.network.node_config(&node.name);
         let text = fs::read_to_string(&file).expect("made");
         let kept = text.lines().filter(|line| {
-            !line.starts_with("bootstrap_peers")
-                && !line.starts_with("role")
-                && !(is_hidden && line.starts_with("p2p_advertised_addr"))
+            let is_told = ["bootstrap_peers", "role"].iter().any(|key| line.starts_with(key));
+            !is_told && (!is_hidden || !line.starts_with("p2p_advertised_addr"))
         });
         let text: Vec<&str> = kept.chain(lines.iter().map(String::as_str)).collect();
         fs::write(&file, text.join("\n") + "\n").expect("written");

@@ -9,10 +9,11 @@ mod support;
 use qbind_crypto::{SecretKey, address_of, genesis_hash};
 use qbind_ledger::{Genesis, Params, SerialRunner};
 use qbind_signer::Role;
-use qbind_storage::{SnapshotFolder, Store, Validated};
+use qbind_storage::{SnapshotFolder, Store, Validated, is_in_use};
 use qbind_types::{GenesisHash, Height};
 use serde_json::json;
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -92,12 +93,16 @@ impl Alone {
         self.dir.path().join(name)
     }
 
-    /// A node on `data` whose blocks follow each other as fast as the disk lets them.
+    /// A node on `data` whose blocks follow each other as fast as the disk lets them, and that takes
+    /// snapshots unless `more` says otherwise.
     fn start(&self, data: &Path, more: &[&str]) -> Node {
         let log = fs::File::options().create(true).append(true).open(self.path("log"));
         let log = log.expect("a log file");
+        let says = more.contains(&"--snapshots-enabled");
+        let snapshots = if says { &[][..] } else { &["--snapshots-enabled", "true"] };
         let child = Command::new(program("qbind-node"))
-            .args(["--profile", "devnet", "--validator-id", "1", "--snapshots-enabled", "true"])
+            .args(["--profile", "devnet", "--validator-id", "1"])
+            .args(snapshots)
             .args(["--http-addr", "127.0.0.1:0", "--p2p-listen-addr", "127.0.0.1:0"])
             .args(["--signer-mode", "encrypted-fs", "--empty-block-interval-ms", "10"])
             .args(["--snapshot-interval", "10", "--max-snapshots", "2"])
@@ -359,6 +364,57 @@ const LONG: u64 = 2_000;
 /// Heights that the prune tests leave.
 const KEPT: u64 = 10;
 
+/// Within which everything is deleted, from its beginning on.
+const SOON: Duration = Duration::from_millis(40);
+
+/// Waits for less than a millisecond more than it takes.
+fn wait(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < until, "in vain: {what}");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// Waits until a process that has opened the database in `data` writes to it, or ends: opening it begins
+/// a new log.
+fn await_write(data: &Path, process: &mut Node) {
+    let logs = || -> BTreeMap<PathBuf, u64> {
+        let entries = fs::read_dir(data.join("state")).into_iter().flatten().flatten();
+        let is_log = |path: &PathBuf| path.extension().is_some_and(|end| end == "log");
+        let paths = entries.map(|entry| entry.path()).filter(is_log);
+        paths.map(|path| (path.clone(), fs::metadata(path).map_or(0, |m| m.len()))).collect()
+    };
+    let before = logs();
+    wait("it writes", || {
+        let is_new = |(path, bytes): (&PathBuf, &u64)| *bytes > 0 && !before.contains_key(path);
+        logs().iter().any(is_new) || process.0.try_wait().expect("a child").is_some()
+    });
+}
+
+/// Draws moments that are more and more within something short whose place is not known.
+struct Aim {
+    from: Duration,
+    to: Duration,
+}
+
+impl Aim {
+    fn draw(&self, moments: &mut Moments) -> Duration {
+        self.from + moments.up_to(self.to.saturating_sub(self.from))
+    }
+
+    fn was_early(&mut self, moment: Duration) {
+        self.from = (self.from + moment) / 2;
+        // The machine may be slower now than it was.
+        self.to += self.to / 50;
+    }
+
+    fn was_late(&mut self, moment: Duration) {
+        self.to = (self.to + moment) / 2;
+        self.from -= self.from / 50;
+    }
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a new folder");
     for entry in fs::read_dir(from).expect("a folder") {
@@ -405,15 +461,17 @@ fn a_node_or_tool_killed_while_it_deletes_history_leaves_a_whole_history() {
     // No snapshots before the deleting: they would hold it back.
     let folder = SnapshotFolder::at(alone.path("none"));
     let elsewhere = folder.dir().to_str().expect("a text path");
-    let far = LONG.to_string();
-    let mut node = alone.start(&base, &["--snapshot-dir", elsewhere, "--snapshot-interval", &far]);
-    alone.wait_for_snapshot(&folder, LONG);
+    let mut node = alone.start(&base, &["--snapshot-dir", elsewhere]);
+    for height in (100..=LONG).step_by(100) {
+        alone.wait_for_snapshot(&folder, height);
+    }
     node.kill_running();
     fs::remove_dir_all(folder.dir()).expect("it is there");
     let kept = KEPT.to_string();
-    let deletes = ["--state-retention-mode", "height", "--state-prune-interval", "1"];
-    let deletes = deletes.into_iter().chain(["--state-retain-height", &kept]);
-    let deletes: Vec<&str> = deletes.chain(["--snapshots-enabled", "false"]).collect();
+    let request = data.join("requests/prune.json");
+    // A node that deletes nothing until it is asked.
+    let keeps = ["--snapshots-enabled", "false", "--state-retention-mode", "height"];
+    let keeps = [&keeps[..], &["--state-retain-height", "1000000"]].concat();
     let tool = program("qbind-admin");
     let prune = || {
         let child = Command::new(&tool)
@@ -424,27 +482,53 @@ fn a_node_or_tool_killed_while_it_deletes_history_leaves_a_whole_history() {
             .spawn();
         Node(child.expect("the program starts"))
     };
-    // How long each takes undisturbed.
+    // What the key has signed belongs to the database.
+    let (keystore, keys) = (alone.path("keystore"), alone.path("keys"));
+    copy(&keystore, &keys);
     copy(&base, &data);
-    let begun = Instant::now();
     assert!(prune().0.wait().expect("it ends").success());
-    let by_tool = begun.elapsed();
     assert!(history(&alone, &data) + KEPT + 8 > LONG, "next to nothing was deleted");
-    let (mut lowest, mut within, mut whole) = (u64::MAX, [0, 0], 0);
+    let (mut lowest, mut within, mut whole) = (LONG, [0, 0], 0);
+    let mut aims = [SOON; 2].map(|to| Aim { from: Duration::ZERO, to });
     for kill in 0..kills() {
         // From the start again once everything is deleted, and after proving that the node goes on.
         if lowest + KEPT + 8 > LONG {
-            fs::remove_dir_all(&data).expect("it is there");
-            copy(&base, &data);
+            for (from, to) in [(&base, &data), (&keys, &keystore)] {
+                fs::remove_dir_all(to).expect("it is there");
+                copy(from, to);
+            }
             (lowest, whole) = (1, whole + 1);
         }
         let by_node = kill % 2 == 0;
-        let mut process = if by_node { alone.start(&data, &deletes) } else { prune() };
-        std::thread::sleep(moments.up_to(by_tool));
-        process.kill();
+        let which = usize::from(!by_node);
+        let moment = aims[which].draw(&mut moments);
+        let mut process;
+        if by_node {
+            process = alone.start(&data, &keeps);
+            wait("it opens its database", || is_in_use(&data.join("state")).unwrap_or(false));
+            let (mut tool, mut is_asked) = (prune(), false);
+            wait("it begins", || {
+                let waits = request.exists();
+                is_asked |= waits;
+                (is_asked && !waits) || tool.0.try_wait().expect("a child").is_some()
+            });
+            std::thread::sleep(moment);
+            process.kill_running();
+        } else {
+            process = prune();
+            await_write(&data, &mut process);
+            std::thread::sleep(moment);
+            process.kill();
+        }
         let now = history(&alone, &data);
         assert!(now >= lowest, "kill {kill}: lowest height {now} after {lowest}");
-        within[usize::from(!by_node)] += u64::from(now > lowest && now + KEPT + 8 <= LONG);
+        if now == lowest {
+            aims[which].was_early(moment);
+        } else if now + KEPT + 8 > LONG {
+            aims[which].was_late(moment);
+        } else {
+            within[which] += 1;
+        }
         lowest = now;
     }
     println!(
@@ -453,6 +537,7 @@ fn a_node_or_tool_killed_while_it_deletes_history_leaves_a_whole_history() {
         within[0],
         within[1]
     );
+    assert!(within.iter().sum::<u64>() * 10 >= kills(), "the moments miss what they are for");
     let height = alone.height(&data);
     let mut node = alone.start(&data, &[]);
     alone.wait_for_snapshot(&SnapshotFolder::at(data.join("snapshots")), height + 10);

@@ -58,7 +58,7 @@ pub fn is_in_use(dir: &Path) -> io::Result<bool> {
     };
     let mut lock = whole(libc::F_WRLCK as libc::c_short);
     fcntl(&file, FcntlArg::F_GETLK(&mut lock)).map_err(|errno: Errno| io::Error::from(errno))?;
-    Ok(i32::from(lock.l_type) != libc::F_UNLCK as i32)
+    Ok(i32::from(lock.l_type) != libc::F_UNLCK)
 }
 
 #[cfg(test)]

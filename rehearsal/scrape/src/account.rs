@@ -35,7 +35,7 @@ pub enum AccountError {
     },
     /// The block it is to be proven by is not of the chain of this genesis, or does not reach it.
     #[error("cannot check the block that the proof rests on")]
-    Chain(#[from] FollowError),
+    Chain(#[source] Box<FollowError>),
     /// The proof is of another account than was asked for.
     #[error("{node} proves account {got}, asked for {expected}")]
     OtherAccount {
@@ -69,7 +69,7 @@ pub enum AccountError {
         height: Height,
         /// What is wrong.
         #[source]
-        source: AccountProofError,
+        source: Box<AccountProofError>,
     },
 }
 
@@ -77,15 +77,21 @@ impl AccountError {
     /// Whether the node told a lie, rather than nothing.
     pub fn is_lie(&self) -> bool {
         match self {
-            Self::Fetch { source, .. } | Self::Chain(FollowError::Fetch { source, .. }) => {
-                matches!(source, FetchError::Content { .. })
-            }
-            Self::NoProof { .. } | Self::Chain(FollowError::Pruned { .. }) => false,
-            Self::Chain(FollowError::Wrong { .. })
-            | Self::OtherAccount { .. }
-            | Self::OtherHeight { .. }
-            | Self::Proof { .. } => true,
+            Self::Fetch { source, .. } => matches!(source, FetchError::Content { .. }),
+            Self::NoProof { .. } => false,
+            Self::Chain(error) => match &**error {
+                FollowError::Fetch { source, .. } => matches!(source, FetchError::Content { .. }),
+                FollowError::Pruned { .. } => false,
+                FollowError::Wrong { .. } => true,
+            },
+            Self::OtherAccount { .. } | Self::OtherHeight { .. } | Self::Proof { .. } => true,
         }
+    }
+}
+
+impl From<FollowError> for AccountError {
+    fn from(error: FollowError) -> Self {
+        Self::Chain(Box::new(error))
     }
 }
 
@@ -189,7 +195,7 @@ pub async fn prove_account(
     proof.verify(named.root).map_err(|source| AccountError::Proof {
         node: node(),
         height: named.height,
-        source,
+        source: Box::new(source),
     })?;
     Ok(ProvenState {
         account: proof.account(),

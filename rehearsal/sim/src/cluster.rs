@@ -672,7 +672,7 @@ impl Simulation {
             }
             Observed::Proven(proof, evidence) => {
                 if proof.offence == Offence::O1DoubleSign {
-                    self.proof.get_or_insert(evidence);
+                    self.proof.get_or_insert(*evidence);
                 }
                 *self.outcome.proofs.entry(proof.offence.as_str()).or_insert(0) += 1;
                 let accused = usize::try_from(proof.validator).ok();

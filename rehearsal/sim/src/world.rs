@@ -38,7 +38,7 @@ pub(crate) enum Observed {
         id: qbind_types::BlockId,
     },
     EpochStarted(EpochStart),
-    Proven(Proof, Evidence),
+    Proven(Proof, Box<Evidence>),
 }
 
 /// The power went away: nothing that follows is carried out.
@@ -197,7 +197,7 @@ impl NodeWorld<'_> {
         let Some(evidence) = effect.evidence(self.network) else { return };
         let Ok(verifier) = self.verifiers.of(evidence.epoch()) else { return };
         if let Ok(proof) = verify_evidence(self.network, verifier.set(), &evidence) {
-            self.observed.push(Observed::Proven(proof, evidence));
+            self.observed.push(Observed::Proven(proof, Box::new(evidence)));
         }
     }
 

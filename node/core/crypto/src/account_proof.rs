@@ -182,10 +182,9 @@ mod tests {
         }
     }
 
-    fn split(
-        leaves: &[([u8; 32], [u8; 32])],
-        depth: usize,
-    ) -> (&[([u8; 32], [u8; 32])], &[([u8; 32], [u8; 32])]) {
+    type Pairs = [([u8; 32], [u8; 32])];
+
+    fn split(leaves: &Pairs, depth: usize) -> (&Pairs, &Pairs) {
         leaves.split_at(leaves.partition_point(|(key, _)| !bit(key, depth)))
     }
 

@@ -156,13 +156,13 @@ pub(crate) fn is_misplaced(height: Height, view: View, executed: Height) -> bool
 /// stranger, a batch twice, or a gap between two batches of one creator.
 fn breaks_list_rules(set: &ValidatorSet, block: &Block) -> bool {
     let mut next: BTreeMap<ValidatorIndex, u64> = BTreeMap::new();
-    let mut breaks = |batch: &BatchRef| {
+    let breaks = |batch: &BatchRef| {
         let follows = next.insert(batch.creator, batch.round.saturating_add(1));
         batch.epoch != block.epoch
             || set.get(batch.creator).is_none()
             || follows.is_some_and(|expected| batch.round != expected)
     };
-    block.batches.len() > BLOCK_BATCHES || block.batches.iter().any(|batch| breaks(batch))
+    block.batches.len() > BLOCK_BATCHES || block.batches.iter().any(breaks)
 }
 
 /// One accused before its epoch's validators.

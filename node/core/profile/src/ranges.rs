@@ -161,7 +161,7 @@ fn relations(c: &NodeConfig) -> Result<(), RangeError> {
         "pass --signer-keystore-path DIR",
     )?;
     demand(
-        c.snapshot_interval % limits::CHECKPOINT == 0,
+        c.snapshot_interval.is_multiple_of(limits::CHECKPOINT),
         "snapshot_interval",
         "a multiple of 10",
         "some block names the state after every tenth height, and no other is sure to be named",

@@ -272,7 +272,7 @@ pub fn unpack(
     let file = File::open(archive).map_err(io("open", archive))?;
     let packed = file.metadata().map_err(io("look at", archive))?.len();
     fs::create_dir_all(into).map_err(io("create", into))?;
-    let most = packed.saturating_mul(MOST_RATIO).max(FREE_BYTES).min(MOST_BYTES);
+    let most = packed.saturating_mul(MOST_RATIO).clamp(FREE_BYTES, MOST_BYTES);
     let mut unpacking = Unpacking {
         archive,
         into,

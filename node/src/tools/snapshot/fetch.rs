@@ -63,7 +63,7 @@ pub enum FetchError {
         url: String,
         /// Why not.
         #[source]
-        source: ArchiveError,
+        source: Box<ArchiveError>,
     },
     /// There is no room for it here.
     #[error("what {url} has cannot be stored")]
@@ -72,7 +72,7 @@ pub enum FetchError {
         url: String,
         /// Why not.
         #[source]
-        source: SnapshotError,
+        source: Box<SnapshotError>,
     },
     /// The disk, or missing permission.
     #[error("cannot {what} {}", path.display())]
@@ -139,7 +139,7 @@ pub fn fetch(url: &str, into: &Path, bar: Option<&ProgressBar>) -> Result<PathBu
     let have = fs::metadata(&draft).map_or(0, |found| found.len());
     let needed = latest.size_bytes.saturating_mul(2).saturating_sub(have);
     let room = SnapshotFolder::at(into).check_room(needed);
-    room.map_err(|source| FetchError::Room { url: address.clone(), source })?;
+    room.map_err(|source| FetchError::Room { url: address.clone(), source: source.into() })?;
     server.download(&address, &latest, &draft, bar)?;
     let found = digest_of(&draft).map_err(|e| FetchError::Answer {
         url: address.clone(),
@@ -153,7 +153,7 @@ pub fn fetch(url: &str, into: &Path, bar: Option<&ProgressBar>) -> Result<PathBu
     }
     let unpacked = unpack(&draft, into, None, |_| {});
     fs::remove_file(&draft).map_err(io("remove", &draft))?;
-    unpacked.map_err(|source| FetchError::Archive { url: address, source })
+    unpacked.map_err(|source| FetchError::Archive { url: address, source: source.into() })
 }
 
 /// Removes what earlier fetches have begun of other archives. What cannot be removed is in nobody's way.

@@ -397,7 +397,8 @@ fn a_changed_account_is_refused_although_everything_else_is_made_to_agree() {
 #[test]
 fn votes_of_a_minority_or_of_others_do_not_certify_a_forged_root() {
     let (chain, dir) = taken(10);
-    let forge_naming = |votes: &dyn Fn(&[u8]) -> Vec<(ValidatorIndex, Signature)>| {
+    type Votes = Vec<(ValidatorIndex, Signature)>;
+    let forge_naming = |votes: &dyn Fn(&[u8]) -> Votes| {
         recertify(&dir, |certified| {
             let naming = &mut certified.naming;
             naming.block.executed.root = StateRoot([9; 32]);
