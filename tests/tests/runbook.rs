@@ -85,6 +85,8 @@ const FAST_SYNC: &str = "qbind-node \\
   --validator-id 42";
 
 /// Section 5.3.
+const LATEST: &str = "curl https://snapshots.qbind.network/mainnet/latest.json";
+const DOWNLOAD: &str = "wget https://snapshots.qbind.network/mainnet/500000.tar.gz";
 const UNPACK: &str = "tar -xzf 500000.tar.gz -C /data/qbind/snapshots/";
 const START_WITH_FAST_SYNC: &str = "qbind-node \\
   --profile mainnet \\
@@ -94,6 +96,13 @@ const START_WITH_FAST_SYNC: &str = "qbind-node \\
 /// Stands for the snapshot server: what it serves lies in `/mnt/snapshots`.
 const RSYNC: &str = "#!/bin/sh\nset -eu\n\
     mkdir -p \"$3\"\ncp -a \"/mnt/snapshots/${2#snapshot-server:/snapshots/}.\" \"$3\"\n";
+
+/// Stand for the snapshot server too.
+const CURL: &str = "#!/bin/sh\nset -eu\n\
+    case \"$1\" in https://*) ;; *) exec /usr/bin/curl \"$@\" ;; esac\n\
+    cat \"/mnt/snapshots/${1#https://snapshots.qbind.network/}\"\n";
+const WGET: &str = "#!/bin/sh\nset -eu\n\
+    cp \"/mnt/snapshots/${1#https://snapshots.qbind.network/}\" .\n";
 
 /// Section 8.2.
 const MONETARY: &str = "qbind-node --profile mainnet --monetary-mode shadow";
@@ -272,8 +281,10 @@ fn sections_4_3_and_5_3_a_fresh_node_starts_from_a_snapshot_and_reaches_the_tip(
     founder.copy_to(&fresh, "/mnt/snapshots/500000.tar.gz", "/mnt/snapshots/served.tar.gz");
     fresh.done("mkdir -p /mnt/snapshots/mainnet/500000 /data/qbind/snapshots /etc/qbind/bin");
     fresh.done("tar -xzf /mnt/snapshots/served.tar.gz -C /mnt/snapshots/mainnet/500000");
-    fresh.write("/etc/qbind/bin/rsync", RSYNC);
-    fresh.done("chmod +x /etc/qbind/bin/rsync");
+    for (name, script) in [("rsync", RSYNC), ("curl", CURL), ("wget", WGET)] {
+        fresh.write(&format!("/etc/qbind/bin/{name}"), script);
+    }
+    fresh.done("chmod +x /etc/qbind/bin/*");
     // Section 4.3.
     fresh.done(COPY);
     let said = fresh.done(VALIDATE);
@@ -289,8 +300,10 @@ fn sections_4_3_and_5_3_a_fresh_node_starts_from_a_snapshot_and_reaches_the_tip(
     starts_from(&fresh, FAST_SYNC, &mut running, &height);
     // Section 5.3, on a host that has lost its database.
     fresh.done("rm -r /data/qbind/state /data/qbind/snapshots/*");
-    fresh.done("tar -czf /data/qbind/500000.tar.gz -C /mnt/snapshots/mainnet 500000");
-    fresh.done(&format!("cd /data/qbind; {UNPACK}; ls -la /data/qbind/snapshots/"));
+    fresh.done("cd /mnt/snapshots/mainnet; qbind-snapshot pack 500000 --output .");
+    assert!(fresh.done(LATEST).contains(&format!("\"height\": {height}")), "{height}");
+    fresh.done("cd /mnt/snapshots/mainnet; tar -czf 500000.tar.gz 500000");
+    fresh.done(&format!("cd /data/qbind; {DOWNLOAD}; {UNPACK}; ls -la /data/qbind/snapshots/"));
     fresh.done(VALIDATE);
     starts_from(&fresh, START_WITH_FAST_SYNC, &mut running, &height);
     // A damaged one is refused, by the tool and by the node.
@@ -322,5 +335,14 @@ fn section_8_2_the_monetary_mode_is_set_by_its_flag() {
     let mut daemon = Daemon::start(&host, MONETARY);
     daemon.commits(3);
     assert_eq!(daemon.metric("qbind_monetary_mode"), Some(1), "1 is Shadow");
+    // Section 8.3.
+    assert_eq!(daemon.metric("qbind_monetary_phase"), Some(0), "0 is Bootstrap");
+    assert_eq!(daemon.metric("qbind_monetary_r_target_annual_bps"), Some(775), "7.5 to 9 %");
+    for name in ["r_inf_annual_bps", "fee_coverage_ratio_bps", "phase_recommendation"] {
+        assert!(daemon.metric(&format!("qbind_monetary_{name}")).is_some(), "{name}");
+    }
     daemon.stop();
+    let asked = |mode: &str| format!("qbind-node --profile mainnet --monetary-mode {mode}");
+    host.refused(&asked("off"), 20, &["MonetaryModeOff"]);
+    host.refused(&asked("active"), 20, &["MonetaryAccountsMissing"]);
 }

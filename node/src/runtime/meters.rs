@@ -233,10 +233,10 @@ pub(super) fn commit(
     metrics: &Metrics,
     record: &CommitRecord,
     latency_seconds: f64,
-    stored_in: Duration,
+    took: Duration,
 ) {
     metrics.consensus.commit_latency_seconds.observe(latency_seconds);
-    metrics.execution.block_apply_seconds.observe(stored_in.as_secs_f64());
+    metrics.execution.block_apply_seconds.observe(took.as_secs_f64());
     metrics.coupling.block(match record.references {
         References::Ok => BlockCheck::Ok,
         References::Fetched => BlockCheck::Missing,

@@ -136,6 +136,8 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
     let (handle, events) = qbind_network::start(network, observer).map_err(|e| {
         NodeError::configuration(format!("cannot use p2p_listen_addr {listen}")).because(e)
     })?;
+    let workers = Workers::new(metrics.clone());
+    let executed = workers.executed();
     let replica_config = ReplicaConfig {
         network: genesis.network,
         key: is_validator.then(|| identity.public_key()),
@@ -143,7 +145,7 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
         coupling: settings::coupling(&config),
         empty_block_interval: Millis(config.empty_block_interval_ms),
         dag: settings::dag(&config, genesis.network, &params),
-        runner: Box::new(Workers::new(metrics.clone())),
+        runner: Box::new(workers),
     };
     let signer = is_validator.then(|| -> Result<_, NodeError> {
         let keystore = config.signer_keystore_path.as_deref().unwrap_or_default();
@@ -182,6 +184,7 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
         metrics: metrics.clone(),
         shared: shared.clone(),
         is_hidden: !config.sentries.is_empty(),
+        executed,
     };
     let world = world::DaemonWorld::new(means, intercept);
     let parts = Parts {

@@ -6,9 +6,9 @@ use rayon::prelude::*;
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Runs the jobs of a block on the process's thread pool.
@@ -18,17 +18,41 @@ pub(super) struct Workers {
     begun: Mutex<Option<Instant>>,
     /// Whether they run level by level.
     by_levels: AtomicBool,
+    /// When the block under way began.
+    started: Mutex<Option<Instant>>,
+    executed: Executed,
+}
+
+/// How long the last block took to execute, handed from the threads that execute to whoever stores it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Executed(Arc<AtomicU64>);
+
+impl Executed {
+    /// Takes it; zero if it was taken before.
+    pub(super) fn take(&self) -> Duration {
+        Duration::from_micros(self.0.swap(0, Ordering::Relaxed))
+    }
+
+    fn put(&self, took: Duration) {
+        self.0.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
 }
 
 impl Workers {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, begun: Mutex::default(), by_levels: AtomicBool::new(false) }
+        let (begun, started) = (Mutex::default(), Mutex::default());
+        let (by_levels, executed) = (AtomicBool::new(false), Executed::default());
+        Self { metrics, begun, by_levels, started, executed }
     }
 
-    fn mark(&self, begun: Option<Instant>) -> Option<Instant> {
-        let mut place = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *place, begun)
+    /// How long blocks take, for whoever stores them.
+    pub(super) fn executed(&self) -> Executed {
+        self.executed.clone()
     }
+}
+
+fn mark(place: &Mutex<Option<Instant>>, at: Option<Instant>) -> Option<Instant> {
+    std::mem::replace(&mut *place.lock().unwrap_or_else(PoisonError::into_inner), at)
 }
 
 impl LevelRunner for Workers {
@@ -48,18 +72,26 @@ impl LevelRunner for Workers {
 
     fn begins(&self, phase: Phase) {
         match phase {
+            Phase::Plan => {
+                mark(&self.started, Some(Instant::now()));
+            }
             Phase::Run => {
-                self.mark(Some(Instant::now()));
+                mark(&self.begun, Some(Instant::now()));
             }
             Phase::Settle => {
-                let begun = self.mark(None);
+                let begun = mark(&self.begun, None);
                 if let Some(begun) = begun.filter(|_| self.by_levels.swap(false, Ordering::Relaxed))
                 {
                     let seconds = begun.elapsed().as_secs_f64();
                     self.metrics.execution.stage_b_seconds.observe(seconds);
                 }
             }
-            Phase::Plan | Phase::Root | Phase::Done => {}
+            Phase::Root => {}
+            Phase::Done => {
+                if let Some(started) = mark(&self.started, None) {
+                    self.executed.put(started.elapsed());
+                }
+            }
         }
     }
 }
@@ -68,7 +100,6 @@ impl LevelRunner for Workers {
 mod tests {
     use super::*;
     use qbind_profile::Profile;
-    use std::sync::atomic::AtomicU64;
 
     fn workers() -> (Workers, Arc<Metrics>) {
         let metrics = Arc::new(Metrics::new(&Profile::Mainnet.preset(), &[]));
@@ -98,6 +129,19 @@ mod tests {
             most.fetch_max(metrics.execution.workers_active.get(), Ordering::Relaxed);
         });
         assert!(most.load(Ordering::Relaxed) >= 1);
+    }
+
+    #[test]
+    fn a_block_takes_from_its_plan_to_its_end_and_is_told_once() {
+        let (workers, _) = workers();
+        let executed = workers.executed();
+        workers.begins(Phase::Plan);
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(1) {}
+        assert_eq!(executed.take(), Duration::ZERO, "it is under way");
+        workers.begins(Phase::Done);
+        assert!(executed.take() >= Duration::from_millis(1));
+        assert_eq!(executed.take(), Duration::ZERO);
     }
 
     #[test]

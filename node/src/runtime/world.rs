@@ -8,6 +8,7 @@ use super::{
     signer::ValidatorSigner,
     snapshots::Snapshots,
     unix_now,
+    workers::Executed,
 };
 use crate::{http::Rejection, metrics::Metrics};
 use qbind_dag::{DagMessage, Peer};
@@ -71,6 +72,7 @@ pub(super) struct Means {
     pub(super) shared: Arc<Shared>,
     /// Whether this validator has its sentries for peers and nobody else.
     pub(super) is_hidden: bool,
+    pub(super) executed: Executed,
 }
 
 pub(super) struct DaemonWorld {
@@ -208,7 +210,8 @@ impl DaemonWorld {
         self.means.shared.set_height(block.height);
         self.block_time = block.timestamp_unix_ms;
         let latency = seconds_since(block.timestamp_unix_ms, now);
-        meters::commit(&self.means.metrics, record, latency, begun.elapsed());
+        let took = self.means.executed.take() + begun.elapsed();
+        meters::commit(&self.means.metrics, record, latency, took);
         tracing::debug!(
             height = block.height.0,
             view = block.view.0,
