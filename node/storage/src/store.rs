@@ -14,7 +14,10 @@ use qbind_types::{
     Epoch, EpochStart, GenesisHash, Height, Millis, TxId, ValidatorIndex, ValidatorSet, decode,
     encode,
 };
-use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Options, WriteBatch, WriteOptions};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, Options, WriteBatch,
+    WriteOptions,
+};
 use std::{collections::BTreeMap, path::Path};
 
 /// One node's database.
@@ -451,18 +454,29 @@ impl Store {
     }
 }
 
+/// Bytes in memory, and in the log, that are in no other file yet.
+const MOST_UNWRITTEN: usize = 64 << 20;
+/// Bytes of what was read last.
+const CACHE: usize = 64 << 20;
+
 fn options() -> Options {
     let mut options = Options::default();
     options.set_compression_type(rocksdb::DBCompressionType::Lz4);
     options.set_max_open_files(512);
     options.set_keep_log_file_num(4);
-    options.set_max_total_wal_size(128 << 20);
+    options.set_max_total_wal_size(MOST_UNWRITTEN as u64);
+    options.set_db_write_buffer_size(MOST_UNWRITTEN);
     options
 }
 
 fn families() -> [ColumnFamilyDescriptor; FAMILIES.len()] {
+    // One for all: by default each has its own.
+    let cache = Cache::new_lru_cache(CACHE);
     FAMILIES.map(|name| {
+        let mut table = BlockBasedOptions::default();
+        table.set_block_cache(&cache);
         let mut options = Options::default();
+        options.set_block_based_table_factory(&table);
         options.set_compression_type(rocksdb::DBCompressionType::Lz4);
         crate::prune::prepare(name, &mut options);
         ColumnFamilyDescriptor::new(name, options)
