@@ -11,13 +11,6 @@ fn hidden(seed: u8, sentries: &[&Node]) -> Node {
     Node::start(config)
 }
 
-/// Takes the connections that were made so far.
-fn settled(node: &mut Node) {
-    while let Ok(event) = node.events.try_recv() {
-        assert!(matches!(event, NetworkEvent::PeerConnected { .. }), "{event:?}");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_hears_of_a_hidden_node_and_a_sentry_passes_its_words_on() {
     let mut sentry = Node::start(config(1, "127.0.0.1:0"));
@@ -28,20 +21,20 @@ async fn nobody_hears_of_a_hidden_node_and_a_sentry_passes_its_words_on() {
     let mut second = Node::knowing(4, &[&sentry]);
     // They learn of each other from the sentry, which knows all three.
     for node in [&mut first, &mut second] {
-        node.healthy(|h| h.outbound + h.inbound == 2 && h.known >= 2).await;
+        let health = node.healthy(|h| h.outbound + h.inbound == 2 && h.known >= 2).await;
+        assert_eq!(health.known, 2, "the sentry and the other one");
     }
-    sentry.healthy(|h| h.outbound + h.inbound == 3).await;
+    for node in [&mut first, &mut second, &mut sentry] {
+        node.connected().await;
+        node.connected().await;
+    }
     let seen = |node: &Node| node.handle.peers().iter().map(|p| p.node_id).collect::<Vec<_>>();
     assert_eq!(seen(&behind), [sentry.id()]);
-    assert_eq!(first.handle.health().known, 2, "the sentry and the other one");
     for node in [&first, &second] {
         assert!(!seen(node).contains(&behind.id()), "a hidden node was found");
     }
     let of_hidden = sentry.handle.peers().into_iter().find(|p| p.node_id == behind.id()).unwrap();
     assert!(of_hidden.is_hidden() && of_hidden.direction == Direction::Inbound);
-    for node in [&mut sentry, &mut behind, &mut first, &mut second] {
-        settled(node);
-    }
     // Its words to everybody, everybody else's to it.
     behind.handle.broadcast(Channel::Consensus, *b"vote");
     let (from, channel, bytes) = sentry.message().await;
