@@ -108,6 +108,8 @@ fn ask(args: &PruneArgs, database: &Path) -> Result<String, ToolError> {
     let until = Instant::now() + Duration::from_secs(args.wait);
     let bar = bar(0);
     loop {
+        // Asked first: a node that has answered may stop at once.
+        let has_stopped = !is_in_use(database).unwrap_or(true);
         let found: Option<PruneAnswer> =
             requests::answered(&args.data_dir, PruneRequest::NAME).map_err(fault)?;
         match found.filter(|answer| answer.id == id) {
@@ -128,7 +130,7 @@ fn ask(args: &PruneArgs, database: &Path) -> Result<String, ToolError> {
             Some(a) => bar.set_position(a.heights),
             None => {}
         }
-        if !is_in_use(database).unwrap_or(true) {
+        if has_stopped {
             requests::withdraw(&args.data_dir, PruneRequest::NAME).map_err(fault)?;
             return Err(ToolError::refused(
                 "the node has stopped; what was deleted is deleted: ask again".to_owned(),

@@ -382,14 +382,16 @@ impl Ledger {
         if let Mode::Serial { .. } = mode {
             runner.begins(Phase::Run);
             board.run_serially(&plan.runs);
-        } else if block.height.0.is_multiple_of(Self::CHECKED) {
+        }
+        // A check is no part of what the transfers take.
+        runner.begins(Phase::Settle);
+        if matches!(mode, Mode::Parallel { .. }) && block.height.0.is_multiple_of(Self::CHECKED) {
             let serial = new_board();
             serial.run_serially(&plan.runs);
             if !board.equals(&serial) {
                 (board, mode) = (serial, Mode::Serial { why: SerialReason::Mismatch });
             }
         }
-        runner.begins(Phase::Settle);
         let mut settled = self.settle(&plan, &board, machinery);
         let mut after = self.after(&plan, &board);
         let mut changes_registry = self.call(block, &plan, &mut settled, &mut after);
