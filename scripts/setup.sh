@@ -24,6 +24,10 @@ command -v cc >/dev/null || missing+=(gcc)
 command -v c++ >/dev/null || missing+=(g++)
 command -v make >/dev/null || missing+=(make)
 command -v curl >/dev/null || missing+=(curl)
+# The software tokens of the HSM tests: OpenSSL's configuration is Perl.
+command -v perl >/dev/null || missing+=(perl)
+command -v pkcs11-tool >/dev/null || missing+=(opensc)
+command -v softhsm2-util >/dev/null || missing+=(softhsm2)
 has_libclang || missing+=(libclang-dev)
 
 if ((${#missing[@]})); then
@@ -44,4 +48,5 @@ if ((${#missing[@]})); then
     "${prefix[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}" >&2
 fi
 
-exec scripts/rocksdb.sh
+scripts/rocksdb.sh
+scripts/token.sh >/dev/null

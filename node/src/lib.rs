@@ -12,12 +12,15 @@
 
 mod cli;
 mod configuration;
+mod custody;
 mod exit;
 mod genesis;
 /// The HTTP interface: health, metrics, transactions, blocks.
 pub mod http;
 /// What the node counts, and under which names.
 pub mod metrics;
+/// The daemon that keeps a validator's key on another host.
+pub mod remote_signer;
 /// What tools ask of a running node.
 pub mod requests;
 /// From which height on a node keeps history.

@@ -2,10 +2,10 @@
 
 use crate::{
     Cli, Configuration, Environment, GenesisFile, NodeError, Output, configuration::to_json,
-    metrics, unsupported,
+    custody::signer_url, metrics, unsupported,
 };
 use aws_lc_rs::digest::{Context, SHA3_256};
-use qbind_profile::Resolved;
+use qbind_profile::{Resolved, Role, SignerMode};
 use std::path::Path;
 
 /// What the loop starts from: everything here is checked.
@@ -57,6 +57,10 @@ pub fn prepare(cli: &Cli, environment: &Environment) -> Result<Outcome, NodeErro
         }));
     }
     configuration.validate().map_err(refused)?;
+    let config = configuration.config();
+    if config.role == Role::Validator && config.signer_mode == SignerMode::RemoteSigner {
+        signer_url(config)?;
+    }
     let mut warnings = configuration.warnings.clone();
     for lack in unsupported(configuration.config()) {
         if lack.refused {

@@ -1,8 +1,7 @@
 //! What this build cannot do, said before it starts rather than after.
 
 use qbind_profile::{
-    ExecutionProfile, MempoolMode, NetworkMode, NodeConfig, SignerFailureMode, SignerMode,
-    SlashingMode,
+    ExecutionProfile, MempoolMode, NetworkMode, NodeConfig, SignerFailureMode, SlashingMode,
 };
 
 /// A setting that asks for more than this build does.
@@ -59,13 +58,6 @@ pub fn unsupported(c: &NodeConfig) -> Vec<Unsupported> {
         "execution_profile",
         "transactions are transfers",
         "pass --execution-profile vm-v0",
-    );
-    note(
-        matches!(c.signer_mode, SignerMode::RemoteSigner | SignerMode::HsmPkcs11),
-        refuse,
-        "signer_mode",
-        "keys are read from an encrypted keystore on this host",
-        "pass --signer-mode encrypted-fs --signer-keystore-path DIR",
     );
     note(
         c.signer_failure_mode == SignerFailureMode::LogAndContinue,

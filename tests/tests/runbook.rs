@@ -5,7 +5,7 @@
 mod runbook_host;
 mod support;
 
-use runbook_host::{Daemon, Host, host_or_skip, network_or_skip};
+use runbook_host::{Daemon, Host, host_or_skip, hsm_host_or_skip, network_or_skip, signer_or_skip};
 
 /// Section 3.1.
 const CANONICAL: &str = "qbind-node --profile mainnet --data-dir /data/qbind";
@@ -48,6 +48,8 @@ const WITH_REMOTE_SIGNER: &str = "qbind-node \\
   --remote-signer-url kemtls://signer.internal:9443 \\
   --validator-id 42 \\
   --p2p-listen-addr 0.0.0.0:9000";
+/// Section 4.1, option B, step 4.
+const REMOTE_SIGNER: &str = "qbind-remote-signer --config /etc/qbind/remote_signer.toml";
 const RETENTION: &str = "qbind-node \\
   --profile mainnet \\
   --data-dir /data/qbind \\
@@ -201,10 +203,65 @@ fn section_3_4_each_way_to_start_does_as_it_says() {
     assert_eq!(daemon.status("validator_id"), "42");
     daemon.stop();
     runs(&host, RETENTION);
-    for (line, mode) in [(WITH_HSM, "hsm-pkcs11"), (WITH_REMOTE_SIGNER, "remote-signer")] {
-        // Until a signer for it is part of this build.
-        host.refused(line, 20, &[&format!("UNSUPPORTED: signer_mode = {mode}")]);
+}
+
+#[test]
+fn section_3_4_with_an_hsm_the_key_never_leaves_it() {
+    let Some(host) = hsm_host_or_skip() else { return };
+    let mut daemon = Daemon::start(&host, WITH_HSM);
+    daemon.commits(3);
+    assert_eq!(daemon.status("validator_id"), "42");
+    // Section 4.4, step 1.
+    assert_eq!(daemon.metric("qbind_hsm_startup_ok"), Some(1));
+    assert!(daemon.metric("qbind_hsm_sign_success_total") > Some(6));
+    assert_eq!(daemon.metric("qbind_hsm_sign_error_total{kind=\"runtime\"}"), Some(0));
+    daemon.stop();
+    assert!(!host.exists("/data/qbind/keystore/consensus.key"));
+    // Section 10.3: a wrong PIN is the operator's, and is tried once.
+    let wrong = format!("QBIND_HSM_PIN=0000 {WITH_HSM}");
+    host.refused(&wrong, 20, &["refused the login", "QBIND_HSM_PIN"]);
+    let list =
+        "pkcs11-tool --module /etc/qbind/token.so --login --pin $QBIND_HSM_PIN --list-objects";
+    assert!(host.done(list).contains("qbind-consensus-42"));
+    host.done("sed -i s/qbind-consensus-42/qbind-consensus-43/ /etc/qbind/hsm.toml");
+    host.refused(WITH_HSM, 20, &["holds 0 ML-DSA private keys labelled `qbind-consensus-43`"]);
+}
+
+#[test]
+fn section_3_4_with_a_remote_signer_the_node_holds_no_key() {
+    let Some((host, signers)) = signer_or_skip() else { return };
+    // Nobody is there yet.
+    host.refused(WITH_REMOTE_SIGNER, 1, &["remote signer unreachable", "signer.internal:9443"]);
+    // Section 4.1, option B, steps 4 and 5.
+    let mut signer = Daemon::start(&signers, REMOTE_SIGNER);
+    signer.until("curl -sf http://localhost:9443/metrics | grep qbind_hsm");
+    let mut node = Daemon::start(&host, WITH_REMOTE_SIGNER);
+    node.commits(3);
+    assert_eq!(node.status("validator_id"), "42");
+    assert!(!host.exists("/data/qbind/keystore"));
+    for reason in ["transport", "timeout", "server_reject", "protocol"] {
+        let name = format!("qbind_remote_sign_failures_total{{reason=\"{reason}\"}}");
+        assert_eq!(node.metric(&name), Some(0), "{reason}");
     }
+    assert!(node.metric("qbind_remote_sign_requests_total{kind=\"vote\"}") > Some(2));
+    let signed = "curl -sf http://signer.internal:9443/metrics | grep -q \
+                  'qbind_signer_sign_requests_total{kind=\"commit_vote\"} [1-9]'";
+    host.done(signed);
+    // Section 6.3 and 10.2: the signer goes, the node ends with 1 and says why.
+    signer.crash();
+    let (code, said) = node.ends();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("remote signer unreachable"), "{said}");
+    // Started again, both go on, and the guard was not lost.
+    let mut signer = Daemon::start(&signers, REMOTE_SIGNER);
+    signer.until("curl -sf http://localhost:9443/metrics");
+    let mut node = Daemon::start(&host, WITH_REMOTE_SIGNER);
+    node.commits(3);
+    node.stop();
+    // A node that is not the one it serves gets no signature.
+    host.done("rm /data/qbind/remote-signer-client.key");
+    host.refused(WITH_REMOTE_SIGNER, 20, &["unauthorized", "authorized_node_keys"]);
+    signer.stop();
 }
 
 #[test]

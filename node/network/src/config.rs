@@ -1,9 +1,8 @@
 //! What a node tells its network.
 
-use crate::{AsnTable, DiversityConfig, Role};
-use qbind_crypto::SecretKey;
+use crate::{AsnTable, DiversityConfig, Identity, Role};
 use qbind_types::{GenesisHash, Network};
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 /// Everything [`crate::start`] needs.
 #[derive(Debug)]
@@ -20,7 +19,7 @@ pub struct NetworkConfig {
     /// First addresses to try (`host:port`); who answers there is learnt by asking.
     pub bootstrap: Vec<String>,
     /// The key this node proves to its peers.
-    pub identity: SecretKey,
+    pub identity: Arc<dyn Identity>,
     /// Which network's tags its proofs carry.
     pub network: Network,
     /// Peers with another genesis are refused.
@@ -152,7 +151,7 @@ impl NetworkConfig {
     /// A configuration with every default.
     pub fn new(
         listen: SocketAddr,
-        identity: SecretKey,
+        identity: Arc<dyn Identity>,
         network: Network,
         genesis_hash: GenesisHash,
         role: Role,

@@ -13,16 +13,15 @@
 //! sign different peer ids. The nonces keep a proof from being used twice under the same ids.
 
 use crate::{
-    NodeId, Role,
+    Identity, NodeId, Role,
     frame::{FrameError, read_frame, write_frame},
     transport::Side,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use futures::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use libp2p::PeerId;
-use qbind_crypto::SecretKey;
 use qbind_types::{GenesisHash, Network, PublicKey, Signature, decode, encode};
-use std::{fmt, io};
+use std::{error::Error, fmt, io, sync::Arc};
 
 /// Raised when a message between peers changes.
 const VERSION: u16 = 2;
@@ -138,6 +137,11 @@ pub(crate) enum HandshakeError {
         #[source]
         source: FrameError,
     },
+    #[error("our own key's keeper made no proof")]
+    Identity {
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
     #[error("the handshake could not be written")]
     Write {
         #[source]
@@ -146,8 +150,8 @@ pub(crate) enum HandshakeError {
 }
 
 /// What this node says and signs with.
-pub(crate) struct Introduction<'a> {
-    pub(crate) secret: &'a SecretKey,
+pub(crate) struct Introduction {
+    pub(crate) identity: Arc<dyn Identity>,
     pub(crate) hello: Hello,
 }
 
@@ -204,20 +208,22 @@ pub(crate) struct ChannelBinding {
     pub(crate) listener: PeerId,
 }
 
-fn preimage(binding: &ChannelBinding, signer: Side, dialler: &Hello, listener: &Hello) -> Vec<u8> {
-    let mut bytes = qbind_crypto::preimage::tag(dialler.network, "PEER");
+/// What a proof is over, without its tag.
+fn said(binding: &ChannelBinding, signer: Side, dialler: &Hello, listener: &Hello) -> Vec<u8> {
     let side: u8 = match signer {
         Side::Dialler => 0,
         Side::Listener => 1,
     };
-    bytes.extend(encode(&(
-        side,
-        binding.dialler.to_bytes(),
-        binding.listener.to_bytes(),
-        dialler,
-        listener,
-    )));
-    bytes
+    encode(&(side, binding.dialler.to_bytes(), binding.listener.to_bytes(), dialler, listener))
+}
+
+/// Our proof, made on a thread that may wait for the key's keeper.
+async fn prove(us: &Introduction, said: Vec<u8>) -> Result<Signature, HandshakeError> {
+    let (identity, network) = (us.identity.clone(), us.hello.network);
+    let proof = tokio::task::spawn_blocking(move || identity.prove(network, said)).await;
+    proof
+        .map_err(|panicked| HandshakeError::Identity { source: panicked.into() })?
+        .map_err(|source| HandshakeError::Identity { source })
 }
 
 /// Exchanges Hellos and proofs; the answer is the other side's, proven.
@@ -228,7 +234,7 @@ pub(crate) async fn exchange<S>(
     stream: &mut S,
     side: Side,
     binding: &ChannelBinding,
-    us: &Introduction<'_>,
+    us: &Introduction,
 ) -> Result<Hello, HandshakeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -243,12 +249,13 @@ where
         Side::Dialler => (&us.hello, &theirs, Side::Listener),
         Side::Listener => (&theirs, &us.hello, Side::Dialler),
     };
-    let proof = us.secret.sign(&preimage(binding, side, dialler, listener));
+    let proof = prove(us, said(binding, side, dialler, listener)).await?;
     send(stream, &Answer::Proof(proof)).await?;
     match receive(stream).await? {
         Answer::Refuse(reason) => Err(HandshakeError::RefusedByPeer { reason }),
         Answer::Proof(proof) => {
-            let signed = preimage(binding, their_side, dialler, listener);
+            let signed = said(binding, their_side, dialler, listener);
+            let signed = qbind_crypto::preimage::peer(dialler.network, &signed);
             if qbind_crypto::verify(&theirs.public_key, &signed, &proof) {
                 return Ok(theirs);
             }

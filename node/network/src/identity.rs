@@ -1,8 +1,9 @@
 //! Who a node is: the hash of its ML-DSA key.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use qbind_types::PublicKey;
-use std::fmt;
+use qbind_crypto::SecretKey;
+use qbind_types::{Network, PublicKey, Signature};
+use std::{error::Error, fmt};
 
 const TAG: &[u8] = b"QBIND:NODE:v1";
 
@@ -26,6 +27,36 @@ impl fmt::Display for NodeId {
 impl fmt::Debug for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "NodeId(0x{}…)", hex::encode(&self.0[..4]))
+    }
+}
+
+/// The key a node proves to its peers, wherever it lies.
+pub trait Identity: fmt::Debug + Send + Sync {
+    /// The public half.
+    fn public_key(&self) -> PublicKey;
+
+    /// Signs `said` under the tag of proofs to peers ([`qbind_crypto::preimage::peer`]). May block.
+    ///
+    /// # Errors
+    /// The key's keeper makes no signature now.
+    fn prove(
+        &self,
+        network: Network,
+        said: Vec<u8>,
+    ) -> Result<Signature, Box<dyn Error + Send + Sync>>;
+}
+
+impl Identity for SecretKey {
+    fn public_key(&self) -> PublicKey {
+        Self::public_key(self)
+    }
+
+    fn prove(
+        &self,
+        network: Network,
+        said: Vec<u8>,
+    ) -> Result<Signature, Box<dyn Error + Send + Sync>> {
+        Ok(self.sign(&qbind_crypto::preimage::peer(network, &said)))
     }
 }
 

@@ -68,5 +68,5 @@ pub use event::{NetworkEvent, PeerSummary, Received};
 pub use handle::{NetworkHandle, start};
 pub use handshake::RefuseReason;
 pub use health::Health;
-pub use identity::{Direction, NodeId, Role};
+pub use identity::{Direction, Identity, NodeId, Role};
 pub use observer::{DialStep, DropReason, EvictReason, HeartbeatStep, NetworkObserver};

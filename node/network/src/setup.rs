@@ -180,7 +180,7 @@ async fn establish(
         }
     };
     let us = Introduction {
-        secret: &context.config.identity,
+        identity: context.config.identity.clone(),
         hello: Hello::new(
             context.config.network,
             (context.config.genesis_hash, context.config.rules),

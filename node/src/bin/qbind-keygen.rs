@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use qbind_crypto::SecretKey;
 use qbind_node::tools::{ToolError, end, explain, passphrase};
-use qbind_signer::Role;
+use qbind_signer::{HsmConfig, HsmKey, Key, Role};
 use std::{fmt::Write, fs, path::PathBuf, process::ExitCode};
 
 /// Makes and checks the keys of a node
@@ -20,6 +20,8 @@ enum Command {
     Generate(Generate),
     /// Open every key of a keystore and compare it with its public key
     Verify(Verify),
+    /// Write the public half of a key that lies in an HSM, as DIR/consensus.pub
+    Hsm(Hsm),
 }
 
 #[derive(Args)]
@@ -52,6 +54,19 @@ struct Verify {
     passphrase_env: String,
 }
 
+#[derive(Args)]
+struct Hsm {
+    /// Which device, which key
+    #[arg(long, value_name = "FILE", default_value = "/etc/qbind/hsm.toml")]
+    hsm_config_path: PathBuf,
+    /// The directory to write to; made if there is none
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
+    /// Make the key pair first; its secret half can never leave the device
+    #[arg(long)]
+    generate: bool,
+}
+
 const ROLES: [Role; 3] = [Role::Consensus, Role::P2pIdentity, Role::BatchSigning];
 
 fn role(text: &str) -> Result<Role, String> {
@@ -64,6 +79,7 @@ fn main() -> ExitCode {
         Ok(cli) => match cli.command {
             Command::Generate(args) => generate(&args),
             Command::Verify(args) => verify(&args),
+            Command::Hsm(args) => hsm(&args),
         },
         Err(error) => return qbind_node::tools::usage(&error),
     };
@@ -88,6 +104,27 @@ fn generate(args: &Generate) -> Result<String, ToolError> {
             .expect("writing to memory cannot fail");
     }
     Ok(out)
+}
+
+fn hsm(args: &Hsm) -> Result<String, ToolError> {
+    let open = || {
+        let config = HsmConfig::read(&args.hsm_config_path)?;
+        let pin = config.pin()?;
+        match args.generate {
+            true => HsmKey::generate(config, pin),
+            false => HsmKey::open(config, pin),
+        }
+    };
+    let key = open().map_err(|e| match e.is_config() {
+        true => ToolError::usage(explain(&e)),
+        false => ToolError::refused(explain(&e)),
+    })?;
+    let dir = args.output.display();
+    fs::create_dir_all(&args.output)
+        .map_err(|e| ToolError::usage(format!("cannot create {dir}: {e}")))?;
+    qbind_signer::write_public(&args.output, Role::Consensus, &key.public_key())
+        .map_err(|e| ToolError::usage(explain(&e)))?;
+    Ok(format!("{dir}/consensus.pub\n"))
 }
 
 fn verify(args: &Verify) -> Result<String, ToolError> {

@@ -687,34 +687,6 @@ impl P2p {
     }
 }
 
-/// Keys.
-#[derive(Debug)]
-pub struct Signer {
-    /// Signatures asked for.
-    pub requests: Counters<SignKind>,
-    /// Signatures refused because they contradict earlier ones of the key.
-    pub refusals: Counter,
-    /// Keys loaded.
-    pub load_success: Counters<KeystoreBackend>,
-    /// Keys that could not be loaded.
-    pub load_failure: Counters<KeystoreBackend>,
-}
-
-impl Signer {
-    pub(super) fn new(b: &Builder<'_>) -> Self {
-        Self {
-            requests: b.counters("qbind_signer_sign_requests_total", "Signatures asked for."),
-            refusals: b.counter(
-                "qbind_signer_refusals_total",
-                "Signatures refused because they contradict earlier ones of the key.",
-            ),
-            load_success: b.counters("qbind_keystore_load_success_total", "Keys loaded."),
-            load_failure: b
-                .counters("qbind_keystore_load_failure_total", "Keys that could not be loaded."),
-        }
-    }
-}
-
 /// Offences and what follows from them.
 #[derive(Debug)]
 pub struct Slashing {

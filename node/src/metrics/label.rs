@@ -177,6 +177,43 @@ labels! {
         Batch = "batch",
         /// An availability ack.
         Ack = "ack",
+        /// A proof to a peer.
+        Peer = "peer",
+    }
+    /// Why an HSM made no signature.
+    HsmErrorKind("kind") {
+        /// The settings: library, token, key, PIN.
+        Config = "config",
+        /// The device.
+        Runtime = "runtime",
+    }
+    /// Why a remote signer gave no signature.
+    RemoteSignFailure("reason") {
+        /// No connection, or it broke.
+        Transport = "transport",
+        /// No answer in time.
+        Timeout = "timeout",
+        /// It refused.
+        ServerReject = "server_reject",
+        /// Not the signer it was, or none at all.
+        Protocol = "protocol",
+    }
+    /// Why a remote signer refused a node.
+    SignerRefusal("code") {
+        /// Another validator's key is asked for.
+        InvalidKey = "invalid_key",
+        /// The HSM failed.
+        Crypto = "crypto",
+        /// A node or a chain that is not served.
+        Unauthorized = "unauthorized",
+        /// Too many requests.
+        RateLimited = "rate_limited",
+        /// The guard cannot be written.
+        Server = "server",
+        /// It contradicts what was signed.
+        Contradiction = "contradiction",
+        /// Another version.
+        Protocol = "protocol",
     }
     /// Where keys come from.
     KeystoreBackend("backend") {

@@ -3,20 +3,24 @@
 //! Names that operators' guides, alerts and dashboards use are kept verbatim, aliases included.
 
 mod groups;
+mod keys;
 mod label;
 mod monetary;
 mod reference;
 mod series;
 
 pub use groups::{
-    Connections, Consensus, Coupling, Dag, Execution, Http, Mempool, P2p, Pruning, Signer,
-    Slashing, Snapshots,
+    Connections, Consensus, Coupling, Dag, Execution, Http, Mempool, P2p, Pruning, Slashing,
+    Snapshots,
 };
+pub(crate) use keys::millis;
+pub use keys::{Hsm, RemoteSign, Signer, SignerMetrics};
 pub use label::{
     AckResult, BlockCheck, CouplingCheck, CouplingRejection, DiversityReason, EvictionReason,
-    ExecutionError, HttpClass, IssuanceBucket, KeystoreBackend, Label, MempoolRejection,
-    MessageKind, MonetaryEffect, Offense, PeerEviction, ProposalResult, SignKind, SlashingDecision,
-    SlashingRejection, StageBMode, Strictness, VoteResult,
+    ExecutionError, HsmErrorKind, HttpClass, IssuanceBucket, KeystoreBackend, Label,
+    MempoolRejection, MessageKind, MonetaryEffect, Offense, PeerEviction, ProposalResult,
+    RemoteSignFailure, SignKind, SignerRefusal, SlashingDecision, SlashingRejection, StageBMode,
+    Strictness, VoteResult,
 };
 pub use monetary::Monetary;
 pub use reference::reference;
@@ -27,6 +31,7 @@ use qbind_profile::{
     DagCouplingMode, DiversityMode, EvictionMode, MonetaryMode, NodeConfig, check_all,
 };
 use series::Builder;
+use std::sync::Arc;
 
 /// Everything the node counts.
 #[derive(Debug)]
@@ -45,7 +50,7 @@ pub struct Metrics {
     /// Peers.
     pub p2p: P2p,
     /// Keys.
-    pub signer: Signer,
+    pub signer: Arc<Signer>,
     /// The monetary engine.
     pub monetary: Monetary,
     /// Requests to this listener.
@@ -72,7 +77,7 @@ impl Metrics {
             mempool: Mempool::new(&b),
             execution: Execution::new(&b),
             p2p: P2p::new(&b),
-            signer: Signer::new(&b),
+            signer: Arc::new(Signer::new(&b, config.signer_mode)),
             monetary: Monetary::new(&b),
             http: Http::new(&b),
             slashing: Slashing::new(&b),

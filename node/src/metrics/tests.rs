@@ -2,7 +2,7 @@
 
 use super::*;
 use qbind_ledger::monetary::{Closed, EpochInputs, Payout, Policy, State, close_epoch, issue};
-use qbind_profile::Profile;
+use qbind_profile::{Profile, SignerMode};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn fresh() -> Metrics {
@@ -101,6 +101,7 @@ fn move_everything(m: &Metrics) {
     }
     SignKind::ALL.iter().for_each(|l| m.signer.requests.inc(*l));
     m.signer.refusals.inc();
+    m.signer.failures.inc();
     m.consensus.epoch.set(3);
     m.consensus.validators.set(7);
     m.consensus.key_rotation_pending.set(7, 1);
@@ -379,6 +380,74 @@ fn names_of_the_guides_are_exported_verbatim() {
 }
 
 #[test]
+fn series_about_a_device_or_another_host_exist_where_there_is_one_and_move() {
+    let with = |mode| NodeConfig { signer_mode: mode, ..Profile::Mainnet.preset() };
+    let names = |before: &'static str| move |s: &String| s.starts_with(before);
+    let device = Metrics::new(&with(SignerMode::HsmPkcs11), &[1]);
+    let hsm = device.signer.hsm.as_ref().unwrap();
+    let still = samples(&device);
+    assert!(!still.keys().any(names("qbind_remote_sign")), "{still:?}");
+    hsm.success.inc();
+    HsmErrorKind::ALL.iter().for_each(|l| hsm.errors.inc(*l));
+    hsm.last_latency_ms.set(3);
+    hsm.startup_ok.set_flag(true);
+    all_moved(&still, &samples(&device), "qbind_hsm_", 5);
+    let host = Metrics::new(&with(SignerMode::RemoteSigner), &[1]);
+    let remote = host.signer.remote.as_ref().unwrap();
+    let still = samples(&host);
+    assert!(!still.keys().any(names("qbind_hsm")), "{still:?}");
+    SignKind::ALL.iter().for_each(|l| remote.requests.inc(*l));
+    RemoteSignFailure::ALL.iter().for_each(|l| remote.failed(l.as_str()));
+    remote.last_latency_ms.set(2);
+    all_moved(&still, &samples(&host), "qbind_remote_sign_", 12);
+    assert!(!samples(&fresh()).keys().any(names("qbind_hsm")));
+    assert!(!samples(&fresh()).keys().any(names("qbind_remote_sign")));
+}
+
+fn all_moved(
+    before: &BTreeMap<String, String>,
+    after: &BTreeMap<String, String>,
+    prefix: &str,
+    count: usize,
+) {
+    let ours: Vec<_> = after.iter().filter(|(name, _)| name.starts_with(prefix)).collect();
+    assert_eq!(ours.len(), count, "{ours:?}");
+    for (name, value) in ours {
+        assert_ne!(before.get(name), Some(value), "{name} did not move");
+    }
+}
+
+#[test]
+fn everything_the_signers_daemon_counts_moves() {
+    let read = |m: &SignerMetrics| -> BTreeMap<String, String> {
+        let text = m.render();
+        let lines = text.lines().filter(|l| !l.starts_with('#'));
+        lines.filter_map(|l| l.rsplit_once(' ')).map(|(n, v)| (n.into(), v.into())).collect()
+    };
+    let m = SignerMetrics::new(true);
+    let before = read(&m);
+    m.admitted.inc();
+    SignerRefusal::ALL.iter().for_each(|l| m.refused(l.as_str()));
+    m.sessions.raise();
+    all_moved(&before, &read(&m), "qbind_remote_signer_", 9);
+    assert!(before.contains_key("qbind_hsm_startup_ok"));
+    assert!(!read(&SignerMetrics::new(false)).contains_key("qbind_hsm_startup_ok"));
+    // Each word is one the signer says.
+    use qbind_signer::Code;
+    for code in [
+        Code::InvalidKey,
+        Code::Crypto,
+        Code::Unauthorized,
+        Code::RateLimited,
+        Code::Server,
+        Code::Contradiction,
+        Code::Protocol,
+    ] {
+        assert!(SignerRefusal::ALL.iter().any(|l| l.as_str() == code.label()), "{code}");
+    }
+}
+
+#[test]
 fn text_is_as_stored() {
     let stored = include_str!("fresh.txt");
     let text = fresh().render();
@@ -388,10 +457,18 @@ fn text_is_as_stored() {
 #[test]
 fn reference_lists_every_family_once() {
     let text = reference();
-    for family in fresh().families() {
-        let cell = format!("| `{}` |", family.name());
-        assert_eq!(text.matches(&cell).count(), 1, "{cell}");
+    let (node, signer) = text.split_once("# Metrics of qbind-remote-signer").unwrap();
+    let lists_once = |page: &str, families: Vec<prometheus::proto::MetricFamily>| {
+        for family in families {
+            let cell = format!("| `{}` |", family.name());
+            assert_eq!(page.matches(&cell).count(), 1, "{cell}");
+        }
+    };
+    for mode in [SignerMode::EncryptedFs, SignerMode::HsmPkcs11, SignerMode::RemoteSigner] {
+        let config = NodeConfig { signer_mode: mode, ..Profile::Mainnet.preset() };
+        lists_once(node, Metrics::new(&config, &[1]).families());
     }
+    lists_once(signer, SignerMetrics::new(true).families());
     assert!(text.contains("`result`: accepted, rejected"), "{text}");
     let exported: BTreeSet<String> =
         fresh().families().iter().map(|f| f.name().to_string()).collect();

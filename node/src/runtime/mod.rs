@@ -27,11 +27,11 @@ mod snapshots;
 mod workers;
 mod world;
 
-use crate::{NodeError, Prepared, metrics::Metrics};
+use crate::{NodeError, Prepared, custody, metrics::Metrics};
 use driver::Driver;
 use qbind_crypto::{SecretKey, Verifier, Verifiers};
 use qbind_ledger::{Genesis, Ledger};
-use qbind_network::{NetworkEvent, NetworkHandle};
+use qbind_network::{Identity, NetworkEvent, NetworkHandle};
 use qbind_profile::{NodeConfig, Role};
 use qbind_replica::{Now, Replica, ReplicaConfig, Restored};
 use qbind_storage::{DirLock, Loaded, Store};
@@ -89,7 +89,15 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
     let founders = genesis.validator_set();
     let ids: Vec<u64> = founders.members().iter().map(|m| m.id).collect();
     let metrics = Arc::new(Metrics::new(&config, &ids));
-    let identity = identity(&config, &metrics)?;
+    let chain = (genesis.network, prepared.genesis.hash);
+    let custody = match config.role {
+        Role::Validator => Some(custody::open(&config, &data_dir, chain, &metrics.signer)?),
+        Role::Rpc | Role::Sentry => None,
+    };
+    let identity: Arc<dyn Identity> = match &custody {
+        Some(custody) => custody.signer.clone(),
+        None => Arc::new(identity(&config, &metrics)?),
+    };
     let params = settings::params(&config, &genesis)?;
     rename_database(&data_dir)?;
     fast_sync::fast_sync(&config, &data_dir, &prepared.genesis)?;
@@ -114,9 +122,15 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
     let restored = restored(&prepared, &genesis, loaded, &params, &Workers::new(metrics.clone()))?;
     let set = restored.ledger.registry().set(restored.start.epoch).cloned();
     let set = set.ok_or_else(damaged)?;
-    let is_validator = config.role == Role::Validator;
-    if is_validator {
-        check_place(&config, &set, &restored.ledger, &identity.public_key())?;
+    if let Some(custody) = &custody {
+        check_place(&config, &set, &restored.ledger, &identity.public_key(), &custody.place)?;
+        if custody.guard_is_new && has_signed {
+            tracing::warn!(
+                "the signing guard of {} is missing; a new one knows nothing of what this key has \
+                 signed, so make sure that the database is the newest there is",
+                custody.place
+            );
+        }
     }
     let verifier = Arc::new(Verifier::new(genesis.network, set.clone()));
     let verifiers = Arc::new(Verifiers::new(verifier));
@@ -126,12 +140,7 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
     let shared = Arc::new(shared);
     metrics.monetary.start(&shared.policy, &shared.monetary());
     let observer = Arc::new(meters::PeerMeters::new(metrics.clone()));
-    let network = settings::network(
-        &config,
-        identity.clone(),
-        (genesis.network, prepared.genesis.hash),
-        &params,
-    )?;
+    let network = settings::network(&config, identity.clone(), chain, &params)?;
     let listen = network.listen;
     let (handle, events) = qbind_network::start(network, observer).map_err(|e| {
         NodeError::configuration(format!("cannot use p2p_listen_addr {listen}")).because(e)
@@ -140,27 +149,15 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
     let executed = workers.executed();
     let replica_config = ReplicaConfig {
         network: genesis.network,
-        key: is_validator.then(|| identity.public_key()),
+        key: custody.as_ref().map(|_| identity.public_key()),
         timing: settings::timing(&config),
         coupling: settings::coupling(&config),
         empty_block_interval: Millis(config.empty_block_interval_ms),
         dag: settings::dag(&config, genesis.network, &params),
         runner: Box::new(workers),
     };
-    let signer = is_validator.then(|| -> Result<_, NodeError> {
-        let keystore = config.signer_keystore_path.as_deref().unwrap_or_default();
-        let key = identity.public_key();
-        let guard = signer::open_guard(Path::new(keystore), &key, &prepared.genesis.hash)?;
-        if guard.is_new() && has_signed {
-            tracing::warn!(
-                "the signing guard in {keystore} is missing; a new one knows nothing of what this \
-                 key has signed, so make sure that the database is the newest there is"
-            );
-        }
-        let (verifiers, metrics) = (shared.verifiers.clone(), metrics.clone());
-        Ok(ValidatorSigner { key: identity, guard, verifiers, metrics })
-    });
-    let signer = signer.transpose()?;
+    let verifiers = shared.verifiers.clone();
+    let signer = custody.map(|custody| ValidatorSigner { signer: custody.signer, verifiers });
     let reach = shared.reach.clone();
     reach.set_lowest(store.lowest().map_err(disk)?);
     metrics.pruning.last_height.set(reach.lowest().0);
@@ -178,7 +175,7 @@ pub fn run_with(prepared: Prepared, intercept: Option<Intercept>) -> Result<(), 
         store: store.clone(),
         snapshots,
         pruner,
-        quiet: synced.filter(|_| is_validator),
+        quiet: synced.filter(|_| signer.is_some()),
         network: handle.clone(),
         signer,
         metrics: metrics.clone(),
@@ -295,32 +292,16 @@ fn check_latch(data_dir: &Path) -> Result<(), NodeError> {
     }
 }
 
-/// The key this node proves to its peers, and signs with if it validates.
+/// The key that a node which does not validate proves to its peers.
 fn identity(config: &NodeConfig, metrics: &Metrics) -> Result<SecretKey, NodeError> {
-    let is_validator = config.role == Role::Validator;
-    let role =
-        if is_validator { qbind_signer::Role::Consensus } else { qbind_signer::Role::P2pIdentity };
-    let Some(dir) = config.signer_keystore_path.as_deref().map(Path::new) else {
-        if !is_validator {
-            // Nothing is signed with it and nobody knows it: a new one for each start will do.
-            return Ok(SecretKey::generate());
+    match config.signer_keystore_path.as_deref().map(Path::new) {
+        // Nothing is signed with it and nobody knows it: a new one for each start will do.
+        None => Ok(SecretKey::generate()),
+        Some(dir) => {
+            let role = qbind_signer::Role::P2pIdentity;
+            custody::keystore_key(dir, role, &config.passphrase_env, &metrics.signer)
         }
-        return Err(NodeError::configuration(
-            "signer_keystore_path is unset; pass --signer-keystore-path DIR",
-        ));
-    };
-    let passphrase = std::env::var(&config.passphrase_env).map_err(|_| {
-        NodeError::configuration(format!(
-            "the environment variable {} with the keystore's passphrase is unset",
-            config.passphrase_env
-        ))
-    })?;
-    let key = qbind_signer::load(dir, role, &passphrase).map_err(|e| {
-        metrics.signer.load_failure.inc(crate::metrics::KeystoreBackend::EncryptedFsV1);
-        NodeError::configuration("cannot use the keystore").because(e)
-    })?;
-    metrics.signer.load_success.inc(crate::metrics::KeystoreBackend::EncryptedFsV1);
-    Ok(key)
+    }
 }
 
 /// A validator's key is the one the chain knows for it, as far as this node's copy of the chain goes,
@@ -330,15 +311,15 @@ fn check_place(
     set: &ValidatorSet,
     ledger: &Ledger,
     key: &PublicKey,
+    keeper: &str,
 ) -> Result<(), NodeError> {
     let id = config
         .validator_id
         .ok_or_else(|| NodeError::configuration("validator_id is unset; pass --validator-id N"))?;
     let place = set.index_of_key(key).and_then(|index| set.get(index));
-    let keystore = config.signer_keystore_path.as_deref().unwrap_or_default();
     match place {
         Some(member) if member.id != id => Err(NodeError::configuration(format!(
-            "the keystore {keystore} holds the key of validator {}, not of validator {id}",
+            "{keeper} holds the key of validator {}, not of validator {id}",
             member.id
         ))),
         Some(_) => Ok(()),
@@ -346,7 +327,7 @@ fn check_place(
         None if ledger.height() == Height(0) && set.index_of(id).is_some() => {
             tracing::warn!(
                 validator = id,
-                "the keystore {keystore} holds another key than the genesis file says: right if the key \
+                "{keeper} holds another key than the genesis file says: right if the key \
                  was rotated since, wrong otherwise; the node follows the chain until it is found there"
             );
             Ok(())
@@ -355,7 +336,7 @@ fn check_place(
             tracing::warn!(
                 validator = id,
                 epoch = set.epoch().0,
-                "the key in {keystore} validates nothing in this epoch; the node follows the chain \
+                "the key of {keeper} validates nothing in this epoch; the node follows the chain \
                  until an epoch in which it does"
             );
             Ok(())

@@ -2,14 +2,14 @@
 
 use crate::NodeError;
 use qbind_consensus::Timing;
-use qbind_crypto::SecretKey;
 use qbind_dag::{CouplingMode, DagConfig, EvictionMode, MempoolConfig};
 use qbind_ledger::{
     Execution, FeeSplit, Genesis, Params, SlashingMode, SlashingParams, SlashingRule,
     monetary::{Mode, Payout, Policy},
 };
 use qbind_network::{
-    AntiEclipse, AsnTable, DiversityConfig, DiversityMode, Heartbeat, Limits, NetworkConfig, Role,
+    AntiEclipse, AsnTable, DiversityConfig, DiversityMode, Heartbeat, Identity, Limits,
+    NetworkConfig, Role,
 };
 use qbind_profile::{
     DagCouplingMode, DiversityMode as ProfileDiversity, EvictionMode as ProfileEviction,
@@ -17,7 +17,7 @@ use qbind_profile::{
     SlashingMode as ProfileSlashing,
 };
 use qbind_types::{Address, GenesisHash, Millis, Network};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 fn size(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
@@ -142,7 +142,7 @@ pub(super) fn dag(config: &NodeConfig, network: Network, params: &Params) -> Dag
 /// The operator's fault: the ASN table.
 pub(super) fn network(
     config: &NodeConfig,
-    identity: SecretKey,
+    identity: Arc<dyn Identity>,
     (network, genesis_hash): (Network, GenesisHash),
     params: &Params,
 ) -> Result<NetworkConfig, NodeError> {

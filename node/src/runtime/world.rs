@@ -14,7 +14,7 @@ use crate::{http::Rejection, metrics::Metrics};
 use qbind_dag::{DagMessage, Peer};
 use qbind_network::{Channel, NetworkHandle, NodeId};
 use qbind_replica::{CommitRecord, Effect, Event, Halt, Target, Wire, World};
-use qbind_signer::GuardError;
+use qbind_signer::SignError;
 use qbind_storage::{Store, StoreError};
 use qbind_sync::SyncMessage;
 use qbind_types::{BatchRef, Epoch, Height, Millis, TxId, ValidatorIndex, View};
@@ -29,13 +29,13 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub(super) enum Fault {
     Disk(StoreError),
-    Guard(GuardError),
+    Signer(SignError),
     Halt(Halt),
 }
 
-impl From<GuardError> for Fault {
-    fn from(error: GuardError) -> Self {
-        Self::Guard(error)
+impl From<SignError> for Fault {
+    fn from(error: SignError) -> Self {
+        Self::Signer(error)
     }
 }
 
@@ -349,7 +349,7 @@ impl DaemonWorld {
             }
             // Only a validator's core asks for signatures.
             Effect::Sign(unsigned) => {
-                let Some(signer) = &mut self.means.signer else { return Ok(None) };
+                let Some(signer) = &self.means.signer else { return Ok(None) };
                 return Ok(signer.sign(*unsigned)?);
             }
             Effect::PersistOwnBatch(batch) => self.means.store.persist_own_batch(&batch)?,
@@ -363,10 +363,12 @@ impl DaemonWorld {
             Effect::SignBatch(reference) | Effect::SignAck { reference, .. }
                 if self.means.quiet.is_some() || reference.epoch < self.speaks_from => {}
             Effect::SignBatch(reference) => {
-                return Ok(self.means.signer.as_ref().map(|s| s.sign_batch(reference)));
+                let Some(signer) = &self.means.signer else { return Ok(None) };
+                return Ok(Some(signer.sign_batch(reference)?));
             }
             Effect::SignAck { reference, validator } => {
-                return Ok(self.means.signer.as_ref().map(|s| s.sign_ack(reference, validator)));
+                let Some(signer) = &self.means.signer else { return Ok(None) };
+                return Ok(Some(signer.sign_ack(reference, validator)?));
             }
             Effect::Send { to, message } => self.send(to, &message),
             Effect::ServeBatch { to, reference } => self.serve_batch(to, &reference)?,

@@ -1,6 +1,6 @@
 //! A provisioned MainNet host in namespaces of its own, and daemons on it.
 
-use crate::support::program;
+use crate::support::{program, token};
 use qbind_crypto::{address_of, genesis_hash};
 use qbind_types::PublicKey;
 use serde_json::{Value, json};
@@ -45,6 +45,7 @@ echo "127.0.0.1 localhost" > "$ROOT/etc/hosts"
 mount --bind "$HOST/data" "$ROOT/data/qbind"
 mount --bind "$HOST/etc" "$ROOT/etc/qbind"
 mount --bind "$HOST/snapshots" "$ROOT/mnt/snapshots"
+mount -t tmpfs qbind-host "$ROOT/var/lib"
 ip link set lo up
 # Whoever is told has the new root before him.
 exec chroot "$ROOT" sh -c 'echo ready; exec cat > /dev/null'
@@ -68,16 +69,39 @@ pub(crate) fn host_or_skip() -> Option<Host> {
     Some(host)
 }
 
+/// As [`host_or_skip`], with the key in a device (section 4.1, option B): a software token that stands
+/// for the vendor's.
+pub(crate) fn hsm_host_or_skip() -> Option<Host> {
+    let host = bare_host_or_skip()?;
+    host.make_hsm_key();
+    host.provision(&genesis(&host.key()));
+    Some(host)
+}
+
+/// A validator's host, which holds no key, and its signer's, which holds it in a device.
+pub(crate) fn signer_or_skip() -> Option<(Host, Host)> {
+    let (node, signer) = (bare_host_or_skip()?, bare_host_or_skip()?);
+    connect(&node, &signer);
+    node.done("echo 10.99.0.2 signer.internal >> /etc/hosts");
+    signer.make_hsm_key();
+    // Section 4.1, option B, step 3, as typed.
+    signer.write(
+        "/etc/qbind/remote_signer.toml",
+        "listen_addr = \"0.0.0.0:9443\"\n\
+         validator_id = 42\n\
+         backend_mode = \"hsm-pkcs11\"\n\
+         hsm_config_path = \"/etc/qbind/hsm.toml\"\n\
+         rate_limit_rps = 100\n",
+    );
+    node.provision(&genesis(&signer.key()));
+    Some((node, signer))
+}
+
 /// The host of a network's only validator, and a fresh one that is to join it, with a cable between
 /// them and the names of bootstrap peers on the second.
 pub(crate) fn network_or_skip() -> Option<(Host, Host)> {
     let (founder, fresh) = (bare_host_or_skip()?, bare_host_or_skip()?);
-    let (one, other) = (founder.keeper.id().to_string(), fresh.keeper.id().to_string());
-    let cable = ["link", "add", "q1", "netns", &one, "type", "veth", "peer", "name", "q2"];
-    let cable = Command::new("ip").args(cable).args(["netns", &other]).status();
-    assert!(cable.expect("ip starts").success(), "no cable between two namespaces");
-    founder.done("/usr/sbin/ip addr add 10.99.0.1/24 dev q1; /usr/sbin/ip link set q1 up");
-    fresh.done("/usr/sbin/ip addr add 10.99.0.2/24 dev q2; /usr/sbin/ip link set q2 up");
+    connect(&founder, &fresh);
     let names = "mainnet-genesis.qbind.network mainnet-bootstrap-1.qbind.network";
     fresh.done(&format!("echo 10.99.0.1 {names} >> /etc/hosts"));
     founder.make_keys();
@@ -88,6 +112,16 @@ pub(crate) fn network_or_skip() -> Option<(Host, Host)> {
     let peers = "bootstrap_peers = [\"mainnet-bootstrap-1.qbind.network:9000\"]\n";
     fresh.write("/etc/qbind/node.toml", &(fresh.node_toml(true) + peers));
     Some((founder, fresh))
+}
+
+/// A cable: 10.99.0.1 and 10.99.0.2.
+fn connect(first: &Host, second: &Host) {
+    let (one, other) = (first.keeper.id().to_string(), second.keeper.id().to_string());
+    let cable = ["link", "add", "q1", "netns", &one, "type", "veth", "peer", "name", "q2"];
+    let cable = Command::new("ip").args(cable).args(["netns", &other]).status();
+    assert!(cable.expect("ip starts").success(), "no cable between two namespaces");
+    first.done("/usr/sbin/ip addr add 10.99.0.1/24 dev q1; /usr/sbin/ip link set q1 up");
+    second.done("/usr/sbin/ip addr add 10.99.0.2/24 dev q2; /usr/sbin/ip link set q2 up");
 }
 
 /// A network with one validator.
@@ -154,6 +188,25 @@ impl Host {
         );
     }
 
+    /// Section 4.1, option B, steps 1 and 2.
+    fn make_hsm_key(&self) {
+        fs::copy(token(), self.path("/etc/qbind/token.so")).expect("copied");
+        let slot = "[[slots]]\nslot = 1\ndbtype = \"sqlite\"\ndbargs = \"/etc/qbind/token.sql\"\n";
+        self.write("/etc/qbind/token.conf", slot);
+        self.write(
+            "/etc/qbind/hsm.toml",
+            "# HSM PKCS#11 Configuration\n\
+             library_path = \"/etc/qbind/token.so\"  # Vendor-specific\n\
+             token_label = \"qbind-validator-42\"\n\
+             key_label = \"qbind-consensus-42\"\n\
+             pin_env_var = \"QBIND_HSM_PIN\"\n",
+        );
+        let tool = "pkcs11-tool --module /etc/qbind/token.so --slot 1 --so-pin 12345678";
+        self.done(&format!("{tool} --init-token --label qbind-validator-42"));
+        self.done(&format!("{tool} --login --login-type so --init-pin --new-pin $QBIND_HSM_PIN"));
+        self.done("qbind-keygen hsm --generate --output /data/qbind/keystore");
+    }
+
     fn key(&self) -> PublicKey {
         let key = fs::read_to_string(self.dir.path().join("data/keystore/consensus.pub"));
         key.expect("made").trim().parse().expect("a key")
@@ -167,12 +220,16 @@ impl Host {
     /// What provisioning leaves to no flag.
     pub(crate) fn node_toml(&self, names_data_dir: bool) -> String {
         let genesis = fs::read(self.dir.path().join("etc/genesis.json")).expect("written");
+        let keystore = match self.exists("/data/qbind/keystore/consensus.key") {
+            true => "signer_keystore_path = \"/data/qbind/keystore\"\n",
+            false => "",
+        };
         let data_dir = if names_data_dir { "data_dir = \"/data/qbind\"\n" } else { "" };
         format!(
             "{data_dir}genesis_path = \"/etc/qbind/genesis.json\"\n\
              expect_genesis_hash = \"{}\"\n\
              validator_id = 42\n\
-             signer_keystore_path = \"/data/qbind/keystore\"\n\
+             {keystore}\
              snapshot_dir = \"/data/qbind/snapshots\"\n",
             genesis_hash(&genesis)
         )
@@ -212,6 +269,8 @@ impl Host {
             .env_clear()
             .env("PATH", format!("{}:/etc/qbind/bin:/usr/bin:/bin", self.tools.display()))
             .env("QBIND_KEYSTORE_PASSPHRASE", PASSPHRASE)
+            .env("QBIND_HSM_PIN", "9081")
+            .env("KRYOPTIC_CONF", "/etc/qbind/token.conf")
             .stdin(Stdio::null());
         command
     }
@@ -267,6 +326,29 @@ impl<'a> Daemon<'a> {
         // The shell makes way, so that a signal reaches the node.
         let child = host.command(&format!("exec {line}")).stdout(file).stderr(also).spawn();
         Self { host, line: line.to_owned(), child: child.expect("nsenter starts"), log }
+    }
+
+    /// Waits until it ends by itself: its exit code and its last words.
+    pub(crate) fn ends(mut self) -> (Option<i32>, String) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("ours") {
+                return (status.code(), self.said());
+            }
+            assert!(Instant::now() < until, "{}: goes on: {}", self.line, self.said());
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Waits until the line succeeds on its host.
+    pub(crate) fn until(&mut self, line: &str) {
+        self.wait(line, |daemon| daemon.host.typed(line).status.success());
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn crash(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("ours");
     }
 
     fn said(&self) -> String {

@@ -24,6 +24,14 @@ pub(crate) fn program(name: &str) -> PathBuf {
     built
 }
 
+/// A PKCS#11 library that knows ML-DSA; see `scripts/token.sh`.
+pub(crate) fn token() -> PathBuf {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/token.sh");
+    let output = Command::new(script).output().expect("a script of this tree");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().into()
+}
+
 /// Whether this process can have a lab; says why not.
 pub(crate) fn lab_or_skip() -> bool {
     match qbind_lab::check() {

@@ -55,6 +55,13 @@ pub fn ack(network: Network, batch: &BatchRef, validator: ValidatorIndex) -> Vec
     out
 }
 
+/// A node's proof to a peer, over what both said and the channel it was said on.
+pub fn peer(network: Network, said: &[u8]) -> Vec<u8> {
+    let mut out = tag(network, "PEER");
+    out.extend_from_slice(said);
+    out
+}
+
 /// A transfer: sender, nonce, payload with its length, suite.
 pub fn transaction(network: Network, transaction: &Transaction) -> Vec<u8> {
     let mut out = tag(network, "TX");

@@ -98,7 +98,7 @@ pub(crate) fn ordered(a: u8, b: u8) -> (u8, u8) {
 pub(crate) fn config(seed: u8, listen: &str) -> NetworkConfig {
     let mut config = NetworkConfig::new(
         listen.parse().unwrap(),
-        secret(seed),
+        Arc::new(secret(seed)),
         Network::Devnet,
         GENESIS,
         Role::Validator,

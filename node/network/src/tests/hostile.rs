@@ -35,7 +35,7 @@ impl Stranger {
             Some("127.0.0.1:1".into()),
             1,
         );
-        let us = Introduction { secret: &secret, hello };
+        let us = Introduction { identity: std::sync::Arc::new(secret.clone()), hello };
         exchange(&mut control, Side::Dialler, &binding, &us).await.unwrap();
         if id(seed) < node.id() {
             assert_eq!(receive::<_, Verdict>(&mut control).await.unwrap(), Verdict::Accept(0));

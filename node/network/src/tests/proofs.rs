@@ -10,6 +10,7 @@ use crate::{
 use libp2p::{PeerId, identity::Keypair};
 use qbind_crypto::SecretKey;
 use qbind_types::{GenesisHash, Network};
+use std::sync::Arc;
 use tokio::io::{DuplexStream, duplex};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
@@ -23,8 +24,11 @@ fn hello(secret: &SecretKey, network: Network, genesis: GenesisHash) -> Hello {
     Hello::new(network, (genesis, [0; 32]), Role::Validator, secret.public_key(), None, 9000)
 }
 
-fn devnet(secret: &SecretKey) -> Introduction<'_> {
-    Introduction { secret, hello: hello(secret, Network::Devnet, GENESIS) }
+fn devnet(secret: &SecretKey) -> Introduction {
+    Introduction {
+        identity: Arc::new(secret.clone()),
+        hello: hello(secret, Network::Devnet, GENESIS),
+    }
 }
 
 fn pipe() -> (Compat<DuplexStream>, Compat<DuplexStream>) {
@@ -33,8 +37,8 @@ fn pipe() -> (Compat<DuplexStream>, Compat<DuplexStream>) {
 }
 
 async fn between(
-    dialler: &Introduction<'_>,
-    listener: &Introduction<'_>,
+    dialler: &Introduction,
+    listener: &Introduction,
     (ours, theirs): (ChannelBinding, ChannelBinding),
 ) -> (Outcome, Outcome) {
     let (mut a, mut b) = pipe();
@@ -77,7 +81,7 @@ async fn another_network_genesis_rules_version_or_oneself_is_refused_by_both() {
         (old, RefuseReason::Version),
         (hello(&a, Network::Devnet, GENESIS), RefuseReason::SelfConnection),
     ] {
-        let them = Introduction { secret: &b, hello: theirs };
+        let them = Introduction { identity: Arc::new(b.clone()), hello: theirs };
         let (ours, theirs) = between(&us, &them, same()).await;
         assert_eq!((refused(&ours), refused(&theirs)), (Some(reason), Some(reason)));
     }
@@ -86,7 +90,10 @@ async fn another_network_genesis_rules_version_or_oneself_is_refused_by_both() {
 #[tokio::test]
 async fn a_key_without_its_secret_is_refused() {
     let (a, b, thief) = (secret(1), secret(2), secret(3));
-    let them = Introduction { secret: &thief, hello: hello(&b, Network::Devnet, GENESIS) };
+    let them = Introduction {
+        identity: Arc::new(thief.clone()),
+        hello: hello(&b, Network::Devnet, GENESIS),
+    };
     let (ours, _) = between(&devnet(&a), &them, same()).await;
     assert_eq!(refused(&ours), Some(RefuseReason::BadProof));
 }
