@@ -10,8 +10,10 @@ key=$(cat Cargo.lock Cargo.toml src/lib.rs | sha256sum | cut -c1-16)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/qbind
 library=$cache/pkcs11-token-$key-$(uname -m).so
 
+mkdir -p "$cache"
+exec 9>"$library.lock"
+flock 9
 if [[ ! -f $library ]]; then
-    mkdir -p "$cache"
     build=$cache/token-build.$$
     trap 'rm -rf "$build" "$library.$$"' EXIT
     say "building once, into $library; expect 5 minutes on 2 cores"

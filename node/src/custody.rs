@@ -2,17 +2,22 @@
 
 use crate::{
     NodeError,
-    metrics::{self, HsmErrorKind, KeystoreBackend, SignKind, millis},
+    metrics::{self, HsmErrorKind, KeystoreBackend, RemoteSignFailure, SignKind, millis},
 };
 use qbind_crypto::SecretKey;
 use qbind_network::Identity;
 use qbind_profile::{NodeConfig, SignerMode};
 use qbind_signer::{
     Code, Guard, GuardError, Guarded, HsmConfig, HsmError, HsmKey, Key, RemoteError, RemoteSigner,
-    Request, Role, SignError, Signer, SignerUrl, client_key,
+    Request, Role, STATE_DIR, SignError, Signer, SignerUrl, client_key,
 };
 use qbind_types::{GenesisHash, Network, PublicKey, Signature};
-use std::{error::Error, path::Path, sync::Arc, time::Instant};
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 /// A signer whose every answer is counted.
 #[derive(Debug)]
@@ -113,14 +118,17 @@ pub(crate) fn open(
     counts: &Arc<metrics::Signer>,
 ) -> Result<Custody, NodeError> {
     let keystore = config.signer_keystore_path.as_deref().map(Path::new);
-    let (key, place): (Arc<dyn Key>, String) = match config.signer_mode {
+    let (key, place, dir): (Arc<dyn Key>, String, PathBuf) = match config.signer_mode {
         SignerMode::RemoteSigner => return open_remote(config, data_dir, chain, counts),
         SignerMode::HsmPkcs11 => {
             let path = config.hsm_config_path.as_deref().ok_or_else(|| {
                 NodeError::configuration("hsm_config_path is unset; pass --hsm-config-path FILE")
             })?;
             let key = hsm_key(Path::new(path), counts)?;
-            (Arc::new(key), format!("the HSM of {path}"))
+            // Apart from the database, so that who loses or restores that keeps it.
+            let dir = keystore.unwrap_or(Path::new(STATE_DIR));
+            let dir = device_dir(dir, &key.public_key())?;
+            (Arc::new(key), format!("the HSM of {path}"), dir)
         }
         SignerMode::EncryptedFs | SignerMode::LoopbackTesting => {
             let dir = keystore.ok_or_else(|| {
@@ -128,13 +136,19 @@ pub(crate) fn open(
                 NodeError::configuration(what)
             })?;
             let key = keystore_key(dir, Role::Consensus, &config.passphrase_env, counts)?;
-            (Arc::new(key), format!("the keystore {}", dir.display()))
+            (Arc::new(key), format!("the keystore {}", dir.display()), dir.to_owned())
         }
     };
-    let guard = open_guard(keystore.unwrap_or(data_dir), &key.public_key(), &chain.1)?;
+    let guard = open_guard(&dir, &key.public_key(), &chain.1)?;
     let guard_is_new = guard.is_new();
-    let signer = Arc::new(Guarded::new(key, guard, chain.0));
-    let signer = Arc::new(Metered::new(signer, counts.clone()));
+    let guarded = Guarded::new(key, guard, chain.0);
+    let is_device = config.signer_mode == SignerMode::HsmPkcs11;
+    if is_device && guard_is_new {
+        warn_of_new_guard(&dir);
+    }
+    // Another host may reach the same device; a keystore lies on one.
+    let guarded = if is_device { guarded.for_several_nodes() } else { guarded };
+    let signer = Arc::new(Metered::new(Arc::new(guarded), counts.clone()));
     Ok(Custody { signer, place, guard_is_new })
 }
 
@@ -156,7 +170,12 @@ fn open_remote(
     let failed = move |error: &RemoteError| {
         tracing::error!(%error, cause = ?error.source().map(ToString::to_string), "remote signer");
         if let Some(remote) = &heard.remote {
-            remote.failed(error.reason());
+            remote.failures.inc(match error {
+                RemoteError::Transport { .. } => RemoteSignFailure::Transport,
+                RemoteError::Timeout { .. } => RemoteSignFailure::Timeout,
+                RemoteError::Refused { .. } => RemoteSignFailure::ServerReject,
+                RemoteError::Protocol { .. } => RemoteSignFailure::Protocol,
+            });
         }
     };
     let signer = RemoteSigner::connect(url, client, id, chain, Box::new(failed)).map_err(|e| {
@@ -241,6 +260,29 @@ pub(crate) fn keystore_key(
     }
 }
 
+/// Where the guard of a device's key lies below `dir`: each key has its own.
+///
+/// # Errors
+/// The operator's fault: it cannot be made.
+pub(crate) fn device_dir(dir: &Path, key: &PublicKey) -> Result<PathBuf, NodeError> {
+    let dir = dir.join(hex::encode(&qbind_crypto::sha3_256(&[key.as_bytes()])[..8]));
+    std::fs::create_dir_all(&dir).map_err(|e| {
+        let shown = dir.display();
+        let what = format!("cannot create {shown} for the signing guard; make it writable");
+        NodeError::configuration(what).because(e)
+    })?;
+    Ok(dir)
+}
+
+/// Says that a key whose secret lies elsewhere has a guard without memory.
+pub(crate) fn warn_of_new_guard(dir: &Path) {
+    tracing::warn!(
+        dir = %dir.display(),
+        "a new signing guard, which knows nothing of what this key has signed: right for a key that \
+         is new on this chain; otherwise bring its guard here first"
+    );
+}
+
 /// Opens the guard of a key. Each chain has its own: views of one mean nothing in another.
 ///
 /// # Errors
@@ -255,4 +297,65 @@ pub(crate) fn open_guard(
         GuardError::File { .. } => NodeError::transient("cannot use the signing guard").because(e),
         _ => NodeError::configuration("cannot use the signing guard").because(e),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+    use qbind_profile::Profile;
+    use qbind_signer::{Refusal, Statement};
+    use qbind_types::{BlockId, View};
+    use std::sync::Mutex;
+
+    /// Ends as told.
+    #[derive(Debug)]
+    struct Ending(Mutex<Option<SignError>>);
+
+    impl Signer for Ending {
+        fn public_key(&self) -> PublicKey {
+            SecretKey::from_seed(&[1; 32]).public_key()
+        }
+
+        fn sign(&self, _: &Request) -> Result<Signature, SignError> {
+            match self.0.lock().expect("one thread").take() {
+                Some(error) => Err(error),
+                None => Ok(SecretKey::from_seed(&[1; 32]).sign(b"")),
+            }
+        }
+    }
+
+    fn metrics(mode: SignerMode) -> Metrics {
+        let config = NodeConfig { signer_mode: mode, ..Profile::Mainnet.preset() };
+        Metrics::new(&config, &[1])
+    }
+
+    fn ask(counts: &Arc<metrics::Signer>, ending: Option<SignError>) {
+        let signer = Metered::new(Arc::new(Ending(Mutex::new(ending))), counts.clone());
+        signer.sign(&Request::Peer(Vec::new())).map(drop).unwrap_or_default();
+    }
+
+    #[test]
+    fn each_way_to_end_moves_its_own_counter() {
+        let device = metrics(SignerMode::HsmPkcs11).signer;
+        let hsm = device.hsm.as_ref().expect("a device's");
+        ask(&device, None);
+        assert_eq!((hsm.success.get(), device.requests.of(SignKind::Peer).get()), (1, 1));
+        assert!(hsm.last_latency_ms.get() >= 1);
+        ask(&device, Some(SignError::Hsm(HsmError::Silent)));
+        ask(&device, Some(SignError::Hsm(HsmError::RefusedBefore)));
+        let of = |kind| hsm.errors.of(kind).get();
+        assert_eq!((of(HsmErrorKind::Runtime), of(HsmErrorKind::Config)), (1, 1));
+        let statement = Box::new(Statement::Vote { view: View(1), block: BlockId([1; 32]) });
+        let refusal = Refusal::Conflict;
+        ask(&device, Some(SignError::Refused { statement, refusal }));
+        assert_eq!((device.failures.get(), device.refusals.get(), hsm.success.get()), (2, 1, 1));
+        let host = metrics(SignerMode::RemoteSigner).signer;
+        ask(&host, Some(SignError::RefusedRemotely { why: "no".to_owned() }));
+        ask(&host, None);
+        let remote = host.remote.as_ref().expect("another host's");
+        assert_eq!((host.refusals.get(), host.failures.get()), (1, 0));
+        assert_eq!(remote.requests.of(SignKind::Peer).get(), 2);
+        assert!(remote.last_latency_ms.get() >= 1);
+    }
 }

@@ -4,7 +4,9 @@
 //! node it serves learns the metrics and nothing else.
 
 use crate::{
-    NodeError, Shutdown, custody, metrics::SignerMetrics, shutdown_channel, stop_on_signals,
+    NodeError, Shutdown, custody,
+    metrics::{SignerMetrics, SignerRefusal},
+    shutdown_channel, stop_on_signals,
 };
 use axum::{Router, http::header, routing::get};
 use hyper::server::conn::http1;
@@ -13,19 +15,25 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use qbind_signer::{
-    Admission, Backend, Guarded, Key, Notice, OpenSigner, RemoteConfig, Role, Service,
+    Admission, Backend, Code, Guarded, Key, Notice, OpenSigner, RemoteConfig, Role, Service,
 };
 use socket2::{SockRef, TcpKeepalive};
-use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
+use tokio::net::{TcpListener, TcpStream};
 
 /// First byte of a TLS handshake (RFC 8446, 5.1).
 const TLS: u8 = 0x16;
 /// Most connections at once; further ones are closed.
-const MAX_CONNECTIONS: usize = 64;
+const MAX_CONNECTIONS: usize = 256;
+/// Of one address; a node has two, and `/metrics` is asked for now and then.
+const MAX_FROM_ONE_ADDRESS: usize = 16;
 /// A connection says by then what it is.
 const FIRST_BYTE: Duration = Duration::from_secs(10);
 /// A node that is gone is noticed after four of these.
@@ -38,6 +46,7 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 pub fn serve(config: &RemoteConfig, ready: impl FnOnce(SocketAddr)) -> Result<(), NodeError> {
     let metrics = Arc::new(SignerMetrics::new(config.backend_mode == Backend::HsmPkcs11));
     let service = Arc::new(service(config, &metrics)?);
+    let room = Room::default();
     let threads = |e: io::Error| NodeError::transient("cannot start its threads").because(e);
     let runtime = tokio::runtime::Runtime::new().map_err(threads)?;
     let ended = runtime.block_on(async {
@@ -48,10 +57,10 @@ pub fn serve(config: &RemoteConfig, ready: impl FnOnce(SocketAddr)) -> Result<()
         let (trigger, shutdown) = shutdown_channel();
         stop_on_signals(trigger).map_err(threads)?;
         ready(listener.local_addr().map_err(threads)?);
-        accept(&listener, &service, &metrics, shutdown).await;
+        accept(&listener, &service, &metrics, &room, shutdown).await;
         Ok(())
     });
-    // A session waits for its node's next request; none is in the middle of a mark.
+    // Sessions wait for their nodes' next requests; a mark that is half written is noticed when read.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
 }
@@ -70,7 +79,10 @@ fn service(config: &RemoteConfig, metrics: &Arc<SignerMetrics>) -> Result<Servic
             Arc::new(custody::hsm_key(path, counts)?)
         }
     };
-    let dir = config.state_dir();
+    let dir = match config.backend_mode {
+        Backend::EncryptedFs => config.state_dir(),
+        Backend::HsmPkcs11 => custody::device_dir(&config.state_dir(), &key.public_key())?,
+    };
     std::fs::create_dir_all(&dir).map_err(|e| {
         NodeError::configuration(format!("cannot create state_dir {}", dir.display())).because(e)
     })?;
@@ -91,13 +103,26 @@ fn service(config: &RemoteConfig, metrics: &Arc<SignerMetrics>) -> Result<Servic
             tracing::info!(node_key = %node, "a node is connected");
         }
         Notice::Refused { node, code, why } => {
-            heard.refused(code.label());
-            tracing::warn!(node_key = %node, %code, why, "refused");
+            heard.refused.inc(refusal(*code));
+            tracing::error!(node_key = %node, %code, why, "refused");
         }
     };
     let rates = (config.rate_limit_rps, config.batch_rate_limit_rps);
     let open = opener(&key, &dir, metrics);
-    Ok(Service::new(config.validator_id, key, admission, rates, open, Box::new(notice)))
+    Service::new(config.validator_id, &*key, admission, rates, open, Box::new(notice))
+        .map_err(|e| NodeError::transient("the key makes no signature").because(e))
+}
+
+fn refusal(code: Code) -> SignerRefusal {
+    match code {
+        Code::InvalidKey => SignerRefusal::InvalidKey,
+        Code::Crypto => SignerRefusal::Crypto,
+        Code::Unauthorized => SignerRefusal::Unauthorized,
+        Code::RateLimited => SignerRefusal::RateLimited,
+        Code::Server => SignerRefusal::Server,
+        Code::Contradiction => SignerRefusal::Contradiction,
+        Code::Protocol => SignerRefusal::Protocol,
+    }
 }
 
 /// Opens the guard when the chain is known.
@@ -106,24 +131,54 @@ fn opener(key: &Arc<dyn Key>, dir: &Path, metrics: &Arc<SignerMetrics>) -> OpenS
     Box::new(move |network, chain| {
         let guard = custody::open_guard(&dir, &key.public_key(), &chain)?;
         if guard.is_new() {
-            tracing::warn!(
-                dir = %dir.display(),
-                "a new signing guard, which knows nothing of what this key has signed: right for a \
-                 key that is new on this chain; otherwise bring its guard here first"
-            );
+            custody::warn_of_new_guard(&dir);
         }
-        let guarded = Arc::new(Guarded::new(key.clone(), guard, network));
-        Ok(Arc::new(custody::Metered::new(guarded, counts.clone())))
+        let guarded = Guarded::new(key.clone(), guard, network).for_several_nodes();
+        Ok(Arc::new(custody::Metered::new(Arc::new(guarded), counts.clone())))
     })
+}
+
+/// Who has how many connections open.
+#[derive(Debug, Clone, Default)]
+struct Room(Arc<Mutex<BTreeMap<IpAddr, usize>>>);
+
+/// A place in [`Room`], given back when dropped.
+struct Place(Room, IpAddr);
+
+impl Room {
+    fn take(&self, from: IpAddr) -> Option<Place> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.values().sum::<usize>() >= MAX_CONNECTIONS {
+            return None;
+        }
+        let own = open.entry(from).or_default();
+        if *own >= MAX_FROM_ONE_ADDRESS {
+            return None;
+        }
+        *own += 1;
+        Some(Place(self.clone(), from))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = open.get_mut(&self.1) {
+            *own -= 1;
+            if *own == 0 {
+                open.remove(&self.1);
+            }
+        }
+    }
 }
 
 async fn accept(
     listener: &TcpListener,
     service: &Arc<Service>,
     metrics: &Arc<SignerMetrics>,
+    room: &Room,
     mut shutdown: Shutdown,
 ) {
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let accepted = tokio::select! {
             () = shutdown.requested() => return,
@@ -138,8 +193,8 @@ async fn accept(
                 continue;
             }
         };
-        let Ok(share) = room.clone().try_acquire_owned() else {
-            tracing::warn!(%from, "closed: {MAX_CONNECTIONS} connections are open");
+        let Some(place) = room.take(from.ip()) else {
+            tracing::debug!(%from, "closed: too many connections are open, of all or of this one");
             continue;
         };
         let (service, metrics) = (service.clone(), metrics.clone());
@@ -147,7 +202,7 @@ async fn accept(
             if let Err(error) = connection(stream, &service, &metrics).await {
                 tracing::info!(%from, %error, "a connection ended");
             }
-            drop(share);
+            drop(place);
         });
     }
 }
@@ -193,4 +248,26 @@ async fn http(stream: TcpStream, metrics: Arc<SignerMetrics>) -> io::Result<()> 
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
         .await
         .map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_cannot_take_every_place_and_places_are_given_back() {
+        let (room, one) = (Room::default(), IpAddr::from([10, 0, 0, 1]));
+        let held: Vec<_> = (0..MAX_FROM_ONE_ADDRESS).map(|_| room.take(one).unwrap()).collect();
+        assert!(room.take(one).is_none());
+        let other = room.take(IpAddr::from([10, 0, 0, 2]));
+        assert!(other.is_some());
+        drop(held);
+        assert!(room.take(one).is_some());
+        drop(other);
+        assert!(room.0.lock().unwrap().is_empty());
+        let all: Vec<_> = (0..MAX_CONNECTIONS)
+            .map(|n| room.take(IpAddr::from([10, 1, (n / 256) as u8, (n % 256) as u8])).unwrap())
+            .collect();
+        assert!(room.take(one).is_none(), "{} places", all.len());
+    }
 }

@@ -97,6 +97,7 @@ fn a_key_is_made_once_and_found_again_and_every_wrong_setting_is_named() {
     assert!(made.status.success(), "{}", said(&made));
     let again = device.keygen(&config, "second", &["--generate"]);
     assert_eq!(again.status.code(), Some(64), "{}", said(&again));
+    assert!(said(&again).contains("labelled `a key` already"), "{}", said(&again));
     let found = device.keygen(&config, "third", &[]);
     assert!(found.status.success(), "{}", said(&found));
     let key = |name: &str| fs::read(device.dir.path().join(name).join("consensus.pub")).ok();
@@ -104,9 +105,11 @@ fn a_key_is_made_once_and_found_again_and_every_wrong_setting_is_named() {
     assert_eq!(key("second"), None);
     let library = device.library.to_string_lossy().into_owned();
     device.refused(&library, "/nowhere.so", "cannot use the PKCS#11 library /nowhere.so");
-    device.refused(&library, "/usr/lib/x86_64-linux-gnu/libc.so.6", "C_GetFunctionList");
+    device.refused(&library, SOFT_HSM, "no token is labelled `a token`");
+    let no_library = device.dir.path().join("hsm.toml");
+    device.refused(&library, &no_library.to_string_lossy(), "cannot use the PKCS#11 library");
     device.refused("a token", "another", "no token is labelled `another` (token_label)");
-    device.refused("a token", "another", "`a token`");
+    device.refused("a token", "another", "[\"a token\"]");
     device.refused("a key", "no key", "key_label");
     device.refused("QBIND_HSM_PIN", "NOBODYS_PIN", "NOBODYS_PIN with the HSM's PIN is unset");
     device.refused("key_label", "key_lable", "key_lable");

@@ -10,7 +10,7 @@ use crate::{
 use libp2p::{PeerId, identity::Keypair};
 use qbind_types::PublicKey;
 use std::{net::SocketAddr, sync::Arc};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub(crate) struct Context {
     pub(crate) config: NetworkConfig,
@@ -24,6 +24,8 @@ pub(crate) struct Context {
     pub(crate) manager: mpsc::Sender<ToManager>,
     pub(crate) events: mpsc::Sender<NetworkEvent>,
     pub(crate) budget: Budget,
+    /// Whose handshake may ask for a proof.
+    pub(crate) turn: Arc<Semaphore>,
 }
 
 /// A peer that proved its key and asks to be admitted.

@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, mpsc as blocking},
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 /// Events the application has not taken; when full, reading stops.
 const EVENTS: usize = 8192;
@@ -75,6 +75,7 @@ pub fn start(
         manager: requests,
         events,
         budget: Budget::new(),
+        turn: Arc::new(Semaphore::new(1)),
         config,
     });
     let peers = Arc::new(Peers::default());

@@ -22,6 +22,7 @@ use futures::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use libp2p::PeerId;
 use qbind_types::{GenesisHash, Network, PublicKey, Signature, decode, encode};
 use std::{error::Error, fmt, io, sync::Arc};
+use tokio::sync::Semaphore;
 
 /// Raised when a message between peers changes.
 const VERSION: u16 = 2;
@@ -152,6 +153,8 @@ pub(crate) enum HandshakeError {
 /// What this node says and signs with.
 pub(crate) struct Introduction {
     pub(crate) identity: Arc<dyn Identity>,
+    /// One proof is made at a time: a key's keeper has more urgent things to sign.
+    pub(crate) turn: Arc<Semaphore>,
     pub(crate) hello: Hello,
 }
 
@@ -220,7 +223,13 @@ fn said(binding: &ChannelBinding, signer: Side, dialler: &Hello, listener: &Hell
 /// Our proof, made on a thread that may wait for the key's keeper.
 async fn prove(us: &Introduction, said: Vec<u8>) -> Result<Signature, HandshakeError> {
     let (identity, network) = (us.identity.clone(), us.hello.network);
-    let proof = tokio::task::spawn_blocking(move || identity.prove(network, said)).await;
+    let turn = us.turn.clone().acquire_owned().await;
+    // Who is given up while it waits for the keeper still has the turn until that answers.
+    let proof = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        identity.prove(network, said)
+    });
+    let proof = proof.await;
     proof
         .map_err(|panicked| HandshakeError::Identity { source: panicked.into() })?
         .map_err(|source| HandshakeError::Identity { source })

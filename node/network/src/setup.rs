@@ -181,6 +181,7 @@ async fn establish(
     };
     let us = Introduction {
         identity: context.config.identity.clone(),
+        turn: context.turn.clone(),
         hello: Hello::new(
             context.config.network,
             (context.config.genesis_hash, context.config.rules),

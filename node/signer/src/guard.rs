@@ -6,7 +6,7 @@
 //! left yet. [`Guard::approve`] returns after fsync.
 
 use qbind_crypto::sha3_256;
-use qbind_types::{BlockId, Epoch, PublicKey, View};
+use qbind_types::{BatchId, BlockId, Epoch, PublicKey, View};
 use std::{
     fmt, fs,
     io::{self, ErrorKind},
@@ -17,7 +17,9 @@ use thiserror::Error;
 
 const MAGIC: &[u8; 16] = b"QBIND:GUARD:v2\0\0";
 const SECTOR: usize = 512;
-const KINDS: usize = 4;
+const KINDS: usize = 5;
+/// Guards made before batches had a mark end here; the rest of the file is empty slots.
+const OLD_FILE_BYTES: usize = SECTOR * (1 + 2 * 4);
 const FILE_BYTES: usize = SECTOR * (1 + 2 * KINDS);
 /// Sequence, epoch, view, content.
 const BODY: usize = 8 + 8 + 8 + 32;
@@ -54,6 +56,13 @@ pub enum Statement {
         /// View of the highest certificate known.
         high_qc_view: View,
     },
+    /// "This is my batch of this round."
+    Batch {
+        /// The round.
+        round: u64,
+        /// The batch.
+        batch: BatchId,
+    },
 }
 
 impl Statement {
@@ -63,6 +72,7 @@ impl Statement {
             Self::Vote { .. } => 1,
             Self::CommitVote { .. } => 2,
             Self::Timeout { .. } => 3,
+            Self::Batch { .. } => 4,
         }
     }
 
@@ -76,6 +86,7 @@ impl Statement {
                 content[24..].copy_from_slice(&high_qc_view.0.to_be_bytes());
                 (*view, content)
             }
+            Self::Batch { round, batch } => (View(*round), batch.0),
         };
         Mark { sequence, epoch, view, content }
     }
@@ -92,6 +103,7 @@ impl fmt::Display for Statement {
             Self::Timeout { view, high_qc_view } => {
                 write!(f, "a timeout of view {view} with a certificate of view {high_qc_view}")
             }
+            Self::Batch { round, batch } => write!(f, "the batch {batch} of round {round}"),
         }
     }
 }
@@ -119,6 +131,12 @@ pub enum Refusal {
     GivenUp {
         /// That view.
         given_up: View,
+    },
+    /// Another batch of the round, or one of a later round, was signed.
+    #[error("another batch of that round, or one of round {signed}, was signed already")]
+    Batch {
+        /// The latest round.
+        signed: u64,
     },
     /// A timeout that hides a certificate this validator has used.
     #[error("a certificate of view {known} was used already")]
@@ -260,6 +278,11 @@ impl Guard {
     fn load(&mut self) -> Result<(), GuardError> {
         let damaged = || GuardError::Damaged { path: self.path.clone() };
         let mut bytes = vec![0; FILE_BYTES];
+        let failed = |what, source| GuardError::File { what, path: self.path.clone(), source };
+        if self.file.metadata().map_err(|e| failed("read", e))?.len() == OLD_FILE_BYTES as u64 {
+            let grown = self.file.set_len(FILE_BYTES as u64).and_then(|()| self.file.sync_all());
+            grown.map_err(|e| failed("extend", e))?;
+        }
         self.file.read_exact_at(&mut bytes, 0).map_err(|source| match source.kind() {
             ErrorKind::UnexpectedEof => damaged(),
             _ => GuardError::File { what: "read", path: self.path.clone(), source },
@@ -341,6 +364,9 @@ impl Guard {
                             .map(|known| Refusal::HidesCertificate { known })
                     })
             }
+            Statement::Batch { round, .. } => last
+                .filter(|mark| *round <= mark.view.0)
+                .map(|mark| Refusal::Batch { signed: mark.view.0 }),
             Statement::Proposal { view, .. }
             | Statement::Vote { view, .. }
             | Statement::CommitVote { view, .. } => {
@@ -374,7 +400,7 @@ fn slot_offset(kind: usize, slot: usize) -> usize {
 }
 
 fn checksum(body: &[u8], kind: usize, key: &[u8; 32]) -> [u8; 32] {
-    let kind = u8::try_from(kind).expect("four kinds");
+    let kind = u8::try_from(kind).expect("five kinds");
     sha3_256(&[MAGIC, key, &[kind], body])
 }
 

@@ -1,27 +1,25 @@
 //! A key that never leaves its device: PKCS#11 3.2, mechanism CKM_ML_DSA.
 //!
-//! A signature is checked before it is given away, so a device that computes wrongly is found out
-//! here. After an error the session is opened anew, once: a cluster may have moved to another member.
+//! The device has a thread of its own, so that one that hangs costs its caller two seconds and no more.
+//! A signature is checked before it is given away, so a device that computes wrongly is found out here.
+//! After an error the session is opened anew, once: a cluster may have moved to another member. A PIN
+//! that was refused is not tried again by this process, for a few tries lock a token.
+
+mod device;
 
 use crate::Key;
-use cryptoki::{
-    context::{CInitializeArgs, CInitializeFlags, Pkcs11},
-    error::{Error as Pkcs11Error, RvError},
-    mechanism::{
-        Mechanism, MechanismType,
-        dsa::{HedgeType, SignAdditionalContext},
-    },
-    object::{Attribute, AttributeType, KeyType, MlDsaParameterSetType, ObjectClass, ObjectHandle},
-    session::{Session, UserType},
-    slot::Slot,
-    types::AuthPin,
-};
+use cryptoki::error::{Error as Pkcs11Error, RvError};
+use device::Token;
 use qbind_types::{PublicKey, Signature};
 use serde::Deserialize;
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    },
+    time::Duration,
 };
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -30,6 +28,10 @@ use zeroize::Zeroizing;
 const MAX_BYTES: u64 = 64 * 1024;
 /// What the key is tried with before it is used.
 const TRIAL: &[u8] = b"QBIND:HSM_TRIAL:v1";
+/// A device has signed by then, or has failed.
+const PATIENCE: Duration = Duration::from_millis(2_000);
+/// Most messages that wait for it.
+const WAITING: usize = 256;
 
 /// `hsm.toml`: which device, which key.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -88,12 +90,12 @@ pub enum HsmError {
         source: Pkcs11Error,
     },
     /// No token has this label.
-    #[error("no token is labelled `{label}` (token_label); there are: {found}")]
+    #[error("no token is labelled `{label}` (token_label); there are: {found:?}")]
     NoToken {
         /// The label.
         label: String,
         /// Those there are.
-        found: String,
+        found: Vec<String>,
     },
     /// The device knows no ML-DSA.
     #[error(
@@ -114,6 +116,29 @@ pub enum HsmError {
         /// Why.
         #[source]
         source: Pkcs11Error,
+    },
+    /// One more wrong PIN would lock it.
+    #[error(
+        "token `{token}` has one try left for its PIN; reset its count before this one is tried"
+    )]
+    FinalTry {
+        /// The token.
+        token: String,
+    },
+    /// This process was refused before.
+    #[error("the PIN was refused before and is not tried again; start anew with the right one")]
+    RefusedBefore,
+    /// A key of this label is there already.
+    #[error(
+        "token `{token}` holds {found} objects labelled `{label}` already; choose another key_label"
+    )]
+    LabelInUse {
+        /// The token.
+        token: String,
+        /// The label.
+        label: String,
+        /// How many.
+        found: usize,
     },
     /// Not exactly one such key.
     #[error(
@@ -144,6 +169,12 @@ pub enum HsmError {
         #[source]
         source: Pkcs11Error,
     },
+    /// The device does not answer.
+    #[error("the HSM did not answer within {} ms", PATIENCE.as_millis())]
+    Silent,
+    /// Its thread cannot be started, or is gone.
+    #[error("the HSM's thread ended")]
+    Thread,
     /// The device's signature is not the key's.
     #[error("the HSM returned a wrong signature for key `{label}`")]
     WrongSignature {
@@ -153,10 +184,35 @@ pub enum HsmError {
 }
 
 impl HsmError {
-    /// Whether the operator's settings are at fault rather than the device.
+    /// Whether the operator's settings are at fault: starting again will not help. A device that is
+    /// not there yet, or not any more, is none.
     pub fn is_config(&self) -> bool {
-        !matches!(self, Self::Device { .. } | Self::WrongSignature { .. })
+        match self {
+            Self::Device { .. } | Self::WrongSignature { .. } | Self::Silent | Self::Thread => {
+                false
+            }
+            Self::Library { source, .. } => {
+                matches!(source, Pkcs11Error::LibraryLoading(_) | Pkcs11Error::MissingSymbol(_))
+            }
+            Self::Login { source, .. } => is_of_pin(source),
+            // Without any token nobody can tell whether the label is right.
+            Self::NoToken { found, .. } => !found.is_empty(),
+            _ => true,
+        }
     }
+}
+
+fn is_of_pin(error: &Pkcs11Error) -> bool {
+    let Pkcs11Error::Pkcs11(code, _) = error else { return false };
+    matches!(
+        code,
+        RvError::PinIncorrect
+            | RvError::PinInvalid
+            | RvError::PinLenRange
+            | RvError::PinExpired
+            | RvError::PinLocked
+            | RvError::UserPinNotInitialized
+    )
 }
 
 impl HsmConfig {
@@ -192,19 +248,39 @@ impl HsmConfig {
     }
 }
 
+/// What signs on the device's thread.
+trait Device: Send {
+    /// The bytes of a signature.
+    fn sign(&mut self, message: &[u8]) -> Result<Vec<u8>, HsmError>;
+    /// Gives up what it holds and begins anew.
+    fn reopen(&mut self) -> Result<(), HsmError>;
+}
+
+type Job = (Vec<u8>, SyncSender<Result<Signature, HsmError>>);
+
 /// A key in a device.
 pub struct HsmKey {
-    config: HsmConfig,
-    pin: Zeroizing<String>,
-    pkcs11: Pkcs11,
+    name: String,
     public: PublicKey,
-    /// `None` after an error: the next signature opens it anew.
-    session: Mutex<Option<(Session, ObjectHandle)>>,
+    /// `None` while it is dropped.
+    jobs: Option<SyncSender<Job>>,
+    /// Ends with the device's thread.
+    ended: Mutex<Receiver<()>>,
+}
+
+/// The library must have been stopped before the process ends, or it ends under the library's feet.
+impl Drop for HsmKey {
+    fn drop(&mut self) {
+        self.jobs = None;
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // One that hangs is left behind.
+        ended.recv_timeout(PATIENCE).unwrap_or_default();
+    }
 }
 
 impl fmt::Debug for HsmKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HsmKey({}/{})", self.config.token_label, self.config.key_label)
+        write!(f, "HsmKey({})", self.name)
     }
 }
 
@@ -214,15 +290,9 @@ impl HsmKey {
     /// # Errors
     /// [`HsmError::is_config`] tells the operator's fault from the device's.
     pub fn open(config: HsmConfig, pin: Zeroizing<String>) -> Result<Self, HsmError> {
-        let pkcs11 = load(&config)?;
-        let session = log_in(&config, &pin, &pkcs11)?;
-        let private = find(&config, &session, ObjectClass::PRIVATE_KEY, "private")?;
-        let public = find(&config, &session, ObjectClass::PUBLIC_KEY, "public")?;
-        let public = public_key(&config, &session, public)?;
-        let session = Mutex::new(Some((session, private)));
-        let key = Self { config, pin, pkcs11, public, session };
-        key.sign(TRIAL)?;
-        Ok(key)
+        let mut token = Token::new(config, pin)?;
+        token.reopen()?;
+        Self::over(token)
     }
 
     /// Makes a key pair in the device; its secret half can never leave it.
@@ -230,63 +300,64 @@ impl HsmKey {
     /// # Errors
     /// As [`HsmKey::open`]; a label in use is refused.
     pub fn generate(config: HsmConfig, pin: Zeroizing<String>) -> Result<Self, HsmError> {
-        let pkcs11 = load(&config)?;
-        let session = log_in(&config, &pin, &pkcs11)?;
-        let label = Attribute::Label(config.key_label.clone().into_bytes());
-        let device = |what| move |source| HsmError::Device { what, source };
-        let found =
-            session.find_objects(std::slice::from_ref(&label)).map_err(device("look for keys"))?;
-        if !found.is_empty() {
-            let (token, label) = (config.token_label, config.key_label);
-            return Err(HsmError::Keys { token, label, half: "or other", found: found.len() });
-        }
-        let public = [
-            Attribute::Token(true),
-            Attribute::Verify(true),
-            Attribute::ParameterSet(MlDsaParameterSetType::ML_DSA_44.into()),
-            label.clone(),
-        ];
-        let private = [
-            Attribute::Token(true),
-            Attribute::Private(true),
-            Attribute::Sensitive(true),
-            Attribute::Extractable(false),
-            Attribute::Sign(true),
-            label,
-        ];
-        session
-            .generate_key_pair(&Mechanism::MlDsaKeyPairGen, &public, &private)
-            .map_err(device("make a key pair"))?;
-        drop(session);
-        drop(pkcs11);
-        Self::open(config, pin)
+        let mut token = Token::new(config, pin)?;
+        token.generate()?;
+        token.reopen()?;
+        Self::over(token)
     }
 
-    fn sign_once(
-        &self,
-        session: &mut Option<(Session, ObjectHandle)>,
-        message: &[u8],
-    ) -> Result<Signature, HsmError> {
-        let (open, key) = match session.take() {
-            Some(open) => open,
-            None => {
-                let open = log_in(&self.config, &self.pin, &self.pkcs11)?;
-                let key = find(&self.config, &open, ObjectClass::PRIVATE_KEY, "private")?;
-                (open, key)
-            }
-        };
-        let hedged = Mechanism::MlDsa(SignAdditionalContext::new(HedgeType::Preferred, None));
-        let bytes = open
-            .sign(&hedged, key, message)
-            .map_err(|source| HsmError::Device { what: "sign", source })?;
-        let wrong = || HsmError::WrongSignature { label: self.config.key_label.clone() };
-        let signature = Signature::from_slice(&bytes).ok_or_else(wrong)?;
-        if !qbind_crypto::verify(&self.public, message, &signature) {
-            return Err(wrong());
-        }
-        *session = Some((open, key));
-        Ok(signature)
+    fn over(token: Token) -> Result<Self, HsmError> {
+        let (name, public) = (token.name(), token.public_key()?);
+        Self::start(Box::new(token), name, public)
     }
+
+    fn start(device: Box<dyn Device>, name: String, public: PublicKey) -> Result<Self, HsmError> {
+        let (jobs, queue) = sync_channel(WAITING);
+        let (running, ended) = sync_channel(0);
+        let (label, key) = (name.clone(), public.clone());
+        std::thread::Builder::new()
+            .name("hsm".to_owned())
+            .spawn(move || {
+                work(device, &label, &key, &queue);
+                drop(running);
+            })
+            .map_err(|_| HsmError::Thread)?;
+        let key = Self { name, public, jobs: Some(jobs), ended: Mutex::new(ended) };
+        key.sign(TRIAL)?;
+        Ok(key)
+    }
+}
+
+fn work(mut device: Box<dyn Device>, label: &str, key: &PublicKey, queue: &Receiver<Job>) {
+    let mut refused = false;
+    for (message, reply) in queue {
+        let signature = match refused {
+            true => Err(HsmError::RefusedBefore),
+            false => sign(&mut *device, label, key, &message),
+        };
+        refused |= matches!(&signature, Err(e @ HsmError::Login { .. }) if e.is_config());
+        // Who asked may have given up.
+        reply.send(signature).unwrap_or_default();
+    }
+}
+
+fn sign(
+    device: &mut dyn Device,
+    label: &str,
+    key: &PublicKey,
+    message: &[u8],
+) -> Result<Signature, HsmError> {
+    let bytes = match device.sign(message) {
+        Ok(bytes) => bytes,
+        Err(HsmError::Device { .. }) => {
+            device.reopen()?;
+            device.sign(message)?
+        }
+        Err(error) => return Err(error),
+    };
+    let signature = Signature::from_slice(&bytes);
+    let right = |signature: &Signature| qbind_crypto::verify(key, message, signature);
+    signature.filter(right).ok_or_else(|| HsmError::WrongSignature { label: label.to_owned() })
 }
 
 impl Key for HsmKey {
@@ -295,95 +366,21 @@ impl Key for HsmKey {
     }
 
     fn sign(&self, message: &[u8]) -> Result<Signature, HsmError> {
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_open = session.is_some();
-        match self.sign_once(&mut session, message) {
-            // A session that was open may have been lost; one that could not be opened is.
-            Err(HsmError::Device { .. }) if was_open => self.sign_once(&mut session, message),
-            ended => ended,
+        let (reply, answer) = sync_channel(1);
+        let jobs = self.jobs.as_ref().ok_or(HsmError::Thread)?;
+        match jobs.try_send((message.to_vec(), reply)) {
+            Ok(()) => {}
+            // So many wait already that none of them is answered in time.
+            Err(TrySendError::Full(_)) => return Err(HsmError::Silent),
+            Err(TrySendError::Disconnected(_)) => return Err(HsmError::Thread),
+        }
+        match answer.recv_timeout(PATIENCE) {
+            Ok(signature) => signature,
+            Err(RecvTimeoutError::Timeout) => Err(HsmError::Silent),
+            Err(RecvTimeoutError::Disconnected) => Err(HsmError::Thread),
         }
     }
 }
 
-fn load(config: &HsmConfig) -> Result<Pkcs11, HsmError> {
-    let fault = |source| HsmError::Library { path: config.library_path.clone(), source };
-    let pkcs11 = Pkcs11::new(&config.library_path).map_err(fault)?;
-    match pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
-        Ok(()) | Err(Pkcs11Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(pkcs11),
-        Err(source) => Err(fault(source)),
-    }
-}
-
-fn log_in(config: &HsmConfig, pin: &str, pkcs11: &Pkcs11) -> Result<Session, HsmError> {
-    let slot = slot(config, pkcs11)?;
-    let device = |what| move |source| HsmError::Device { what, source };
-    let known = pkcs11.get_mechanism_list(slot).map_err(device("list its mechanisms"))?;
-    if !known.contains(&MechanismType::ML_DSA) {
-        return Err(HsmError::NoMlDsa { token: config.token_label.clone() });
-    }
-    // Read-write, for a key may be made in it; a read-only one would do to sign.
-    let session = pkcs11.open_rw_session(slot).map_err(device("open a session"))?;
-    let pin = AuthPin::new(pin.to_owned().into());
-    match session.login(UserType::User, Some(&pin)) {
-        // The login is the process's, not the session's.
-        Ok(()) | Err(Pkcs11Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(session),
-        Err(source) => {
-            let (token, pin_env_var) = (config.token_label.clone(), config.pin_env_var.clone());
-            Err(HsmError::Login { token, pin_env_var, source })
-        }
-    }
-}
-
-fn slot(config: &HsmConfig, pkcs11: &Pkcs11) -> Result<Slot, HsmError> {
-    let device = |source| HsmError::Device { what: "list its tokens", source };
-    let mut found = Vec::new();
-    for slot in pkcs11.get_slots_with_token().map_err(device)? {
-        let label = pkcs11.get_token_info(slot).map_err(device)?.label().trim_end().to_owned();
-        if label == config.token_label {
-            return Ok(slot);
-        }
-        found.push(format!("`{label}`"));
-    }
-    let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
-    Err(HsmError::NoToken { label: config.token_label.clone(), found })
-}
-
-fn find(
-    config: &HsmConfig,
-    session: &Session,
-    class: ObjectClass,
-    half: &'static str,
-) -> Result<ObjectHandle, HsmError> {
-    let wanted = [
-        Attribute::Class(class),
-        Attribute::KeyType(KeyType::ML_DSA),
-        Attribute::Label(config.key_label.clone().into_bytes()),
-    ];
-    let found = session
-        .find_objects(&wanted)
-        .map_err(|source| HsmError::Device { what: "look for the key", source })?;
-    match found[..] {
-        [key] => Ok(key),
-        _ => Err(HsmError::Keys {
-            token: config.token_label.clone(),
-            label: config.key_label.clone(),
-            half,
-            found: found.len(),
-        }),
-    }
-}
-
-fn public_key(
-    config: &HsmConfig,
-    session: &Session,
-    key: ObjectHandle,
-) -> Result<PublicKey, HsmError> {
-    let values = session
-        .get_attributes(key, &[AttributeType::Value])
-        .map_err(|source| HsmError::Device { what: "read the public key", source })?;
-    let key = match &values[..] {
-        [Attribute::Value(bytes)] => PublicKey::from_slice(bytes),
-        _ => None,
-    };
-    key.ok_or_else(|| HsmError::NotMlDsa44 { label: config.key_label.clone() })
-}
+#[cfg(test)]
+mod tests;

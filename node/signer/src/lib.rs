@@ -19,6 +19,7 @@ mod guard;
 mod hsm;
 mod key;
 mod keystore;
+mod private_file;
 mod remote;
 mod request;
 mod signer;
@@ -29,7 +30,7 @@ pub use key::Key;
 pub use keystore::{KeystoreError, Role, create, load, load_public, write_public};
 pub use remote::{
     Admission, Backend, ClientKeyError, Code, ConfigError, Fingerprint, Notice, OpenSigner,
-    PinError, RemoteConfig, RemoteError, RemoteSigner, Service, SignerUrl, client_key,
+    PinError, RemoteConfig, RemoteError, RemoteSigner, STATE_DIR, Service, SignerUrl, client_key,
 };
 pub use request::Request;
 pub use signer::{Guarded, SignError, Signer};

@@ -68,7 +68,7 @@ impl Request {
         }
     }
 
-    /// What the validator binds itself to in consensus, if anything.
+    /// What the validator binds itself to, if anything.
     pub fn statement(&self) -> Option<(Epoch, Statement)> {
         match self {
             Self::Proposal(header) => {
@@ -85,7 +85,11 @@ impl Request {
                 let high_qc_view = *high_qc_view;
                 Some((*epoch, Statement::Timeout { view: *view, high_qc_view }))
             }
-            Self::Batch(_) | Self::Ack { .. } | Self::Peer(_) => None,
+            Self::Batch(reference) => {
+                let (round, batch) = (reference.round, reference.id);
+                Some((reference.epoch, Statement::Batch { round, batch }))
+            }
+            Self::Ack { .. } | Self::Peer(_) => None,
         }
     }
 }

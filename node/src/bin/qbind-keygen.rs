@@ -107,6 +107,12 @@ fn generate(args: &Generate) -> Result<String, ToolError> {
 }
 
 fn hsm(args: &Hsm) -> Result<String, ToolError> {
+    let dir = args.output.display();
+    if args.output.join("consensus.pub").exists() {
+        return Err(ToolError::usage(format!(
+            "{dir}/consensus.pub exists; it is never overwritten"
+        )));
+    }
     let open = || {
         let config = HsmConfig::read(&args.hsm_config_path)?;
         let pin = config.pin()?;
@@ -119,7 +125,6 @@ fn hsm(args: &Hsm) -> Result<String, ToolError> {
         true => ToolError::usage(explain(&e)),
         false => ToolError::refused(explain(&e)),
     })?;
-    let dir = args.output.display();
     fs::create_dir_all(&args.output)
         .map_err(|e| ToolError::usage(format!("cannot create {dir}: {e}")))?;
     qbind_signer::write_public(&args.output, Role::Consensus, &key.public_key())

@@ -2,7 +2,7 @@
 //! that an alert on it stays silent elsewhere.
 
 use super::{
-    label::{HsmErrorKind, KeystoreBackend, Label, RemoteSignFailure, SignKind, SignerRefusal},
+    label::{HsmErrorKind, KeystoreBackend, RemoteSignFailure, SignKind, SignerRefusal},
     series::{Builder, Counter, Counters, Gauge},
 };
 use prometheus::{Registry, TextEncoder};
@@ -29,7 +29,8 @@ pub struct Signer {
 }
 
 impl Signer {
-    pub(super) fn new(b: &Builder<'_>, mode: SignerMode) -> Self {
+    /// `mode` is that of a validator; a node that signs nothing has none.
+    pub(super) fn new(b: &Builder<'_>, mode: Option<SignerMode>) -> Self {
         Self {
             requests: b.counters("qbind_signer_sign_requests_total", "Signatures asked for."),
             refusals: b.counter(
@@ -41,8 +42,8 @@ impl Signer {
             load_success: b.counters("qbind_keystore_load_success_total", "Keys loaded."),
             load_failure: b
                 .counters("qbind_keystore_load_failure_total", "Keys that could not be loaded."),
-            hsm: (mode == SignerMode::HsmPkcs11).then(|| Hsm::new(b)),
-            remote: (mode == SignerMode::RemoteSigner).then(|| RemoteSign::new(b)),
+            hsm: (mode == Some(SignerMode::HsmPkcs11)).then(|| Hsm::new(b)),
+            remote: (mode == Some(SignerMode::RemoteSigner)).then(|| RemoteSign::new(b)),
         }
     }
 }
@@ -67,7 +68,8 @@ impl Hsm {
             errors: b.counters("qbind_hsm_sign_error_total", "Signatures the HSM did not make."),
             last_latency_ms: b.gauge(
                 "qbind_hsm_sign_last_latency_ms",
-                "Milliseconds the HSM took for its last signature, rounded up.",
+                "Milliseconds from the request to the last signature of the HSM, its queue and the guard \
+                 included, rounded up.",
             ),
             startup_ok: b.gauge(
                 "qbind_hsm_startup_ok",
@@ -105,12 +107,6 @@ impl RemoteSign {
             ),
         }
     }
-
-    /// An attempt failed for this reason, as [`qbind_signer::RemoteError::reason`] says it.
-    pub fn failed(&self, reason: &str) {
-        let known = RemoteSignFailure::ALL.iter().find(|r| r.as_str() == reason);
-        self.failures.inc(known.copied().unwrap_or(RemoteSignFailure::Protocol));
-    }
 }
 
 /// Milliseconds, rounded up: a signature never takes none.
@@ -139,7 +135,7 @@ impl SignerMetrics {
         let b = Builder { registry: &registry };
         let mode = if has_hsm { SignerMode::HsmPkcs11 } else { SignerMode::EncryptedFs };
         Self {
-            signer: Arc::new(Signer::new(&b, mode)),
+            signer: Arc::new(Signer::new(&b, Some(mode))),
             admitted: b.counter(
                 "qbind_remote_signer_admitted_total",
                 "Connections of nodes that are served.",
@@ -152,12 +148,6 @@ impl SignerMetrics {
                 .gauge("qbind_remote_signer_sessions", "Connections that are open, proven or not."),
             registry: registry.clone(),
         }
-    }
-
-    /// A node was refused for this reason, as [`qbind_signer::Code::label`] says it.
-    pub fn refused(&self, code: &str) {
-        let known = SignerRefusal::ALL.iter().find(|r| r.as_str() == code);
-        self.refused.inc(known.copied().unwrap_or(SignerRefusal::Protocol));
     }
 
     /// The answer of `/metrics`: Prometheus text format 0.0.4.

@@ -28,7 +28,7 @@ pub use series::{Counter, Counters, Gauge, GaugePerValidator, Histogram, PerVali
 
 use prometheus::{Registry, TextEncoder};
 use qbind_profile::{
-    DagCouplingMode, DiversityMode, EvictionMode, MonetaryMode, NodeConfig, check_all,
+    DagCouplingMode, DiversityMode, EvictionMode, MonetaryMode, NodeConfig, Role, check_all,
 };
 use series::Builder;
 use std::sync::Arc;
@@ -70,6 +70,7 @@ impl Metrics {
     pub fn new(config: &NodeConfig, validators: &[u64]) -> Self {
         let registry = Registry::new();
         let b = Builder { registry: &registry };
+        let mode = (config.role == Role::Validator).then_some(config.signer_mode);
         let metrics = Self {
             consensus: Consensus::new(&b, validators),
             coupling: Coupling::new(&b),
@@ -77,7 +78,7 @@ impl Metrics {
             mempool: Mempool::new(&b),
             execution: Execution::new(&b),
             p2p: P2p::new(&b),
-            signer: Arc::new(Signer::new(&b, config.signer_mode)),
+            signer: Arc::new(Signer::new(&b, mode)),
             monetary: Monetary::new(&b),
             http: Http::new(&b),
             slashing: Slashing::new(&b),

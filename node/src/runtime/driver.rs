@@ -84,7 +84,10 @@ impl Driver {
         match ended {
             Ok(()) => Ok(()),
             Err(Fault::Disk(e)) => Err(NodeError::transient("the disk failed").because(e)),
-            Err(Fault::Signer(e)) => Err(NodeError::transient("the signer failed").because(e)),
+            Err(Fault::Signer(e)) => {
+                tracing::error!(error = crate::tools::explain(&e), "the signer failed");
+                Err(NodeError::transient("the signer failed").because(e))
+            }
             Err(Fault::Halt(why)) => {
                 self.metrics.consensus.safety_violations.inc();
                 tracing::error!(%why, "stopping for safety");

@@ -22,19 +22,8 @@ impl ValidatorSigner {
     /// This validator cannot sign.
     pub(super) fn sign(&self, unsigned: Unsigned) -> Result<Option<Event>, SignError> {
         let (epoch, index) = (unsigned.epoch(), unsigned.signer());
-        let signature = match self.make(epoch, index, &request(&unsigned)) {
-            Ok(signature) => signature,
-            Err(error @ (SignError::Refused { .. } | SignError::RefusedRemotely { .. })) => {
-                tracing::error!(
-                    error = crate::tools::explain(&error),
-                    "refused to sign: the database is older than what this key has signed; it \
-                     signs again when it has caught up"
-                );
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
-        Ok(Some(Event::Signed(Box::new(unsigned.complete(signature)))))
+        let signature = self.make(epoch, index, &request(&unsigned))?;
+        Ok(signature.map(|s| Event::Signed(Box::new(unsigned.complete(s)))))
     }
 
     /// The signature comes back in certificates, where it need not be checked.
@@ -43,29 +32,40 @@ impl ValidatorSigner {
         epoch: Epoch,
         index: ValidatorIndex,
         request: &Request,
-    ) -> Result<Signature, SignError> {
-        let signature = self.signer.sign(request)?;
+    ) -> Result<Option<Signature>, SignError> {
+        let signature = match self.signer.sign(request) {
+            Ok(signature) => signature,
+            Err(error @ (SignError::Refused { .. } | SignError::RefusedRemotely { .. })) => {
+                tracing::error!(
+                    error = crate::tools::explain(&error),
+                    "refused to sign: the database is older than what this key has signed, or \
+                     another node signs with it; it signs again when it has caught up"
+                );
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
         if let Ok(verifier) = self.verifiers.of(epoch) {
             let message = request.preimage(self.verifiers.network());
             verifier.vouch(index, message, signature.clone());
         }
-        Ok(signature)
+        Ok(Some(signature))
     }
 
-    pub(super) fn sign_batch(&self, reference: BatchRef) -> Result<Event, SignError> {
+    pub(super) fn sign_batch(&self, reference: BatchRef) -> Result<Option<Event>, SignError> {
         let request = Request::Batch(reference);
         let signature = self.make(reference.epoch, reference.creator, &request)?;
-        Ok(Event::BatchSigned { reference, signature })
+        Ok(signature.map(|signature| Event::BatchSigned { reference, signature }))
     }
 
     pub(super) fn sign_ack(
         &self,
         reference: BatchRef,
         validator: ValidatorIndex,
-    ) -> Result<Event, SignError> {
+    ) -> Result<Option<Event>, SignError> {
         let request = Request::Ack { reference, validator };
         let signature = self.make(reference.epoch, validator, &request)?;
-        Ok(Event::AckSigned { reference, signature })
+        Ok(signature.map(|signature| Event::AckSigned { reference, signature }))
     }
 }
 

@@ -364,11 +364,11 @@ impl DaemonWorld {
                 if self.means.quiet.is_some() || reference.epoch < self.speaks_from => {}
             Effect::SignBatch(reference) => {
                 let Some(signer) = &self.means.signer else { return Ok(None) };
-                return Ok(Some(signer.sign_batch(reference)?));
+                return Ok(signer.sign_batch(reference)?);
             }
             Effect::SignAck { reference, validator } => {
                 let Some(signer) = &self.means.signer else { return Ok(None) };
-                return Ok(Some(signer.sign_ack(reference, validator)?));
+                return Ok(signer.sign_ack(reference, validator)?);
             }
             Effect::Send { to, message } => self.send(to, &message),
             Effect::ServeBatch { to, reference } => self.serve_batch(to, &reference)?,

@@ -9,6 +9,7 @@ use crate::{
 use futures::AsyncWriteExt;
 use libp2p::{core::muxing::SubstreamBox, identity::Keypair};
 use qbind_types::Network;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A connection made by hand.
@@ -35,7 +36,8 @@ impl Stranger {
             Some("127.0.0.1:1".into()),
             1,
         );
-        let us = Introduction { identity: std::sync::Arc::new(secret.clone()), hello };
+        let turn = Arc::new(tokio::sync::Semaphore::new(1));
+        let us = Introduction { identity: Arc::new(secret.clone()), turn, hello };
         exchange(&mut control, Side::Dialler, &binding, &us).await.unwrap();
         if id(seed) < node.id() {
             assert_eq!(receive::<_, Verdict>(&mut control).await.unwrap(), Verdict::Accept(0));

@@ -11,7 +11,10 @@ use libp2p::{PeerId, identity::Keypair};
 use qbind_crypto::SecretKey;
 use qbind_types::{GenesisHash, Network};
 use std::sync::Arc;
-use tokio::io::{DuplexStream, duplex};
+use tokio::{
+    io::{DuplexStream, duplex},
+    sync::Semaphore,
+};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
 type Outcome = Result<Hello, HandshakeError>;
@@ -24,11 +27,13 @@ fn hello(secret: &SecretKey, network: Network, genesis: GenesisHash) -> Hello {
     Hello::new(network, (genesis, [0; 32]), Role::Validator, secret.public_key(), None, 9000)
 }
 
+fn introduction(secret: &SecretKey, hello: Hello) -> Introduction {
+    let turn = Arc::new(Semaphore::new(1));
+    Introduction { identity: Arc::new(secret.clone()), turn, hello }
+}
+
 fn devnet(secret: &SecretKey) -> Introduction {
-    Introduction {
-        identity: Arc::new(secret.clone()),
-        hello: hello(secret, Network::Devnet, GENESIS),
-    }
+    introduction(secret, hello(secret, Network::Devnet, GENESIS))
 }
 
 fn pipe() -> (Compat<DuplexStream>, Compat<DuplexStream>) {
@@ -81,7 +86,7 @@ async fn another_network_genesis_rules_version_or_oneself_is_refused_by_both() {
         (old, RefuseReason::Version),
         (hello(&a, Network::Devnet, GENESIS), RefuseReason::SelfConnection),
     ] {
-        let them = Introduction { identity: Arc::new(b.clone()), hello: theirs };
+        let them = introduction(&b, theirs);
         let (ours, theirs) = between(&us, &them, same()).await;
         assert_eq!((refused(&ours), refused(&theirs)), (Some(reason), Some(reason)));
     }
@@ -90,10 +95,7 @@ async fn another_network_genesis_rules_version_or_oneself_is_refused_by_both() {
 #[tokio::test]
 async fn a_key_without_its_secret_is_refused() {
     let (a, b, thief) = (secret(1), secret(2), secret(3));
-    let them = Introduction {
-        identity: Arc::new(thief.clone()),
-        hello: hello(&b, Network::Devnet, GENESIS),
-    };
+    let them = introduction(&thief, hello(&b, Network::Devnet, GENESIS));
     let (ours, _) = between(&devnet(&a), &them, same()).await;
     assert_eq!(refused(&ours), Some(RefuseReason::BadProof));
 }

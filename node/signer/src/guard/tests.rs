@@ -176,3 +176,38 @@ fn a_later_epoch_begins_afresh_and_ends_the_earlier_one() {
     assert_eq!(refused(guard.approve(EPOCH.next(), vote(80, 1))), Some(Refusal::Conflict));
     guard.approve(EPOCH.next(), timeout(81, 80)).unwrap();
 }
+
+fn batch(round: u64, n: u8) -> Statement {
+    Statement::Batch { round, batch: BatchId([n; 32]) }
+}
+
+#[test]
+fn one_batch_a_round_and_never_back_whatever_was_voted() {
+    let fixture = Fixture::new();
+    let mut guard = fixture.open();
+    check(&mut guard, vote(9, 1), None);
+    check(&mut guard, batch(3, 1), None);
+    check(&mut guard, batch(3, 1), None);
+    check(&mut guard, batch(3, 2), Some(Refusal::Batch { signed: 3 }));
+    drop(guard);
+    let mut guard = fixture.open();
+    check(&mut guard, batch(2, 1), Some(Refusal::Batch { signed: 3 }));
+    check(&mut guard, batch(4, 2), None);
+    check(&mut guard, vote(10, 1), None);
+    // Rounds begin anew with an epoch.
+    guard.approve(Epoch(4), batch(1, 5)).unwrap();
+}
+
+#[test]
+fn a_guard_from_before_batches_had_a_mark_goes_on() {
+    let fixture = Fixture::new();
+    check(&mut fixture.open(), vote(9, 1), None);
+    let file = fs::OpenOptions::new().write(true).open(&fixture.path).unwrap();
+    file.set_len(OLD_FILE_BYTES as u64).unwrap();
+    let mut guard = fixture.open();
+    assert!(!guard.is_new());
+    check(&mut guard, vote(9, 2), Some(Refusal::Conflict));
+    check(&mut guard, batch(3, 1), None);
+    drop(guard);
+    check(&mut fixture.open(), batch(3, 2), Some(Refusal::Batch { signed: 3 }));
+}

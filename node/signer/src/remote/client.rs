@@ -5,20 +5,19 @@ use super::{
     kemtls::{self, ClientStream},
     read_message,
     timed::Timed,
-    write_message,
+    vouching, write_message,
 };
-use crate::{Request, SignError, Signer};
+use crate::{Request, SignError, Signer, private_file};
 use qbind_crypto::SecretKey;
 use qbind_types::{GenesisHash, Network, PublicKey, Signature};
 use rustls::ClientConfig;
 use std::{
-    fmt, fs,
-    io::{self, Write},
-    net::{TcpStream, ToSocketAddrs},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    fmt, fs, io,
+    net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     str::FromStr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, mpsc::sync_channel},
     time::{Duration, Instant},
 };
 use thiserror::Error;
@@ -52,10 +51,10 @@ impl FromStr for SignerUrl {
         let rest = text.strip_prefix("kemtls://").ok_or_else(fault)?;
         let (host, port) = match rest.strip_prefix('[') {
             // An IPv6 address, whose own colons are no port's.
-            Some(rest) => {
-                let (host, port) = rest.split_once(']').ok_or_else(fault)?;
-                (host, port.strip_prefix(':'))
-            }
+            Some(rest) => match rest.split_once(']').ok_or_else(fault)? {
+                (host, "") => (host, None),
+                (host, port) => (host, Some(port.strip_prefix(':').ok_or_else(fault)?)),
+            },
             None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
         };
         let port = port.map_or(Ok(PORT), str::parse).map_err(|_| fault())?;
@@ -96,7 +95,7 @@ pub enum RemoteError {
         why: String,
     },
     /// What answers there is no signer of this key.
-    #[error("{url} is not the remote signer that was there before: {why}")]
+    #[error("{url} does not answer as this validator's signer: {why}")]
     Protocol {
         /// Where.
         url: String,
@@ -131,7 +130,8 @@ pub struct RemoteSigner {
     tls: Arc<ClientConfig>,
     hello: Hello,
     public: PublicKey,
-    stream: Mutex<Option<ClientStream>>,
+    /// For what cannot wait, and for proofs to peers, which may have to.
+    streams: [Mutex<Option<ClientStream>>; 2],
     failed: Failed,
 }
 
@@ -156,9 +156,10 @@ impl RemoteSigner {
     ) -> Result<Self, RemoteError> {
         let tls = kemtls::client_config(Arc::new(client));
         let hello = Hello { version: VERSION, validator_id, network, genesis_hash };
-        let open = open(&url, &tls, &hello);
+        let open = open(&url, &tls, &hello, Instant::now() + PATIENCE);
         let (stream, public) = open.inspect_err(|error| failed(error))?;
-        Ok(Self { url, tls, hello, public, stream: Mutex::new(Some(stream)), failed })
+        let streams = [Mutex::new(Some(stream)), Mutex::new(None)];
+        Ok(Self { url, tls, hello, public, streams, failed })
     }
 
     /// The stream is kept where the signer may be asked again.
@@ -166,14 +167,15 @@ impl RemoteSigner {
         &self,
         kept: &mut Option<ClientStream>,
         request: &Request,
+        until: Instant,
     ) -> Result<Signature, RemoteError> {
         let mut stream = match kept.take() {
             Some(mut stream) => {
-                stream.sock.allow(Some(PATIENCE));
+                stream.sock.allow(Some(until.saturating_duration_since(Instant::now())));
                 stream
             }
             None => {
-                let (stream, public) = open(&self.url, &self.tls, &self.hello)?;
+                let (stream, public) = open(&self.url, &self.tls, &self.hello, until)?;
                 if public != self.public {
                     let why = "it holds another key".to_owned();
                     return Err(RemoteError::Protocol { url: self.url.to_string(), why });
@@ -190,7 +192,7 @@ impl RemoteSigner {
                 *kept = Some(stream);
                 Err(RemoteError::Refused { url: self.url.to_string(), code, why })
             }
-            Reply::Ready => Err(unexpected(&self.url)),
+            Reply::Ready { .. } => Err(unexpected(&self.url)),
         }
     }
 }
@@ -201,16 +203,19 @@ impl Signer for RemoteSigner {
     }
 
     fn sign(&self, request: &Request) -> Result<Signature, SignError> {
-        let mut kept = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let [statements, peers] = &self.streams;
+        let stream = if matches!(request, Request::Peer(_)) { peers } else { statements };
+        let mut kept = stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = Instant::now() + PATIENCE;
         let was_open = kept.is_some();
-        let mut answer = self.ask(&mut kept, request);
+        let mut answer = self.ask(&mut kept, request, until);
         // The signer may have been started anew since the last request; it signs the same twice.
         if let Err(error) = &answer
             && was_open
             && error.is_of_connection()
         {
             (self.failed)(error);
-            answer = self.ask(&mut kept, request);
+            answer = self.ask(&mut kept, request, until);
         }
         let signature = answer.map_err(|error| match error {
             RemoteError::Refused { code: Code::Contradiction, why, .. } => {
@@ -246,20 +251,26 @@ fn fault(url: &SignerUrl, source: io::Error) -> RemoteError {
     }
 }
 
-/// A stream on which requests may be made, and the key of who answers.
+/// A stream on which requests may be made, and the validator's key, which vouches for who answers.
 fn open(
     url: &SignerUrl,
     tls: &Arc<ClientConfig>,
     hello: &Hello,
+    until: Instant,
 ) -> Result<(ClientStream, PublicKey), RemoteError> {
-    let until = Instant::now() + PATIENCE;
     let fault = |source| fault(url, source);
     let socket = dial(url, until).map_err(fault)?;
     socket.set_nodelay(true).map_err(fault)?;
     let timed = Timed::new(socket, until.saturating_duration_since(Instant::now()));
-    let (mut stream, key) = kemtls::connect(tls, timed).map_err(fault)?;
+    let (mut stream, signer) = kemtls::connect(tls, timed).map_err(fault)?;
     match exchange(url, &mut stream, hello)? {
-        Reply::Ready => Ok((stream, key)),
+        Reply::Ready { key, vouch } if qbind_crypto::verify(&key, &vouching(&signer), &vouch) => {
+            Ok((stream, key))
+        }
+        Reply::Ready { .. } => {
+            let why = "the key it names does not vouch for it".to_owned();
+            Err(RemoteError::Protocol { url: url.to_string(), why })
+        }
         Reply::Refused { code, why } => {
             Err(RemoteError::Refused { url: url.to_string(), code, why })
         }
@@ -267,19 +278,39 @@ fn open(
     }
 }
 
+/// Each address gets its share of the time that is left.
 fn dial(url: &SignerUrl, until: Instant) -> io::Result<TcpStream> {
+    let addresses = resolve(url, until)?;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
-    for address in (url.host.as_str(), url.port).to_socket_addrs()? {
+    for (index, address) in addresses.iter().enumerate() {
         let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        let others = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+        let share = left / others;
+        if share.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        match TcpStream::connect_timeout(&address, left) {
+        match TcpStream::connect_timeout(address, share) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+/// The system's resolver knows no deadline, so it is asked on a thread that may be left behind.
+fn resolve(url: &SignerUrl, until: Instant) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = url.host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, url.port)]);
+    }
+    let (told, answer) = sync_channel(1);
+    let (host, port) = (url.host.clone(), url.port);
+    std::thread::Builder::new().name("resolve".to_owned()).spawn(move || {
+        let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
+        // Who asked may have given up.
+        told.send(found).unwrap_or_default();
+    })?;
+    let left = until.saturating_duration_since(Instant::now());
+    answer.recv_timeout(left).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 fn exchange<M: borsh::BorshSerialize>(
@@ -344,20 +375,9 @@ pub fn client_key(data_dir: &Path) -> Result<(SecretKey, Fingerprint), ClientKey
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let key = SecretKey::generate();
-            let text = Zeroizing::new(hex::encode(key.seed()) + "\n");
-            let draft = path.with_extension("new");
-            let write = || {
-                let mut new = fs::OpenOptions::new()
-                    .write(true)
-                    .create(true)
-                    .truncate(true)
-                    .mode(0o600)
-                    .open(&draft)?;
-                new.write_all(text.as_bytes())?;
-                new.sync_all()?;
-                fs::rename(&draft, &path)
-            };
-            write().map_err(|e| file("create", e))?;
+            let mut text = Zeroizing::new([0; 64]);
+            hex::encode_to_slice(key.seed(), &mut text[..]).expect("two digits a byte");
+            private_file::write(&path, &text[..]).map_err(|e| file("create", e))?;
             key
         }
         Err(e) => return Err(file("read", e)),

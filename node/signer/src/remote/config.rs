@@ -45,22 +45,21 @@ pub struct RemoteConfig {
     pub passphrase_env_var: String,
     /// The device (hsm-pkcs11).
     pub hsm_config_path: Option<PathBuf>,
-    /// Most consensus statements and proofs to peers a second.
+    /// Most consensus statements a second.
     #[serde(default = "rate_limit_rps")]
     pub rate_limit_rps: u32,
     /// Most batches and acks a second; acks grow with the number of validators.
     #[serde(default = "batch_rate_limit_rps")]
     pub batch_rate_limit_rps: u32,
-    /// Where the guard and the pin lie; the keystore, or
-    /// `/var/lib/qbind-remote-signer` for a device.
+    /// Where the guard and the pin lie; the keystore, or [`STATE_DIR`] for a device.
     pub state_dir: Option<PathBuf>,
-    /// The nodes to serve; the first to come if none is named.
+    /// The nodes to serve; the first to come if the key is not there.
     #[serde(default, deserialize_with = "fingerprints")]
-    pub authorized_node_keys: Vec<Fingerprint>,
+    pub authorized_node_keys: Option<Vec<Fingerprint>>,
 }
 
-/// Where the state of a signer with a device lies if nobody says.
-const STATE_DIR: &str = "/var/lib/qbind-remote-signer";
+/// Where the guard of a key in a device lies if nobody says: apart from any database.
+pub const STATE_DIR: &str = "/var/lib/qbind-signer";
 
 fn listen_addr() -> SocketAddr {
     SocketAddr::from(([0, 0, 0, 0], 9443))
@@ -82,9 +81,16 @@ fn batch_rate_limit_rps() -> u32 {
     4_000
 }
 
-fn fingerprints<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Fingerprint>, D::Error> {
+fn fingerprints<'de, D>(from: D) -> Result<Option<Vec<Fingerprint>>, D::Error>
+where
+    D: Deserializer<'de>,
+{
     let texts = Vec::<String>::deserialize(from)?;
-    texts.iter().map(|t| t.parse().map_err(serde::de::Error::custom)).collect()
+    texts
+        .iter()
+        .map(|t| t.parse().map_err(serde::de::Error::custom))
+        .collect::<Result<_, _>>()
+        .map(Some)
 }
 
 /// The file says nothing that could be used.
@@ -146,6 +152,12 @@ impl RemoteConfig {
         if self.keystore_entry_id != ENTRY {
             let other = &self.keystore_entry_id;
             return Err(format!("UNSUPPORTED: keystore_entry_id = \"{other}\"; use \"{ENTRY}\""));
+        }
+        if self.authorized_node_keys.as_ref().is_some_and(Vec::is_empty) {
+            return Err(
+                "authorized_node_keys names nobody; remove it to serve the first that comes"
+                    .to_owned(),
+            );
         }
         for (key, value) in [
             ("rate_limit_rps", self.rate_limit_rps),
@@ -211,6 +223,7 @@ mod tests {
             ("0.0.0.0:9443", "everywhere", "listen_addr"),
             ("rate_limit_rps = 100", "keystore_entry_id = \"p2p\"", "UNSUPPORTED"),
             ("rate_limit_rps = 100", "authorized_node_keys = [\"0x12\"]", "0x12"),
+            ("rate_limit_rps = 100", "authorized_node_keys = []", "names nobody"),
         ] {
             let error = read(&RUNBOOK.replace(from, to)).unwrap_err().to_string();
             assert!(error.contains(named), "{named}: {error}");

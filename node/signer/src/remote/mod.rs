@@ -2,12 +2,15 @@
 //!
 //! ```text
 //!   node                                       signer
-//!     | ==== TLS 1.3, see `kemtls` =========>  |   both proved their ML-DSA-44 keys
+//!     | ==== TLS 1.3, see `kemtls` =========>  |   both proved the keys they use for this
 //!     | ---- Hello ------------------------->  |   which validator, which chain
-//!     | <------------- Ready or Refused ----   |
+//!     | <------------- Ready or Refused ----   |   the validator's key, and its word for the signer's
 //!     | ---- Request ----------------------->  |
 //!     | <--------- Signature or Refused ----   |   and so on
 //! ```
+//!
+//! The signer's own key is new with each start, and the validator's key vouches for it once: a stranger
+//! cannot make a device sign by dialling.
 //!
 //! Each message is a length (4 bytes, little-endian) and that many bytes of borsh.
 
@@ -22,7 +25,7 @@ mod tests;
 mod timed;
 
 pub use client::{ClientKeyError, RemoteError, RemoteSigner, SignerUrl, client_key};
-pub use config::{Backend, ConfigError, RemoteConfig};
+pub use config::{Backend, ConfigError, RemoteConfig, STATE_DIR};
 pub use pin::{Admission, PinError};
 pub use service::{Notice, OpenSigner, Service};
 
@@ -52,7 +55,12 @@ struct Hello {
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 enum Reply {
     /// To a Hello: go on.
-    Ready,
+    Ready {
+        /// The validator's.
+        key: PublicKey,
+        /// Its signature over [`vouching`].
+        vouch: Signature,
+    },
     /// To a request.
     Signature(Signature),
     /// To either.
@@ -131,6 +139,11 @@ impl std::str::FromStr for Fingerprint {
         let bytes = hex::decode(digits).ok().and_then(|b| <[u8; 32]>::try_from(b).ok());
         bytes.map(Self).ok_or_else(|| format!("`{text}` is not 0x and 64 hexadecimal digits"))
     }
+}
+
+/// What a validator's key signs to vouch for the key that a signer proves to nodes.
+fn vouching(signer: &PublicKey) -> Vec<u8> {
+    [b"QBIND:SIGNER:v1", &signer.as_bytes()[..]].concat()
 }
 
 fn write_message<M: BorshSerialize>(to: &mut impl Write, message: &M) -> io::Result<()> {

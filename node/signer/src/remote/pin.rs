@@ -1,16 +1,17 @@
 //! Whom a signer serves: one chain, and the nodes it was told of, or else the first that came.
 
 use super::{Fingerprint, Hello};
+use crate::private_file;
 use serde::{Deserialize, Serialize};
 use std::{
-    fs,
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs, io,
     path::{Path, PathBuf},
 };
 use thiserror::Error;
 
 const FILE: &str = "remote-signer.pin";
+/// Held for as long as a signer runs: two would not know of each other's pin.
+const LOCK: &str = "remote-signer.lock";
 
 /// Whom and what this signer has bound itself to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +37,12 @@ pub enum PinError {
         #[source]
         source: io::Error,
     },
+    /// Another signer runs here.
+    #[error("{} is held by another signer; stop that one first", path.display())]
+    Held {
+        /// Which file.
+        path: PathBuf,
+    },
     /// It is no pin.
     #[error("{}: {why}; restore it, or remove it to have the next node pinned", path.display())]
     Damaged {
@@ -49,9 +56,10 @@ pub enum PinError {
 /// Decides whether a node that proved its key is served.
 #[derive(Debug)]
 pub struct Admission {
-    authorized: Vec<Fingerprint>,
+    authorized: Option<Vec<Fingerprint>>,
     path: PathBuf,
     pin: Option<Pin>,
+    _lock: fs::File,
 }
 
 impl Admission {
@@ -59,7 +67,16 @@ impl Admission {
     ///
     /// # Errors
     /// The operator's fault, or the disk's.
-    pub fn open(dir: &Path, authorized: Vec<Fingerprint>) -> Result<Self, PinError> {
+    pub fn open(dir: &Path, authorized: Option<Vec<Fingerprint>>) -> Result<Self, PinError> {
+        let lock = dir.join(LOCK);
+        let failed = |source| PinError::File { what: "lock", path: lock.clone(), source };
+        let mut options = fs::OpenOptions::new();
+        let held = options.write(true).create(true).truncate(false).open(&lock).map_err(failed)?;
+        match held.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(PinError::Held { path: lock }),
+            Err(fs::TryLockError::Error(source)) => return Err(failed(source)),
+        }
         let path = dir.join(FILE);
         let pin = match fs::read_to_string(&path) {
             Ok(text) => {
@@ -72,7 +89,7 @@ impl Admission {
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(PinError::File { what: "read", path, source }),
         };
-        Ok(Self { authorized, path, pin })
+        Ok(Self { authorized, path, pin, _lock: held })
     }
 
     /// `Ok(true)` where this node was pinned just now.
@@ -84,8 +101,8 @@ impl Admission {
         node: Fingerprint,
         hello: &Hello,
     ) -> Result<Result<bool, String>, PinError> {
-        let named = !self.authorized.is_empty();
-        if named && !self.authorized.contains(&node) {
+        let named = self.authorized.is_some();
+        if self.authorized.as_ref().is_some_and(|nodes| !nodes.contains(&node)) {
             return Ok(Err(format!(
                 "node key {node} is not among authorized_node_keys of this signer"
             )));
@@ -118,24 +135,14 @@ impl Admission {
         Ok(Ok(true))
     }
 
-    /// Nothing of it is left where it fails.
     fn write(&self, pin: &Pin) -> Result<(), PinError> {
         let text = toml::to_string(pin).expect("three texts");
-        let draft = self.path.with_extension("new");
-        let write = || {
-            let mut file = fs::OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&draft)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&draft, &self.path)?;
-            fs::File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()
-        };
         let path = self.path.clone();
-        write().map_err(|source| PinError::File { what: "write", path, source })
+        private_file::write(&self.path, text.as_bytes()).map_err(|source| PinError::File {
+            what: "write",
+            path,
+            source,
+        })
     }
 }
 
@@ -152,11 +159,14 @@ mod tests {
     #[test]
     fn the_first_node_and_chain_stay_the_only_ones() {
         let dir = tempfile::tempdir().unwrap();
-        let mut first = Admission::open(dir.path(), Vec::new()).unwrap();
+        let mut first = Admission::open(dir.path(), None).unwrap();
         assert_eq!(first.admit(Fingerprint([1; 32]), &hello(1)).unwrap(), Ok(true));
         assert_eq!(first.admit(Fingerprint([1; 32]), &hello(1)).unwrap(), Ok(false));
+        let second = Admission::open(dir.path(), None).unwrap_err();
+        assert!(matches!(second, PinError::Held { .. }), "{second}");
+        drop(first);
         // Another start knows it too.
-        let mut second = Admission::open(dir.path(), Vec::new()).unwrap();
+        let mut second = Admission::open(dir.path(), None).unwrap();
         let other = second.admit(Fingerprint([2; 32]), &hello(1)).unwrap().unwrap_err();
         assert!(other.contains("remote-signer.pin"), "{other}");
         let chain = second.admit(Fingerprint([1; 32]), &hello(2)).unwrap().unwrap_err();
@@ -168,7 +178,7 @@ mod tests {
     fn where_nodes_are_named_nobody_else_is_served_or_pinned() {
         let dir = tempfile::tempdir().unwrap();
         let named = vec![Fingerprint([7; 32]), Fingerprint([8; 32])];
-        let mut admission = Admission::open(dir.path(), named).unwrap();
+        let mut admission = Admission::open(dir.path(), Some(named)).unwrap();
         let refused = admission.admit(Fingerprint([1; 32]), &hello(1)).unwrap().unwrap_err();
         assert!(refused.contains("authorized_node_keys"), "{refused}");
         assert!(!dir.path().join(FILE).exists());
@@ -182,7 +192,7 @@ mod tests {
     fn a_damaged_pin_is_no_missing_pin() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(FILE), "node_key = 3").unwrap();
-        let error = Admission::open(dir.path(), Vec::new()).unwrap_err();
+        let error = Admission::open(dir.path(), None).unwrap_err();
         assert!(matches!(error, PinError::Damaged { .. }), "{error}");
     }
 }

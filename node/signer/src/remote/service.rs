@@ -2,9 +2,10 @@
 
 use super::{
     Admission, Code, Fingerprint, Hello, Reply, VERSION, kemtls, kemtls::ServerStream,
-    rate::Bucket, read_message, timed::Timed, write_message,
+    rate::Bucket, read_message, timed::Timed, vouching, write_message,
 };
-use crate::{Key, Request, SignError, Signer};
+use crate::{HsmError, Key, Request, SignError, Signer};
+use qbind_crypto::SecretKey;
 use qbind_types::{GenesisHash, Network};
 use rustls::ServerConfig;
 use std::{
@@ -16,6 +17,8 @@ use std::{
 
 /// A stranger has proved who he is by then, or is let go.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Proofs to peers a second: strangers may cause them, so they have a bucket of their own.
+const PEER_PROOFS: u32 = 20;
 
 /// Opens the key's guard for a chain; called once.
 pub type OpenSigner = Box<
@@ -34,8 +37,10 @@ pub struct Service {
     admission: Mutex<Admission>,
     open: OpenSigner,
     signer: Mutex<Option<Arc<dyn Signer>>>,
+    ready: Reply,
     statements: Mutex<Bucket>,
     batches: Mutex<Bucket>,
+    peers: Mutex<Bucket>,
     notice: Box<dyn Fn(&Notice) + Send + Sync>,
 }
 
@@ -71,27 +76,34 @@ fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Service {
-    /// At most so many statements and proofs, and so many batches and acks, a second; `notice` hears
-    /// what becomes of nodes.
+    /// At most so many statements, and so many batches and acks, a second; `notice` hears what becomes
+    /// of nodes.
+    ///
+    /// # Errors
+    /// The key does not vouch for the one made here.
     pub fn new(
         validator_id: u64,
-        key: Arc<dyn Key>,
+        key: &dyn Key,
         admission: Admission,
         (statements, batches): (u32, u32),
         open: OpenSigner,
         notice: Box<dyn Fn(&Notice) + Send + Sync>,
-    ) -> Self {
+    ) -> Result<Self, HsmError> {
         let now = Instant::now();
-        Self {
+        let own = SecretKey::generate();
+        let vouch = key.sign(&vouching(&own.public_key()))?;
+        Ok(Self {
             validator_id,
-            tls: kemtls::server_config(key),
+            tls: kemtls::server_config(Arc::new(own)),
+            ready: Reply::Ready { key: key.public_key(), vouch },
             admission: Mutex::new(admission),
             open,
             signer: Mutex::new(None),
             statements: Mutex::new(Bucket::new(statements, now)),
             batches: Mutex::new(Bucket::new(batches, now)),
+            peers: Mutex::new(Bucket::new(PEER_PROOFS, now)),
             notice,
-        }
+        })
     }
 
     /// Serves one connection until it ends. Blocks.
@@ -110,7 +122,7 @@ impl Service {
             }
             Err((code, why)) => return self.refuse(&mut stream, node, code, why),
         };
-        write_message(&mut stream, &Reply::Ready)?;
+        write_message(&mut stream, &self.ready)?;
         loop {
             stream.sock.allow(None);
             let Some(request) = read_message::<Request>(&mut stream)? else { return Ok(()) };
@@ -151,13 +163,13 @@ impl Service {
         }
         let admitted = lock(&self.admission).admit(node, hello);
         let pinned = admitted
-            .map_err(|e| (Code::Server, e.to_string()))?
+            .map_err(|e| (Code::Server, chain(&e)))?
             .map_err(|why| (Code::Unauthorized, why))?;
         let mut signer = lock(&self.signer);
         // The pin holds the chain fast, so that one signer will do.
         if signer.is_none() {
             let opened = (self.open)(hello.network, hello.genesis_hash);
-            *signer = Some(opened.map_err(|e| (Code::Server, e.to_string()))?);
+            *signer = Some(opened.map_err(|e| (Code::Server, chain(&*e)))?);
         }
         Ok((signer.clone().expect("just opened"), pinned))
     }
@@ -165,10 +177,11 @@ impl Service {
     fn sign(&self, signer: &dyn Signer, request: &Request) -> Result<Reply, (Code, String)> {
         let bucket = match request {
             Request::Batch(_) | Request::Ack { .. } => &self.batches,
+            Request::Peer(_) => &self.peers,
             _ => &self.statements,
         };
         let Some(wait) = lock(bucket).take(Instant::now()) else {
-            let why = "more requests than rate_limit_rps or batch_rate_limit_rps allows";
+            let why = "more requests than rate_limit_rps, batch_rate_limit_rps or 20 proofs to peers allow";
             return Err((Code::RateLimited, why.to_owned()));
         };
         std::thread::sleep(wait);
@@ -186,7 +199,7 @@ impl Service {
 }
 
 /// The error with its causes; a node's log has no other place to read them.
-fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &(dyn std::error::Error + '_)) -> String {
     let causes = std::iter::successors(error.source(), |e| e.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

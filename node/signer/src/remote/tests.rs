@@ -45,17 +45,19 @@ impl Running {
         let key: Arc<dyn Key> = Arc::new(secret(key));
         let notices = Arc::new(Mutex::new(Vec::new()));
         let (heard, guarded, guard) = (notices.clone(), key.clone(), dir.join("guard"));
-        let service = Arc::new(Service::new(
+        let service = Service::new(
             42,
-            key,
-            Admission::open(dir, Vec::new()).unwrap(),
+            &*key,
+            Admission::open(dir, None).unwrap(),
             (rate, rate),
             Box::new(move |network, _| {
                 let guard = Guard::open(&guard, &guarded.public_key())?;
-                Ok(Arc::new(Guarded::new(guarded.clone(), guard, network)))
+                let guarded = Guarded::new(guarded.clone(), guard, network);
+                Ok(Arc::new(guarded.for_several_nodes()))
             }),
             Box::new(move |notice| heard.lock().unwrap().push(notice.clone())),
-        ));
+        );
+        let service = Arc::new(service.unwrap());
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, sockets) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
@@ -139,6 +141,10 @@ fn every_kind_is_signed_with_the_key_and_contradictions_are_not() {
         let key = secret(5).public_key();
         assert!(qbind_crypto::verify(&key, &request.preimage(NETWORK), &signature), "{request:?}");
     }
+    let mut second = reference;
+    second.id = BatchId([5; 32]);
+    let refused = signer.sign(&Request::Batch(second)).unwrap_err();
+    assert!(matches!(refused, SignError::RefusedRemotely { .. }), "{refused}");
     let refused = signer.sign(&vote(7, 2)).unwrap_err();
     let SignError::RefusedRemotely { why } = refused else { panic!("{refused}") };
     assert!(why.contains("another block was signed in that view"), "{why}");
@@ -293,8 +299,15 @@ fn urls_are_read_and_shown() {
     ] {
         assert_eq!(text.parse::<SignerUrl>().unwrap().to_string(), shown);
     }
-    for text in ["https://signer:9443", "kemtls://", "kemtls://a:b", "kemtls://a:0", "kemtls://a/b"]
-    {
+    for text in [
+        "https://signer:9443",
+        "kemtls://",
+        "kemtls://a:b",
+        "kemtls://a:0",
+        "kemtls://a/b",
+        "kemtls://[::1]9443",
+        "kemtls://[::1]junk",
+    ] {
         assert!(text.parse::<SignerUrl>().is_err(), "{text}");
     }
 }
@@ -323,4 +336,66 @@ fn a_nodes_key_is_made_once_and_kept_for_its_owner() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     let error = client_key(dir.path()).unwrap_err();
     assert!(error.to_string().contains("chmod 600"), "{error}");
+}
+
+/// Says that it has another's key.
+#[derive(Debug)]
+struct Thief;
+
+impl Key for Thief {
+    fn public_key(&self) -> PublicKey {
+        secret(5).public_key()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Signature, crate::HsmError> {
+        Ok(secret(66).sign(message))
+    }
+}
+
+/// Whether each end, who dials first, takes a handshake between these keys for good.
+fn handshake(client: Arc<dyn Key>, server: Arc<dyn Key>) -> (bool, bool) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let patience = std::time::Duration::from_secs(10);
+    let listening = std::thread::spawn(move || {
+        let (socket, _) = listener.accept().unwrap();
+        kemtls::accept(&kemtls::server_config(server), timed::Timed::new(socket, patience)).is_ok()
+    });
+    let socket = TcpStream::connect(address).unwrap();
+    let tls = kemtls::client_config(client);
+    let dialled = kemtls::connect(&tls, timed::Timed::new(socket, patience)).is_ok();
+    (dialled, listening.join().unwrap())
+}
+
+#[test]
+fn a_key_without_its_secret_is_no_proof_on_either_side() {
+    let honest = || -> Arc<dyn Key> { Arc::new(secret(1)) };
+    assert_eq!(handshake(honest(), honest()), (true, true));
+    let (_, listener) = handshake(Arc::new(Thief), honest());
+    assert!(!listener, "a node that is not who it says was let in");
+    let (dialler, _) = handshake(honest(), Arc::new(Thief));
+    assert!(!dialler, "a signer that is not who it says was believed");
+}
+
+#[test]
+fn who_answers_must_be_vouched_for_by_the_validators_key() {
+    let dir = folder();
+    let guard = dir.path().join("guard");
+    let open: OpenSigner = Box::new(move |network, _| {
+        let guard = Guard::open(&guard, &Thief.public_key())?;
+        Ok(Arc::new(Guarded::new(Arc::new(Thief), guard, network)))
+    });
+    // Its key names another's public half, so its word is not that key's.
+    let admission = Admission::open(dir.path(), None).unwrap();
+    let service = Service::new(42, &Thief, admission, (10, 10), open, Box::new(|_| {})).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = std::thread::spawn(move || {
+        let (socket, _) = listener.accept().unwrap();
+        service.session(socket).map_err(drop).unwrap_or_default();
+    });
+    let error = connect(url(address), 1, 42, CHAIN).unwrap_err();
+    assert_eq!(error.reason(), "protocol", "{error}");
+    assert!(error.to_string().contains("does not vouch"), "{error}");
+    serving.join().unwrap();
 }
