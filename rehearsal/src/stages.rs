@@ -21,7 +21,9 @@ use qbind_plan::{
     BinaryRef, Cluster, Form, GenesisRef, LiveRecord, Manifest, Plan, StepForm, TopologyRef,
     digest_of, topology::Topology,
 };
-use qbind_report::{ReportInput, render_checklist, render_html, render_json};
+use qbind_report::{
+    ReportInput, render_checklist, render_html, render_json, render_junit, render_upgrade_checklist,
+};
 use qbind_scrape::{Options as ScrapeOptions, Scraper, Target};
 use qbind_steps::{Options as StepOptions, StepId, t238::Measured};
 use qbind_types::Network;
@@ -362,7 +364,10 @@ fn finish(
     let report = out.join("report.html");
     fs::write(&report, render_html(&input)).doing("write the report")?;
     fs::write(out.join("checklist.md"), render_checklist(&input)).doing("write the checklist")?;
+    fs::write(out.join("upgrade-checklist.md"), render_upgrade_checklist(&input))
+        .doing("write the upgrade checklist")?;
     fs::write(out.join("report.json"), render_json(&input)).doing("write the report")?;
+    fs::write(out.join("junit.xml"), render_junit(&input)).doing("write the report")?;
     let verdict = gates.verdict.to_string();
     journal.append("verdict", json!({ "verdict": verdict })).doing("write the journal")?;
     let name = if key.is_some() { "operator" } else { "this run's own key" };

@@ -46,6 +46,7 @@ const REHEARSAL: &[&str] = &[
     "qbind-sim",
     "qbind-steps",
     "qbind-evidence",
+    "qbind-attest",
     "qbind-report",
     "qbind-playbooks",
     "qbind-rehearsal",

@@ -2,6 +2,7 @@
 
 mod recompute;
 mod render;
+mod sign_off;
 
 use clap::{Args, Subcommand, ValueEnum};
 use qbind_crypto::SecretKey;
@@ -11,6 +12,8 @@ use qbind_evidence::{
 };
 use recompute::Recomputed;
 use serde_json::json;
+pub(crate) use sign_off::standing;
+use sign_off::{CosignArgs, StatusArgs};
 use std::{
     error::Error,
     fs::{self, File},
@@ -31,6 +34,10 @@ pub(crate) enum AttestCommand {
     Keygen(KeygenArgs),
     /// Seal and sign an evidence directory, or add a signature to a bundle
     Sign(SignArgs),
+    /// Judge a bundle again and sign what you decide about it
+    Cosign(CosignArgs),
+    /// Say whose agreement a bundle has and whose it lacks
+    Status(StatusArgs),
     /// Check a bundle: signatures, every digest, the journal, the statements
     Verify(VerifyArgs),
     /// Show what is in a bundle
@@ -185,6 +192,8 @@ fn execute(command: AttestCommand, answer: &mut String) -> Result<u8, Failure> {
     match command {
         AttestCommand::Keygen(args) => keygen(&args, answer),
         AttestCommand::Sign(args) => sign(&args, answer),
+        AttestCommand::Cosign(args) => sign_off::cosign(&args, answer),
+        AttestCommand::Status(args) => sign_off::status(&args, answer),
         AttestCommand::Verify(args) => check(&args, answer),
         AttestCommand::Show(args) => show(&args, answer),
     }
@@ -276,13 +285,7 @@ fn default_name(dir: &Path) -> Result<PathBuf, Failure> {
 fn check(args: &VerifyArgs, answer: &mut String) -> Result<u8, Failure> {
     let hint = "a trust file names the keys whose signatures count; see docs/evidence.md";
     let trust = Trust::load(&args.trust).map_err(|e| Failure::of(&e, hint))?;
-    let now = match &args.at {
-        Some(text) => humantime::parse_rfc3339(text).map_err(|e| {
-            Failure::new(format!("--at {text:?}: {e}"), "write it like 2026-02-10T12:00:00Z")
-        })?,
-        None => SystemTime::now(),
-    };
-    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let now = moment(args.at.as_deref())?;
     let mut subjects: Vec<(String, DigestPair)> = Vec::new();
     for path in &args.subject {
         let (digest, _) = digest_of_file(path).map_err(|e| {
@@ -293,7 +296,7 @@ fn check(args: &VerifyArgs, answer: &mut String) -> Result<u8, Failure> {
     }
     let options = VerifyOptions {
         trust: Some(&trust),
-        now_unix_ms: Some(u64::try_from(now).unwrap_or(u64::MAX)),
+        now_unix_ms: Some(now),
         subjects: &subjects,
         ..VerifyOptions::default()
     };
@@ -317,6 +320,24 @@ fn check(args: &VerifyArgs, answer: &mut String) -> Result<u8, Failure> {
         Some(Recomputed::Mismatch(_)) => NOT_VALID,
         Some(Recomputed::Unverifiable(_)) => UNKNOWN,
     })
+}
+
+/// The time asked for, or the present; Unix milliseconds.
+fn moment(at: Option<&str>) -> Result<u64, Failure> {
+    let time = match at {
+        Some(text) => humantime::parse_rfc3339(text).map_err(|e| {
+            Failure::new(format!("--at {text:?}: {e}"), "write it like 2026-02-10T12:00:00Z")
+        })?,
+        None => SystemTime::now(),
+    };
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    Ok(u64::try_from(since).unwrap_or(u64::MAX))
+}
+
+/// Whether the raw files of a sound bundle give its verdict again.
+pub(crate) fn gives_its_verdict_again(bundle: &Path) -> Result<bool, String> {
+    let again = recompute::recompute(bundle).map_err(|f| format!("{}; {}", f.message, f.hint))?;
+    Ok(again == Recomputed::Match)
 }
 
 fn show(args: &ShowArgs, answer: &mut String) -> Result<u8, Failure> {

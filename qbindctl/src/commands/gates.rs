@@ -1,5 +1,6 @@
 //! `qbindctl gates`: what a run is judged by, and the judgement from its raw evidence.
 
+use super::evidence_dir::EvidenceDir;
 use crate::exit::{DONE, USAGE};
 use clap::{Args, Subcommand, ValueEnum};
 use qbind_gates::{CATALOGUE, Entry, Gate, GatesResult, Outcome, evaluate_dir};
@@ -14,7 +15,7 @@ pub enum GatesCommand {
     List(GatesListArgs),
     /// Say how one gate decides, from what, and where the requirement comes from
     Explain(GatesExplainArgs),
-    /// Judge a run again from the raw files of its evidence directory
+    /// Judge a run again from the raw files of its bundle or evidence directory
     Evaluate(GatesEvaluateArgs),
 }
 
@@ -50,9 +51,9 @@ pub struct GatesExplainArgs {
 /// Arguments of `gates evaluate`.
 #[derive(Debug, Args)]
 pub struct GatesEvaluateArgs {
-    /// The output directory of a rehearsal
-    #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
+    /// A bundle, or the output directory of a rehearsal
+    #[arg(value_name = "BUNDLE|DIR")]
+    pub evidence: PathBuf,
     /// Text for people, JSON for programs
     #[arg(long, value_enum, default_value_t)]
     pub output: GatesOutput,
@@ -111,7 +112,14 @@ fn explain(args: &GatesExplainArgs) -> u8 {
 }
 
 fn evaluate(args: &GatesEvaluateArgs) -> u8 {
-    let result = match evaluate_dir(&args.dir) {
+    let evidence = match EvidenceDir::open(&args.evidence) {
+        Ok(evidence) => evidence,
+        Err(why) => {
+            eprintln!("qbindctl: {why}");
+            return USAGE;
+        }
+    };
+    let result = match evaluate_dir(evidence.path()) {
         Ok(result) => result,
         Err(error) => {
             eprintln!("qbindctl: {error}");
@@ -159,7 +167,8 @@ mod tests {
     fn an_empty_directory_is_inconclusive_and_none_is_a_usage_error() {
         let dir = tempfile::tempdir().unwrap();
         let run = |dir: &Path| {
-            evaluate(&GatesEvaluateArgs { dir: dir.to_owned(), output: GatesOutput::Json })
+            let (evidence, output) = (dir.to_owned(), GatesOutput::Json);
+            evaluate(&GatesEvaluateArgs { evidence, output })
         };
         assert_eq!(run(dir.path()), 2);
         assert_eq!(run(&dir.path().join("none")), USAGE);

@@ -3,6 +3,7 @@
 mod account;
 mod attest;
 mod chain;
+mod evidence_dir;
 mod gates;
 mod genesis;
 mod lab;
@@ -10,7 +11,9 @@ mod map;
 mod measure;
 mod playbook;
 mod rehearse;
+mod report;
 mod steps;
+mod upgrade;
 
 use crate::{exit::DONE, reference};
 use clap::{CommandFactory, Subcommand};
@@ -44,9 +47,14 @@ pub(crate) enum Command {
     Playbook(playbook::PlaybookCommand),
     /// Rehearse a launch or a hard fork: all stages, one verdict, one signed bundle
     Rehearse(rehearse::RehearseArgs),
+    /// What a run has to say: page, checklists, JUnit, JSON, OpenMetrics
+    Report(report::ReportArgs),
     /// The seven checks of the dress rehearsal guide
     #[command(subcommand)]
     Steps(steps::StepsCommand),
+    /// Upgrades: what the council approves before binaries are rolled out
+    #[command(subcommand)]
+    Upgrade(upgrade::UpgradeCommand),
     /// References made from this program
     #[command(subcommand, hide = true)]
     Docs(DocsCommand),
@@ -72,7 +80,9 @@ pub(crate) fn run(command: Command) -> u8 {
         Command::Measure(args) => measure::run(args),
         Command::Playbook(command) => playbook::run(command),
         Command::Rehearse(args) => rehearse::run(args),
+        Command::Report(args) => report::run(&args),
         Command::Steps(command) => steps::run(command),
+        Command::Upgrade(command) => upgrade::run(command),
         Command::Docs(DocsCommand::Cli) => {
             print!("{}", reference::markdown(crate::Cli::command()));
             DONE

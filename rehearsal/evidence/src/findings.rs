@@ -47,6 +47,8 @@ pub enum FindingCode {
     Envelope,
     /// A trusted key's signature is wrong.
     Signature,
+    /// A sign-off is not one, or a known key's is wrong.
+    SignOff,
     /// No trusted key signed.
     Untrusted,
     /// Outside the validity period.

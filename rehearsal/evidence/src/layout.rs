@@ -21,6 +21,8 @@ pub const GENESIS: &str = "genesis.json";
 
 /// Written by sealing and not listed in the manifest: they speak about it.
 pub const ENVELOPE: &[&str] = &[ATTESTATION, MANIFEST, TEST_RESULT];
+/// Folder of what others decided about the bundle; not listed in the manifest either.
+pub const SIGN_OFFS: &str = "sign-offs";
 /// Without these there is nothing to attest.
 pub const REQUIRED: &[&str] = &[FACTS, GATES, JOURNAL, PLAN];
 
@@ -67,6 +69,7 @@ pub const FOLDERS: &[&str] = &[
     "peers",
     "scrapes",
     "series",
+    SIGN_OFFS,
     "status",
     "steps",
     "transactions",
@@ -121,6 +124,11 @@ pub fn check_name(name: &str) -> Result<(), NameFault> {
         return Err(NameFault::Unknown);
     }
     Ok(())
+}
+
+/// Whether a file speaks about the evidence rather than being part of it.
+pub fn is_envelope(name: &str) -> bool {
+    ENVELOPE.contains(&name) || name.split_once('/').is_some_and(|(folder, _)| folder == SIGN_OFFS)
 }
 
 /// Whether the first component is one this format knows.

@@ -30,6 +30,7 @@ mod planned;
 mod reader;
 mod seal;
 mod sign;
+mod sign_off;
 mod statement;
 mod trust;
 mod ustar;
@@ -49,7 +50,8 @@ pub use manifest::{Manifest, ManifestFile};
 pub use merkle::{Leaf, merkle_root};
 pub use reader::{BundleReader, Entry, Limits};
 pub use seal::{SealError, SealOptions, Sealed, seal};
-pub use sign::{SignError, Signed, sign_bundle};
+pub use sign::{SignError, Signed, cosign_bundle, sign_bundle};
+pub use sign_off::{Decision, REASON_BYTES, SIGN_OFF_PREDICATE, SignOff, SignedOff, Waiver};
 pub use statement::{
     Predicate, REHEARSAL_PREDICATE, STATEMENT_TYPE, Statement, TEST_RESULT_PREDICATE,
 };

@@ -186,7 +186,7 @@ fn collect(dir: &Path) -> Result<(BTreeMap<String, PathBuf>, Vec<String>), SealE
         }
         if layout::FILES.contains(&name.as_str()) {
             take(&name, path, &mut files)?;
-        } else if layout::FOLDERS.contains(&name.as_str()) {
+        } else if layout::FOLDERS.contains(&name.as_str()) && name != layout::SIGN_OFFS {
             descend(name, path, &mut files)?;
         } else {
             left_out.push(name);

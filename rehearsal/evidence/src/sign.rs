@@ -3,14 +3,16 @@
 use crate::{
     digest::Digest,
     dsse::{Envelope, key_id},
-    findings::Finding,
+    findings::{Finding, FindingCode},
     layout,
     reader::{BundleReader, Limits},
     seal::{BundleWriter, SealError},
+    sign_off::{self, SignOff},
     verify::{VerifyOptions, verify},
 };
 use qbind_crypto::SecretKey;
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, BufReader, Seek},
     path::{Path, PathBuf},
@@ -48,6 +50,12 @@ pub enum SignError {
         /// Everything that is wrong.
         findings: Vec<Finding>,
     },
+    /// What was decided is not something to sign.
+    #[error("the sign-off {why}")]
+    SignOff {
+        /// What is wrong with it.
+        why: String,
+    },
     /// It could not be written.
     #[error(transparent)]
     Write(#[from] SealError),
@@ -60,6 +68,50 @@ pub enum SignError {
 /// # Errors
 /// The bundle is left as it was.
 pub fn sign_bundle(path: &Path, keys: &[SecretKey]) -> Result<Signed, SignError> {
+    let mut file = sound(path)?;
+    let edits: BTreeMap<String, Edit<'_>> = [layout::ATTESTATION, layout::TEST_RESULT]
+        .into_iter()
+        .map(|name| -> (String, Edit<'_>) {
+            let sign = move |bytes: Vec<u8>| {
+                let mut envelope = Envelope::parse(&bytes)
+                    .map_err(|error| Finding::at(FindingCode::Envelope, name, error.to_string()))?;
+                keys.iter().for_each(|key| envelope.sign(key));
+                Ok(envelope.to_bytes())
+            };
+            (name.to_owned(), Box::new(sign))
+        })
+        .collect();
+    rewrite(path, &mut file, edits)?;
+    let keys = keys.iter().map(|key| key_id(&key.public_key())).collect();
+    Ok(Signed { path: path.to_owned(), keys })
+}
+
+/// Adds what the holder of `key` decided about the bundle at `path`; an earlier decision of the same
+/// key gives way to it. Nothing else changes.
+///
+/// # Errors
+/// The bundle is left as it was.
+pub fn cosign_bundle(path: &Path, key: &SecretKey, decided: SignOff) -> Result<Signed, SignError> {
+    let mut file = sound(path)?;
+    let attestation = payload_of_attestation(path, &mut file)?;
+    let bytes = decided
+        .sign(&attestation, key)
+        .map_err(|why| SignError::SignOff { why: why.to_owned() })?;
+    let edit: Edit<'_> = Box::new(|_| Ok(bytes));
+    let keyid = sign_off::id_of(key);
+    rewrite(path, &mut file, BTreeMap::from([(sign_off::file_of(keyid), edit)]))?;
+    Ok(Signed { path: path.to_owned(), keys: vec![keyid] })
+}
+
+/// What becomes of a file: of its bytes, or of none where it is not there yet.
+type Edit<'a> = Box<dyn FnOnce(Vec<u8>) -> Result<Vec<u8>, Finding> + 'a>;
+
+fn not_sound(path: &Path, finding: Finding) -> SignError {
+    SignError::NotSound { path: path.to_owned(), first: finding.clone(), findings: vec![finding] }
+}
+
+/// The bundle's file, at its start, if nothing is wrong inside.
+fn sound(path: &Path) -> Result<File, SignError> {
     let io = |source| SignError::Io { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(io)?;
     let found = verify(BufReader::new(&file), &VerifyOptions::default()).findings;
@@ -67,48 +119,80 @@ pub fn sign_bundle(path: &Path, keys: &[SecretKey]) -> Result<Signed, SignError>
         return Err(SignError::NotSound { path: path.to_owned(), first, findings: found });
     }
     file.rewind().map_err(io)?;
-    let not_sound = |finding: Finding| SignError::NotSound {
-        path: path.to_owned(),
-        first: finding.clone(),
-        findings: vec![finding],
-    };
+    Ok(file)
+}
+
+fn payload_of_attestation(path: &Path, file: &mut File) -> Result<Vec<u8>, SignError> {
+    let failed = |finding| not_sound(path, finding);
+    let mut bytes = Vec::new();
     let mut reader =
-        BundleReader::open(BufReader::new(&file), Limits::default()).map_err(not_sound)?;
-    let mut bundle = BundleWriter::create(path)?;
-    while let Some(entry) = reader.next_entry().map_err(not_sound)? {
-        if [layout::ATTESTATION, layout::TEST_RESULT].contains(&entry.name.as_str()) {
-            let mut bytes = Vec::new();
-            reader.content(&entry, |piece| bytes.extend_from_slice(piece)).map_err(not_sound)?;
-            let mut envelope = Envelope::parse(&bytes).map_err(|error| {
-                let code = crate::findings::FindingCode::Envelope;
-                not_sound(Finding::at(code, &entry.name, error.to_string()))
-            })?;
-            keys.iter().for_each(|key| envelope.sign(key));
-            bundle.bytes(&entry.name, &envelope.to_bytes())?;
-        } else {
-            bundle.begin(&entry.name, entry.size)?;
-            let mut written = Ok(());
-            reader
-                .content(&entry, |piece| {
-                    if written.is_ok() {
-                        written = bundle.push(piece);
-                    }
-                })
-                .map_err(not_sound)?;
-            written?;
-            bundle.end(entry.size)?;
+        BundleReader::open(BufReader::new(&*file), Limits::default()).map_err(failed)?;
+    while let Some(entry) = reader.next_entry().map_err(failed)? {
+        let wanted = entry.name == layout::ATTESTATION;
+        let keep = |piece: &[u8]| {
+            if wanted {
+                bytes.extend_from_slice(piece);
+            }
+        };
+        reader.content(&entry, keep).map_err(failed)?;
+        if wanted {
+            break;
         }
     }
+    drop(reader);
+    file.rewind().map_err(|source| SignError::Io { path: path.to_owned(), source })?;
+    let envelope = Envelope::parse(&bytes).map_err(|error| {
+        failed(Finding::at(FindingCode::Envelope, layout::ATTESTATION, error.to_string()))
+    })?;
+    Ok(envelope.payload())
+}
+
+/// Writes the bundle anew with these files changed or added, and puts it in the old one's place.
+fn rewrite(
+    path: &Path,
+    file: &mut File,
+    mut edits: BTreeMap<String, Edit<'_>>,
+) -> Result<(), SignError> {
+    let failed = |finding| not_sound(path, finding);
+    let mut reader =
+        BundleReader::open(BufReader::new(&*file), Limits::default()).map_err(failed)?;
+    let mut bundle = BundleWriter::create(path)?;
+    while let Some(entry) = reader.next_entry().map_err(failed)? {
+        // Names are sorted: what comes before this one and is not there is new.
+        while let Some(first) = edits.first_entry().filter(|e| *e.key() < entry.name) {
+            let (name, edit) = first.remove_entry();
+            bundle.bytes(&name, &edit(Vec::new()).map_err(failed)?)?;
+        }
+        if let Some(edit) = edits.remove(&entry.name) {
+            let mut bytes = Vec::new();
+            reader.content(&entry, |piece| bytes.extend_from_slice(piece)).map_err(failed)?;
+            bundle.bytes(&entry.name, &edit(bytes).map_err(failed)?)?;
+            continue;
+        }
+        bundle.begin(&entry.name, entry.size)?;
+        let mut written = Ok(());
+        reader
+            .content(&entry, |piece| {
+                if written.is_ok() {
+                    written = bundle.push(piece);
+                }
+            })
+            .map_err(failed)?;
+        written?;
+        bundle.end(entry.size)?;
+    }
+    for (name, edit) in edits {
+        bundle.bytes(&name, &edit(Vec::new()).map_err(failed)?)?;
+    }
     bundle.publish(true)?;
-    let keys = keys.iter().map(|key| key_id(&key.public_key())).collect();
-    Ok(Signed { path: path.to_owned(), keys })
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        SealOptions, SignerStatus, Trust, TrustedKey, seal,
+        Decision, SealOptions, SignerStatus, Trust, TrustedKey, Waiver, seal,
         seal::tests::{evidence, facts, key},
     };
     use std::fs;
@@ -155,6 +239,79 @@ mod tests {
         bytes[middle] ^= 1;
         fs::write(&out, &bytes).unwrap();
         assert!(matches!(sign_bundle(&out, &[key(1)]), Err(SignError::NotSound { .. })));
+        assert_eq!(fs::read(&out).unwrap(), bytes);
+    }
+
+    fn decision(decision: Decision, reason: &str) -> SignOff {
+        SignOff {
+            decision,
+            role: "council".to_owned(),
+            reason: reason.to_owned(),
+            decided_at: String::new(),
+            recomputed: true,
+            waivers: Vec::new(),
+        }
+        .at(1_770_690_000_000)
+    }
+
+    fn trusting(keys: &[u8]) -> Trust {
+        let trusted = |n: &u8| TrustedKey {
+            name: format!("key {n}"),
+            operator: format!("person {n}"),
+            organisation: "o".to_owned(),
+            public_key: key(*n).public_key(),
+        };
+        Trust::new(keys.iter().map(trusted).collect())
+    }
+
+    fn sealed() -> (tempfile::TempDir, PathBuf) {
+        let dir = evidence();
+        let out = dir.path().join("a.qbundle");
+        let options = SealOptions { facts: Some(&facts()), signers: &[key(1)] };
+        seal(dir.path(), &out, &options).unwrap();
+        (dir, out)
+    }
+
+    #[test]
+    fn decisions_are_added_one_each_and_change_nothing_else() {
+        let (_dir, out) = sealed();
+        let before = verify(&fs::read(&out).unwrap()[..], &VerifyOptions::default());
+        cosign_bundle(&out, &key(2), decision(Decision::Approve, "")).unwrap();
+        cosign_bundle(&out, &key(3), decision(Decision::Reject, "too few probes")).unwrap();
+        cosign_bundle(&out, &key(3), decision(Decision::Reject, "still too few")).unwrap();
+        sign_bundle(&out, &[key(4)]).unwrap();
+        let trust = trusting(&[1, 2, 4]);
+        let options = VerifyOptions { trust: Some(&trust), ..VerifyOptions::default() };
+        let after = verify(&fs::read(&out).unwrap()[..], &options);
+        assert!(after.valid, "{:?}", after.findings);
+        assert_eq!(after.merkle_root, before.merkle_root);
+        assert_eq!(after.statement, before.statement);
+        let of = |n: u8| {
+            let id = key_id(&key(n).public_key());
+            after.sign_offs.iter().find(|s| s.keyid == id).unwrap()
+        };
+        assert_eq!(after.sign_offs.len(), 2);
+        assert_eq!(of(2).is_signed, Some(true));
+        assert_eq!(of(3).is_signed, None, "nobody asked about this key");
+        assert_eq!(of(3).sign_off.reason, "still too few");
+    }
+
+    #[test]
+    fn decisions_that_say_nothing_are_not_signed() {
+        let (_dir, out) = sealed();
+        let bytes = fs::read(&out).unwrap();
+        let waive = |gate: &str, reason: &str| Waiver { gate: gate.into(), reason: reason.into() };
+        let with = |waivers| SignOff { waivers, ..decision(Decision::Approve, "") };
+        for (bad, why) in [
+            (decision(Decision::Reject, " "), "without a reason"),
+            (with(vec![waive("G9", "")]), "without a reason"),
+            (with(vec![waive("G9", "a"), waive("G10", "b")]), "unsorted"),
+            (SignOff { decided_at: "today".into(), ..decision(Decision::Approve, "") }, "time"),
+            (decision(Decision::Approve, &"x".repeat(5_000)), "too long"),
+        ] {
+            let error = cosign_bundle(&out, &key(2), bad).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
         assert_eq!(fs::read(&out).unwrap(), bytes);
     }
 }

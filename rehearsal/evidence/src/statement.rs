@@ -111,6 +111,15 @@ struct Configuration {
     digest: Sha3Set,
 }
 
+impl Predicate {
+    /// Ids of the soft gates that did not pass: an approval must waive each.
+    pub fn open_gates(&self) -> impl Iterator<Item = &str> {
+        let open =
+            |gate: &&GateVerdict| gate.severity == Severity::Soft && gate.verdict != Outcome::Pass;
+        self.gates.iter().filter(open).map(|gate| gate.id.as_str())
+    }
+}
+
 impl<P: Serialize> Statement<P> {
     fn new(predicate_type: &str, facts: &Facts, predicate: P) -> Self {
         Self {

@@ -11,6 +11,7 @@ use crate::{
     layout,
     manifest::Manifest,
     reader::Limits,
+    sign_off::{self, SignOff, SignedOff},
     statement::{Predicate, REHEARSAL_PREDICATE, Statement, rfc3339},
     trust::Trust,
 };
@@ -73,6 +74,8 @@ pub struct Verification {
     pub findings: Vec<Finding>,
     /// Every key named in an envelope.
     pub signers: Vec<SignerReport>,
+    /// What others decided about it.
+    pub sign_offs: Vec<SignedOff>,
     /// What the bundle claims. To be believed only if `valid`.
     pub statement: Option<Statement<Predicate>>,
     /// Root over the files of the manifest.
@@ -110,6 +113,7 @@ pub fn verify(source: impl BufRead, options: &VerifyOptions<'_>) -> Verification
     let statement = attestation.as_ref().and_then(|envelope| claimed(envelope, &mut findings));
     let signers =
         check_signatures(options.trust, attestation.as_ref(), test_result.as_ref(), &mut findings);
+    let sign_offs = check_sign_offs(&content, options.trust, attestation.as_ref(), &mut findings);
     if let (Some(statement), Some(now)) = (&statement, options.now_unix_ms) {
         findings.extend(check_period(&statement.predicate, now));
     }
@@ -118,6 +122,7 @@ pub fn verify(source: impl BufRead, options: &VerifyOptions<'_>) -> Verification
         valid: findings.is_empty(),
         findings,
         signers,
+        sign_offs,
         statement,
         merkle_root: manifest.map(|manifest| manifest.merkle_root),
         journal,
@@ -166,7 +171,7 @@ fn check_files(content: &Content, findings: &mut Vec<Finding>) -> Option<Manifes
         }
     }
     for name in content.seen.keys() {
-        if !listed.contains(name.as_str()) && !layout::ENVELOPE.contains(&name.as_str()) {
+        if !listed.contains(name.as_str()) && !layout::is_envelope(name) {
             findings.push(Finding::at(Code::Unlisted, name, "is not listed in the manifest"));
         }
     }
@@ -336,6 +341,37 @@ fn check_signatures(
         findings.push(Finding::new(Code::Untrusted, "no key of the trust file signed it"));
     }
     signers
+}
+
+/// One that is malformed, or wrong under a known key, is a finding; one of a stranger is only shown.
+fn check_sign_offs(
+    content: &Content,
+    trust: Option<&Trust>,
+    attestation: Option<&Envelope>,
+    findings: &mut Vec<Finding>,
+) -> Vec<SignedOff> {
+    let Some(attestation) = attestation.map(Envelope::payload) else { return Vec::new() };
+    let mut sign_offs = Vec::new();
+    for (file, bytes) in &content.sign_offs {
+        let read = sign_off::key_of(file)
+            .ok_or_else(|| "is not named after a key".to_owned())
+            .and_then(|keyid| Ok((keyid, SignOff::read(bytes, keyid, &attestation)?)));
+        let (keyid, (sign_off, envelope)) = match read {
+            Ok(read) => read,
+            Err(message) => {
+                findings.push(Finding::at(Code::SignOff, file, message));
+                continue;
+            }
+        };
+        let key = trust.and_then(|trust| trust.find(keyid));
+        let is_signed = key.map(|key| envelope.is_signed_by(&key.public_key) == Some(true));
+        if let (Some(key), Some(false)) = (key, is_signed) {
+            let message = format!("the signature of {:?} is wrong", key.name);
+            findings.push(Finding::at(Code::SignOff, file, message));
+        }
+        sign_offs.push(SignedOff { keyid, is_signed, sign_off });
+    }
+    sign_offs
 }
 
 fn check_period(predicate: &Predicate, now: u64) -> Option<Finding> {

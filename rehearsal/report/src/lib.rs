@@ -1,7 +1,8 @@
 //! One result for humans, JSON and signers.
 //!
 //! [`ReportInput`] is everything a report says; [`ReportInput::from_dir`] fills it from an evidence
-//! directory, and [`render_html`], [`render_checklist`] and [`render_json`] turn it into text.
+//! directory, and [`render_html`], [`render_checklist`], [`render_junit`] and [`render_json`] turn it
+//! into text. [`export_openmetrics`] writes the raw scrapes for a Prometheus.
 //!
 //! Promises: the verdict and its reason come first; every gate is shown; what the evidence does not
 //! hold is shown as missing, never left out or filled in; meaning never rests on colour alone; the
@@ -14,6 +15,8 @@ mod checklist;
 mod findings;
 mod html;
 mod input;
+mod junit;
+mod openmetrics;
 mod plot;
 mod read;
 #[cfg(test)]
@@ -27,6 +30,8 @@ pub use html::render_html;
 pub use input::{
     Artifact, Control, Fault, Figures, Mapping, Pair, Plot, Region, ReportInput, Run, Series, Step,
 };
+pub use junit::render_junit;
+pub use openmetrics::{ExportError, Exported, export_openmetrics};
 pub use read::ReadError;
 
 /// The JSON twin: the input itself under a schema line, with what the report adds to it.

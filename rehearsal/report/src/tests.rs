@@ -1,5 +1,6 @@
 use crate::{
-    ReportInput, render_checklist, render_html, render_json, render_upgrade_checklist, sample,
+    ReportInput, render_checklist, render_html, render_json, render_junit,
+    render_upgrade_checklist, sample,
 };
 use qbind_gates::Verdict;
 use std::fs;
@@ -213,4 +214,25 @@ fn the_json_twin_says_the_same() {
     assert_eq!(value["thinnest"][0], "G10");
     let read: ReportInput = serde_json::from_value(value["report"].clone()).unwrap();
     assert_eq!(read, sample::fail());
+}
+
+#[test]
+fn junit_says_of_each_step_and_gate_how_it_ended() {
+    let pass = render_junit(&sample::pass());
+    assert!(pass.contains("failures=\"0\" errors=\"0\""), "{pass}");
+    let mut input = sample::fail();
+    let xml = render_junit(&input);
+    let count = |xml: &str, what: &str| xml.matches(what).count();
+    assert_eq!(count(&xml, "<testcase "), input.gates.len() + input.steps.len());
+    assert!(xml.contains("<failure message=\"FAIL: "), "{xml}");
+    // A soft gate that failed is skipped with its reason.
+    assert!(xml.contains("<skipped message=\"FAIL: "), "{xml}");
+    assert!(render_junit(&sample::inconclusive()).contains("<error message=\"UNKNOWN: "));
+    // Nothing in the evidence can break out.
+    input.gates[0].note = "\"/></testcase>\u{1}<evil>".to_owned();
+    input.steps[0].verdict = None;
+    let xml = render_junit(&input);
+    assert!(!xml.contains("<evil>") && !xml.contains('\u{1}'), "{xml}");
+    assert!(xml.contains("<error message=\"no result\"/>"), "{xml}");
+    assert_eq!(count(&xml, "<testcase "), count(&xml, "</testcase>"));
 }

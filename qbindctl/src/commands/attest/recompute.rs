@@ -1,7 +1,7 @@
 //! Judges the raw files of a bundle again and compares with what its `gates.json` says.
 
 use super::Failure;
-use qbind_evidence::extract;
+use crate::commands::evidence_dir::EvidenceDir;
 use qbind_gates::{GatesResult, evaluate_dir};
 use std::{fs, path::Path};
 
@@ -36,16 +36,15 @@ impl Recomputed {
 
 /// Extracts a sound bundle into a private temporary directory and evaluates it there.
 pub(super) fn recompute(bundle: &Path) -> Result<Recomputed, Failure> {
-    let hint = "set TMPDIR to a directory with room for the unpacked evidence";
-    let room = tempfile::tempdir().map_err(|e| Failure::of(&e, hint))?;
-    let dir = room.path().join("evidence");
-    extract(bundle, &dir).map_err(|e| Failure::of(&e, hint))?;
+    let hint = "`qbindctl attest show` says more about the bundle";
+    let evidence = EvidenceDir::open(bundle).map_err(|why| Failure::new(why, hint))?;
+    let dir = evidence.path();
     let stored = fs::read(dir.join("gates.json")).map_err(|e| Failure::of(&e, hint))?;
     let stored: GatesResult = match serde_json::from_slice(&stored) {
         Ok(stored) => stored,
         Err(error) => return Ok(Recomputed::Unverifiable(format!("gates.json: {error}"))),
     };
-    let again = evaluate_dir(&dir).map_err(|e| Failure::of(&e, hint))?;
+    let again = evaluate_dir(dir).map_err(|e| Failure::of(&e, hint))?;
     Ok(compare(&stored, &again))
 }
 

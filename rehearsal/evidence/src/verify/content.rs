@@ -22,6 +22,9 @@ const DOCUMENTS: &[(&str, u64)] = &[
     (layout::PLAN, 16 << 20),
     (layout::TEST_RESULT, 16 << 20),
 ];
+/// Sign-offs kept in memory, and how large each may be.
+const SIGN_OFFS: usize = 256;
+const SIGN_OFF_BYTES: u64 = 512 << 10;
 /// Different plans a journal may mention before the rest is not remembered.
 const PLANS: usize = 8;
 
@@ -30,6 +33,8 @@ pub(super) struct Content {
     /// Size and digest of every accepted file.
     pub(super) seen: BTreeMap<String, (u64, Digest)>,
     documents: BTreeMap<&'static str, Vec<u8>>,
+    /// By file name.
+    pub(super) sign_offs: BTreeMap<String, Vec<u8>>,
     pub(super) journal: Option<JournalChecker>,
     pub(super) plans_in_journal: BTreeSet<String>,
     pub(super) findings: Vec<Finding>,
@@ -43,6 +48,7 @@ impl Content {
         let mut content = Self {
             seen: BTreeMap::new(),
             documents: BTreeMap::new(),
+            sign_offs: BTreeMap::new(),
             journal: None,
             plans_in_journal: BTreeSet::new(),
             findings: Vec::new(),
@@ -88,13 +94,18 @@ impl Content {
             let message = format!("has {} bytes; at most {most} are accepted", entry.size);
             return Err(Finding::at(Code::TooLarge, entry.name, message));
         }
+        let is_sign_off = document.is_none() && layout::is_envelope(&entry.name);
+        if is_sign_off && (entry.size > SIGN_OFF_BYTES || self.sign_offs.len() == SIGN_OFFS) {
+            let message = format!("is more than {SIGN_OFFS} sign-offs of {SIGN_OFF_BYTES} bytes");
+            return Err(Finding::at(Code::TooLarge, entry.name, message));
+        }
         let mut kept = Vec::new();
         let mut digester = Digester::default();
         let mut journal = (entry.name == layout::JOURNAL).then(JournalChecker::default);
         let plans = &mut self.plans_in_journal;
         reader.content(&entry, |piece| {
             digester.update(piece);
-            if document.is_some() {
+            if document.is_some() || is_sign_off {
                 kept.extend_from_slice(piece);
             }
             if let Some(journal) = &mut journal {
@@ -111,6 +122,8 @@ impl Content {
         })?;
         if let Some((name, _)) = document {
             self.documents.insert(name, kept);
+        } else if is_sign_off {
+            self.sign_offs.insert(entry.name.clone(), kept);
         }
         if journal.is_some() {
             self.journal = journal;

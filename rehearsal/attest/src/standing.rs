@@ -1,0 +1,265 @@
+//! Policy x bundle x time -> approved, pending or refused, and why.
+
+use crate::policy::{Instant, Member, Policy};
+use qbind_evidence::{Decision, Digest, SignedOff, Verdict, Verification};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+const DAY_MS: u64 = 86_400_000;
+/// Clocks of honest machines may differ by this much.
+const CLOCK_TOLERANCE_MS: u64 = 10 * 60 * 1000;
+
+/// Where a bundle stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Decided {
+    /// Enough agreed.
+    Approved,
+    /// Enough still may.
+    Pending,
+    /// It cannot be approved any more, or never could.
+    Refused,
+}
+
+/// One sign-off of the bundle and what it is worth.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Voice {
+    /// Who.
+    pub keyid: Digest,
+    /// Name of the key in the policy.
+    pub name: Option<String>,
+    /// The person.
+    pub operator: Option<String>,
+    /// For whom.
+    pub organisation: Option<String>,
+    /// As what.
+    pub role: String,
+    /// Yes or no.
+    pub decision: Decision,
+    /// Their words.
+    pub reason: String,
+    /// When.
+    pub decided_at: String,
+    /// Why it does not count; `None` where it does.
+    pub objection: Option<String>,
+}
+
+/// The answer about a bundle under a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Standing {
+    /// Where it stands.
+    pub decided: Decided,
+    /// Persons whose approval counts.
+    pub approvals: usize,
+    /// How many must.
+    pub threshold: usize,
+    /// What is lacking, or in the way.
+    pub reasons: Vec<String>,
+    /// Every sign-off, those that count first.
+    pub voices: Vec<Voice>,
+    /// Gates that were let through, with the names of those who did.
+    pub waived: BTreeMap<String, Vec<String>>,
+}
+
+/// Judges `bundle`, which was verified with [`Policy::trust`], at `now` (Unix milliseconds).
+pub fn judge(policy: &Policy, bundle: &Verification, now: u64) -> Standing {
+    let mut obstacles: Vec<String> = Vec::new();
+    if !bundle.valid {
+        let first = bundle.findings.first().map(ToString::to_string).unwrap_or_default();
+        obstacles.push(format!("the bundle is not valid: {first}"));
+    }
+    let statement = bundle.statement.as_ref().map(|s| &s.predicate);
+    let mut open: BTreeSet<String> = BTreeSet::new();
+    match statement {
+        None => obstacles.push("the bundle says nothing".to_owned()),
+        Some(said) => {
+            if said.verdict != Verdict::Pass {
+                obstacles.push(format!("the verdict of the run is {}", said.verdict));
+            }
+            obstacles.extend(policy.objection(said.gate_type, said.form));
+            open.extend(said.open_gates().map(str::to_owned));
+        }
+    }
+    let mut voices: Vec<Voice> =
+        bundle.sign_offs.iter().map(|signed| voice(policy, signed, &open, now)).collect();
+    silence_the_undecided(&mut voices);
+    voices.sort_by_key(|voice| voice.objection.is_some());
+    let tally = Tally::of(&voices);
+    let mut waived: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for voice in voices.iter().filter(|v| counts(v, Decision::Approve)) {
+        let signed = bundle.sign_offs.iter().find(|s| s.keyid == voice.keyid);
+        for waiver in signed.iter().flat_map(|s| &s.sign_off.waivers) {
+            let name = voice.name.clone().unwrap_or_default();
+            waived.entry(waiver.gate.clone()).or_default().push(name);
+        }
+    }
+    let missing = tally.missing(policy);
+    let decided = if !obstacles.is_empty() || tally.is_hopeless(policy) {
+        Decided::Refused
+    } else if missing.is_empty() {
+        Decided::Approved
+    } else {
+        Decided::Pending
+    };
+    obstacles.extend(missing);
+    Standing {
+        decided,
+        approvals: tally.approving.len(),
+        threshold: policy.threshold,
+        reasons: obstacles,
+        voices,
+        waived,
+    }
+}
+
+fn counts(voice: &Voice, decision: Decision) -> bool {
+    voice.objection.is_none() && voice.decision == decision
+}
+
+fn voice(policy: &Policy, signed: &SignedOff, open: &BTreeSet<String>, now: u64) -> Voice {
+    let member = policy.member(signed.keyid);
+    let said = &signed.sign_off;
+    Voice {
+        keyid: signed.keyid,
+        name: member.map(|m| m.name.clone()),
+        operator: member.map(|m| m.operator.clone()),
+        organisation: member.map(|m| m.organisation.clone()),
+        role: said.role.clone(),
+        decision: said.decision,
+        reason: said.reason.clone(),
+        decided_at: said.decided_at.clone(),
+        objection: match member {
+            None => Some("the key is not in the policy".to_owned()),
+            Some(member) => objection(policy, member, signed, open, now),
+        },
+    }
+}
+
+/// Why a member's sign-off does not count.
+fn objection(
+    policy: &Policy,
+    member: &Member,
+    signed: &SignedOff,
+    open: &BTreeSet<String>,
+    now: u64,
+) -> Option<String> {
+    let said = &signed.sign_off;
+    if signed.is_signed != Some(true) {
+        return Some("its signature is wrong".to_owned());
+    }
+    if let Some(at) = member.revoked_at {
+        return Some(format!("the key was revoked at {at}"));
+    }
+    if member.algorithm < policy.algorithm_floor {
+        return Some("the key is weaker than the policy allows (algorithm_floor)".to_owned());
+    }
+    if !member.roles.contains(&said.role) {
+        return Some(format!("the policy does not know them as {}", said.role));
+    }
+    let Some(decided) = said.decided_unix_ms() else {
+        return Some("its time cannot be read".to_owned());
+    };
+    if decided > now.saturating_add(CLOCK_TOLERANCE_MS) {
+        return Some("it is from the future".to_owned());
+    }
+    if now.saturating_sub(decided) > u64::from(policy.sign_off_days) * DAY_MS {
+        let days = policy.sign_off_days;
+        return Some(format!("it is older than {days} days (sign_off_days)"));
+    }
+    let decided = Instant(decided);
+    if member.valid_from.is_some_and(|from| decided < from)
+        || member.valid_until.is_some_and(|until| decided > until)
+    {
+        return Some("it was not made while the key was valid".to_owned());
+    }
+    if said.decision == Decision::Reject {
+        return None;
+    }
+    if !said.recomputed {
+        return Some("they did not judge the raw files again".to_owned());
+    }
+    let waived: BTreeSet<&String> = said.waivers.iter().map(|w| &w.gate).collect();
+    if let Some(gate) = open.iter().find(|gate| !waived.contains(gate)) {
+        return Some(format!("it does not waive {gate}, which did not pass"));
+    }
+    None
+}
+
+/// A person who says yes with one key and no with another has decided nothing but no.
+fn silence_the_undecided(voices: &mut [Voice]) {
+    let against: BTreeSet<String> = voices
+        .iter()
+        .filter(|v| counts(v, Decision::Reject))
+        .filter_map(|v| v.operator.clone())
+        .collect();
+    for voice in voices.iter_mut().filter(|v| counts(v, Decision::Approve)) {
+        if voice.operator.as_ref().is_some_and(|o| against.contains(o)) {
+            voice.objection = Some("the same person rejects with another key".to_owned());
+        }
+    }
+}
+
+/// Persons, each once.
+struct Tally {
+    approving: BTreeSet<String>,
+    rejecting: BTreeSet<String>,
+    organisations: BTreeSet<String>,
+    by_role: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Tally {
+    fn of(voices: &[Voice]) -> Self {
+        let mut tally = Self {
+            approving: BTreeSet::new(),
+            rejecting: BTreeSet::new(),
+            organisations: BTreeSet::new(),
+            by_role: BTreeMap::new(),
+        };
+        for voice in voices.iter().filter(|v| v.objection.is_none()) {
+            let (Some(person), Some(organisation)) = (&voice.operator, &voice.organisation) else {
+                continue;
+            };
+            if voice.decision == Decision::Reject {
+                tally.rejecting.insert(person.clone());
+                continue;
+            }
+            tally.approving.insert(person.clone());
+            tally.organisations.insert(organisation.clone());
+            tally.by_role.entry(voice.role.clone()).or_default().insert(person.clone());
+        }
+        tally
+    }
+
+    fn missing(&self, policy: &Policy) -> Vec<String> {
+        let mut missing = Vec::new();
+        let mut check = |what: &str, there: usize, wanted: usize| {
+            if there < wanted {
+                missing.push(format!("{there} of {wanted} {what}"));
+            }
+        };
+        check("approvals", self.approving.len(), policy.threshold);
+        check("organisations", self.organisations.len(), policy.organisations);
+        for (role, wanted) in &policy.roles {
+            let there = self.by_role.get(role).map_or(0, BTreeSet::len);
+            check(&format!("approvals as {role}"), there, *wanted);
+        }
+        missing
+    }
+
+    /// Whether those who did not reject are too few.
+    fn is_hopeless(&self, policy: &Policy) -> bool {
+        let left: Vec<&Member> = policy
+            .members
+            .iter()
+            .filter(|m| m.revoked_at.is_none() && !self.rejecting.contains(&m.operator))
+            .collect();
+        let persons = |role: Option<&String>| {
+            let holds = |m: &&&Member| role.is_none_or(|role| m.roles.contains(role));
+            left.iter().filter(holds).map(|m| &m.operator).collect::<BTreeSet<_>>().len()
+        };
+        let organisations = left.iter().map(|m| &m.organisation).collect::<BTreeSet<_>>().len();
+        persons(None) < policy.threshold
+            || organisations < policy.organisations
+            || policy.roles.iter().any(|(role, wanted)| persons(Some(role)) < *wanted)
+    }
+}

@@ -1,0 +1,132 @@
+//! The steps and gates as JUnit XML, for whoever already collects that.
+
+use crate::input::ReportInput;
+use qbind_gates::{Gate, Outcome, Severity};
+use std::fmt::Write;
+
+/// One test suite for the seven steps, one for the gates. A hard gate that did not pass is a failure,
+/// as is a step; one that could not be decided is an error; a soft or informational one is skipped with
+/// its reason, for it does not decide.
+pub fn render_junit(input: &ReportInput) -> String {
+    let steps: Vec<Case> = input
+        .steps
+        .iter()
+        .map(|step| Case {
+            name: format!("{} {}", step.id, step.title),
+            seconds_milli: step.duration_ms,
+            end: match step.verdict.as_deref() {
+                Some("PASS") => End::Passed,
+                Some(verdict) => End::Failed(format!("{verdict}: {}", step.failures.join("; "))),
+                None => End::Error("no result".to_owned()),
+            },
+            said: step.replay.clone(),
+        })
+        .collect();
+    let gates: Vec<Case> = input.gates.iter().map(gate).collect();
+    let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    let all: Vec<&Case> = steps.iter().chain(&gates).collect();
+    writeln!(
+        out,
+        "<testsuites name=\"dress rehearsal {}\" {}>",
+        escaped(&input.run.id),
+        counts(&all)
+    )
+    .expect(MEMORY);
+    for (name, cases) in [("steps", &steps), ("gates", &gates)] {
+        writeln!(
+            out,
+            "  <testsuite name=\"{name}\" {}>",
+            counts(&cases.iter().collect::<Vec<_>>())
+        )
+        .expect(MEMORY);
+        cases.iter().for_each(|case| case.write(name, &mut out));
+        out += "  </testsuite>\n";
+    }
+    out + "</testsuites>\n"
+}
+
+const MEMORY: &str = "writing to memory";
+
+enum End {
+    Passed,
+    Skipped(String),
+    Failed(String),
+    Error(String),
+}
+
+struct Case {
+    name: String,
+    seconds_milli: u64,
+    end: End,
+    said: String,
+}
+
+fn gate(gate: &Gate) -> Case {
+    let why = format!("{}: {} (required: {}) {}", gate.verdict, gate.value, gate.bound, gate.note);
+    Case {
+        name: format!("{} {}", gate.id, gate.title),
+        seconds_milli: 0,
+        end: match (gate.verdict, gate.severity) {
+            (Outcome::Pass, _) => End::Passed,
+            (_, Severity::Soft | Severity::Informational) => End::Skipped(why),
+            (Outcome::Fail, Severity::Hard) => End::Failed(why),
+            (Outcome::Unknown | Outcome::Invalid, Severity::Hard) => End::Error(why),
+        },
+        said: gate.value.clone(),
+    }
+}
+
+fn counts(cases: &[&Case]) -> String {
+    let count = |wanted: fn(&End) -> bool| cases.iter().filter(|case| wanted(&case.end)).count();
+    let time: u64 = cases.iter().map(|case| case.seconds_milli).sum();
+    format!(
+        "tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" time=\"{}\"",
+        cases.len(),
+        count(|end| matches!(end, End::Failed(_))),
+        count(|end| matches!(end, End::Error(_))),
+        count(|end| matches!(end, End::Skipped(_))),
+        seconds(time)
+    )
+}
+
+fn seconds(milli: u64) -> String {
+    format!("{}.{:03}", milli / 1000, milli % 1000)
+}
+
+impl Case {
+    fn write(&self, suite: &str, out: &mut String) {
+        let (name, time) = (escaped(&self.name), seconds(self.seconds_milli));
+        write!(
+            out,
+            "    <testcase classname=\"rehearsal.{suite}\" name=\"{name}\" time=\"{time}\">"
+        )
+        .expect(MEMORY);
+        let ended = match &self.end {
+            End::Passed => None,
+            End::Skipped(why) => Some(("skipped", why)),
+            End::Failed(why) => Some(("failure", why)),
+            End::Error(why) => Some(("error", why)),
+        };
+        if let Some((element, why)) = ended {
+            write!(out, "<{element} message=\"{}\"/>", escaped(why)).expect(MEMORY);
+        }
+        writeln!(out, "<system-out>{}</system-out></testcase>", escaped(&self.said)).expect(MEMORY);
+    }
+}
+
+/// Text for XML 1.0, which has no place for most control characters.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '"' => out.push_str("&quot;"),
+            '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
