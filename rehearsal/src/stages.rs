@@ -8,7 +8,8 @@ use crate::{
 };
 use qbind_crypto::SecretKey;
 use qbind_evidence::{
-    Facts, Journal, SealOptions, Subject, Trust, TrustedKey, digest_of_file, seal,
+    Facts, Journal, PLAN_SIGNED_FIELD, PLAN_SIGNED_RECORD, SealOptions, Subject, Trust, TrustedKey,
+    digest_of_file, seal, sign_plan,
 };
 use qbind_gates::{evaluate_dir, records::paths};
 use qbind_lab::{
@@ -107,6 +108,11 @@ fn all_stages(
     let digest = plan.store(&out.join(paths::PLAN)).doing("store the plan")?;
     let note = |kind: &str, data| journal.append(kind, data).map(drop).doing("write the journal");
     note("plan.fixed", json!({ "plan_digest": digest }))?;
+    let signer = key.as_ref().map_or("this run's own key", |_| "operator");
+    let key = key.unwrap_or_else(SecretKey::generate);
+    let envelope = sign_plan(out, unix_ms(), std::slice::from_ref(&key)).doing("sign the plan")?;
+    note(PLAN_SIGNED_RECORD, json!({ (PLAN_SIGNED_FIELD): envelope }))?;
+    told(&format!("plan: signed by {signer}; hand out {}", out.join("plan.dsse.json").display()));
     for sentence in &plan.notes {
         told(&format!("note: {sentence}"));
     }
@@ -151,7 +157,7 @@ fn all_stages(
     lab.down().doing("end the lab")?;
 
     told("gates: deriving every verdict from the evidence");
-    finish(request, key, &plan, &journal, started)
+    finish(request, (signer, key), &plan, &journal, started)
 }
 
 fn prepare_network(request: &Request) -> Result<NetworkDir, RehearsalError> {
@@ -321,7 +327,7 @@ fn live(
 
 fn finish(
     request: &Request,
-    key: Option<SecretKey>,
+    (name, key): (&str, SecretKey),
     plan: &Plan,
     journal: &Journal,
     started_unix_ms: u64,
@@ -370,8 +376,6 @@ fn finish(
     fs::write(out.join("junit.xml"), render_junit(&input)).doing("write the report")?;
     let verdict = gates.verdict.to_string();
     journal.append("verdict", json!({ "verdict": verdict })).doing("write the journal")?;
-    let name = if key.is_some() { "operator" } else { "this run's own key" };
-    let key = key.unwrap_or_else(SecretKey::generate);
     let trusted = TrustedKey {
         name: name.to_owned(),
         operator: request.operator.clone(),

@@ -122,6 +122,9 @@ pub(crate) struct VerifyArgs {
     /// A local file, such as the node binary, that must be a subject; may be given several times
     #[arg(long, value_name = "FILE")]
     pub(crate) subject: Vec<PathBuf>,
+    /// The signed plan (plan.dsse.json) that was handed out before the run
+    #[arg(long, value_name = "FILE")]
+    pub(crate) planned: Option<PathBuf>,
     /// Also derive every gate again from the raw files and compare
     #[arg(long)]
     pub(crate) recompute: bool,
@@ -294,8 +297,13 @@ fn check(args: &VerifyArgs, answer: &mut String) -> Result<u8, Failure> {
         })?;
         subjects.push((path.display().to_string(), digest));
     }
+    let planned = args.planned.as_ref().map(fs::read).transpose().map_err(|e| {
+        let path = args.planned.as_deref().unwrap_or(Path::new("")).display();
+        Failure::new(format!("cannot read {path}: {e}"), "give --planned the file you were given")
+    })?;
     let options = VerifyOptions {
         trust: Some(&trust),
+        planned: planned.as_deref(),
         now_unix_ms: Some(now),
         subjects: &subjects,
         ..VerifyOptions::default()

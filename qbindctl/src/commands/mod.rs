@@ -3,6 +3,7 @@
 mod account;
 mod attest;
 mod chain;
+mod compare;
 mod evidence_dir;
 mod gates;
 mod genesis;
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     /// Chains: check what a node shows, without trusting the node
     #[command(subcommand)]
     Chain(chain::ChainCommand),
+    /// Two runs side by side: what changed by more than chance
+    Compare(compare::CompareArgs),
     /// Gates: what a run is judged by
     #[command(subcommand)]
     Gates(gates::GatesCommand),
@@ -73,6 +76,7 @@ pub(crate) fn run(command: Command) -> u8 {
         Command::Account(args) => account::run(&args),
         Command::Attest(command) => attest::run(command),
         Command::Chain(command) => chain::run(command),
+        Command::Compare(args) => compare::run(&args),
         Command::Gates(command) => gates::run(command),
         Command::Genesis(command) => genesis::run(command),
         Command::Lab(command) => lab::run(command),

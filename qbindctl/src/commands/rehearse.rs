@@ -4,7 +4,7 @@ use crate::commands::attest::{PassphraseArgs, signing_key};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use qbind_gates::{Gate, Outcome};
-use qbind_plan::{Manifest, topology::Topology};
+use qbind_plan::{GateType, Manifest, topology::Topology};
 use qbind_rehearsal::{Finished, Request, rehearse};
 use std::{
     error::Error,
@@ -35,6 +35,17 @@ pub(crate) enum RehearseOutput {
     Json,
 }
 
+/// Why a rehearsal is run (guide, section 1.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GateTypeArg {
+    /// Before the genesis block of MainNet.
+    MainnetLaunch,
+    /// Before a hard fork.
+    ClassCUpgrade,
+    /// After a major network event.
+    PostIncident,
+}
+
 /// A rehearsal.
 #[derive(Debug, Args)]
 pub(crate) struct RehearseArgs {
@@ -50,6 +61,9 @@ pub(crate) struct RehearseArgs {
     /// The short form: 1,000 probes a pair, a short live window, steps in their short form
     #[arg(long)]
     quick: bool,
+    /// Why it is run [default: the manifest's, mainnet-launch]
+    #[arg(long, value_enum)]
+    gate_type: Option<GateTypeArg>,
     /// New or empty directory for evidence, report and bundle
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -113,11 +127,17 @@ fn request(args: &RehearseArgs) -> Result<Request, String> {
         return Err("UNSUPPORTED: --target inventory; this build rehearses in the lab".into());
     }
     let topology = Topology::load(&args.topology).map_err(|e| chain(&e))?;
-    let manifest = match &args.manifest {
+    let mut manifest = match &args.manifest {
         Some(file) => Manifest::load(file).map_err(|e| chain(&e))?,
         None if args.quick => Manifest::quick(),
         None => Manifest::full(),
     };
+    match args.gate_type {
+        None => {}
+        Some(GateTypeArg::MainnetLaunch) => manifest.gate_type = GateType::MainnetLaunch,
+        Some(GateTypeArg::ClassCUpgrade) => manifest.gate_type = GateType::ClassCUpgrade,
+        Some(GateTypeArg::PostIncident) => manifest.gate_type = GateType::PostIncident,
+    }
     let beside = || {
         let own = std::env::current_exe().ok()?;
         Some(own.with_file_name("qbind-node"))

@@ -129,6 +129,9 @@ pub struct Policy {
     /// The purposes it decides about; all if none is named.
     #[serde(default)]
     pub gate_types: Vec<GateType>,
+    /// Whether a member must have signed the plan before the run.
+    #[serde(default = "yes")]
+    pub plan_signed: bool,
     /// Whether a quick run is not enough.
     #[serde(default)]
     pub full_only: bool,
@@ -138,6 +141,10 @@ pub struct Policy {
 
 fn one() -> usize {
     1
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn month() -> u32 {

@@ -68,6 +68,10 @@ pub fn judge(policy: &Policy, bundle: &Verification, now: u64) -> Standing {
         let first = bundle.findings.first().map(ToString::to_string).unwrap_or_default();
         obstacles.push(format!("the bundle is not valid: {first}"));
     }
+    if policy.plan_signed && bundle.plan_signers.is_empty() {
+        let why = "no member signed the plan before the run (plan_signed)";
+        obstacles.push(why.to_owned());
+    }
     let statement = bundle.statement.as_ref().map(|s| &s.predicate);
     let mut open: BTreeSet<String> = BTreeSet::new();
     match statement {

@@ -5,8 +5,9 @@ mod upgrades;
 
 use qbind_crypto::SecretKey;
 use qbind_evidence::{
-    Decision, Digest, DigestPair, Facts, Form, GateType, Journal, SealOptions, SignOff, Subject,
-    Verification, VerifyOptions, Waiver, cosign_bundle, seal, verify,
+    Decision, Digest, DigestPair, Facts, Form, GateType, Journal, PLAN_SIGNED_FIELD,
+    PLAN_SIGNED_RECORD, SealOptions, SignOff, Subject, Verification, VerifyOptions, Waiver,
+    cosign_bundle, seal, sign_plan, verify,
 };
 use serde_json::json;
 use std::{fs, path::PathBuf};
@@ -28,6 +29,10 @@ struct Bundle {
 
 /// A sealed run of this verdict, signed by key 1, in which the soft gate G9 did or did not pass.
 fn bundle(purpose: GateType, hard: &str, soft: &str) -> Bundle {
+    sealed(purpose, hard, soft, true)
+}
+
+fn sealed(purpose: GateType, hard: &str, soft: &str, sign_plan_too: bool) -> Bundle {
     let dir = tempfile::tempdir().unwrap();
     let plan = "schema: qbind.plan/v1\nname: example\n";
     fs::write(dir.path().join("plan.yaml"), plan).unwrap();
@@ -40,6 +45,10 @@ fn bundle(purpose: GateType, hard: &str, soft: &str) -> Bundle {
     let journal = Journal::create(&dir.path().join("journal.jsonl")).unwrap();
     let digest = Digest::of(&[plan.as_bytes()]).to_string();
     journal.append_at(1, "plan.fixed", json!({"plan_digest": digest})).unwrap();
+    if sign_plan_too {
+        let envelope = sign_plan(dir.path(), 2, &[key(1)]).unwrap();
+        journal.append_at(2, PLAN_SIGNED_RECORD, json!({PLAN_SIGNED_FIELD: envelope})).unwrap();
+    }
     let facts = Facts {
         schema: Facts::SCHEMA.to_owned(),
         run_id: "7f3a".to_owned(),

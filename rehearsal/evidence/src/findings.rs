@@ -41,6 +41,8 @@ pub enum FindingCode {
     Facts,
     /// The chain of the journal.
     Journal,
+    /// The plan that was signed before the run.
+    Plan,
     /// The statement does not follow from the files.
     Statement,
     /// The envelope is not canonical DSSE.

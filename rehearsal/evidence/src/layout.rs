@@ -16,6 +16,8 @@ pub const GATES: &str = "gates.json";
 pub const JOURNAL: &str = "journal.jsonl";
 /// The plan, fixed before the run.
 pub const PLAN: &str = "plan.yaml";
+/// The plan, signed before the run.
+pub const PLAN_SIGNED: &str = "plan.dsse.json";
 /// The genesis file, where it is part of the evidence.
 pub const GENESIS: &str = "genesis.json";
 
@@ -41,6 +43,7 @@ pub const FILES: &[&str] = &[
     MANIFEST,
     "map.json",
     "metrics.om",
+    PLAN_SIGNED,
     PLAN,
     "report.html",
     "report.json",

@@ -26,6 +26,7 @@ mod keys;
 pub mod layout;
 mod manifest;
 mod merkle;
+mod plan_signed;
 mod planned;
 mod reader;
 mod seal;
@@ -48,6 +49,7 @@ pub use journal::{Journal, JournalError, JournalFault, JournalSummary, Record, v
 pub use keys::{KeyError, PublishedKey, create_key, open_key};
 pub use manifest::{Manifest, ManifestFile};
 pub use merkle::{Leaf, merkle_root};
+pub use plan_signed::{PLAN_PREDICATE, PLAN_SIGNED_FIELD, PLAN_SIGNED_RECORD, sign_plan};
 pub use reader::{BundleReader, Entry, Limits};
 pub use seal::{SealError, SealOptions, Sealed, seal};
 pub use sign::{SignError, Signed, cosign_bundle, sign_bundle};

@@ -10,10 +10,11 @@ use crate::{
     journal::JournalSummary,
     layout,
     manifest::Manifest,
+    plan_signed,
     reader::Limits,
     sign_off::{self, SignOff, SignedOff},
     statement::{Predicate, REHEARSAL_PREDICATE, Statement, rfc3339},
-    trust::Trust,
+    trust::{Trust, TrustedKey},
 };
 use content::Content;
 use serde::Serialize;
@@ -34,6 +35,8 @@ pub struct VerifyOptions<'a> {
     pub now_unix_ms: Option<u64>,
     /// Local files, by name, each of which must be a subject of the attestation.
     pub subjects: &'a [(String, DigestPair)],
+    /// The signed plan as it was handed out before the run, which must be the bundle's.
+    pub planned: Option<&'a [u8]>,
     /// What the reader accepts at most.
     pub limits: Limits,
 }
@@ -74,6 +77,10 @@ pub struct Verification {
     pub findings: Vec<Finding>,
     /// Every key named in an envelope.
     pub signers: Vec<SignerReport>,
+    /// Keys asked about that signed the plan before the run.
+    pub plan_signers: Vec<Digest>,
+    /// When the plan was signed, as its signers say.
+    pub plan_signed_at: Option<String>,
     /// What others decided about it.
     pub sign_offs: Vec<SignedOff>,
     /// What the bundle claims. To be believed only if `valid`.
@@ -97,6 +104,7 @@ pub fn verify(source: impl BufRead, options: &VerifyOptions<'_>) -> Verification
     let mut findings = std::mem::take(&mut content.findings);
     let manifest = check_files(&content, &mut findings);
     let journal = check_journal(&mut content, &mut findings);
+    let planned = check_plan(&content, options, &mut findings);
     let derived = manifest.as_ref().and_then(|m| derive(&content, m, &mut findings));
     let attestation = envelope(&content, layout::ATTESTATION, &mut findings);
     let test_result = envelope(&content, layout::TEST_RESULT, &mut findings);
@@ -122,6 +130,8 @@ pub fn verify(source: impl BufRead, options: &VerifyOptions<'_>) -> Verification
         valid: findings.is_empty(),
         findings,
         signers,
+        plan_signers: planned.as_ref().map(|(keys, _)| keys.clone()).unwrap_or_default(),
+        plan_signed_at: planned.map(|(_, at)| at),
         sign_offs,
         statement,
         merkle_root: manifest.map(|manifest| manifest.merkle_root),
@@ -193,6 +203,50 @@ fn check_journal(content: &mut Content, findings: &mut Vec<Finding>) -> Option<J
         findings.push(Finding::at(Code::Journal, layout::JOURNAL, message));
     }
     Some(summary)
+}
+
+/// The signed plan is this plan, the journal names it before anything was done, and it is the one that
+/// was handed out, where that is given.
+fn check_plan(
+    content: &Content,
+    options: &VerifyOptions<'_>,
+    findings: &mut Vec<Finding>,
+) -> Option<(Vec<Digest>, String)> {
+    let mut wrong =
+        |message: &str| findings.push(Finding::at(Code::Plan, layout::PLAN_SIGNED, message));
+    let signed = content.document(layout::PLAN_SIGNED);
+    if let Some(handed_out) = options.planned
+        && signed != Some(handed_out)
+        && !content.broken
+    {
+        wrong("is not the signed plan that was handed out before the run");
+    }
+    let Some(bytes) = signed else {
+        if !content.plan_signed.is_empty() && !content.broken {
+            wrong("is missing, and the journal says that the plan was signed");
+        }
+        return None;
+    };
+    match &content.plan_signed[..] {
+        [(1, named)] if *named == Digest::of(&[bytes]).to_string() => {}
+        [(1, _)] => wrong("is not the envelope that the journal names"),
+        _ if content.broken => {}
+        _ => wrong("is not named by the second record of the journal, and by that alone"),
+    }
+    match plan_signed::read(bytes, content.document(layout::PLAN)?) {
+        Ok((envelope, at)) => {
+            let keys = options.trust.map(|trust| &trust.keys[..]).unwrap_or_default();
+            for key in keys.iter().filter(|k| envelope.is_signed_by(&k.public_key) == Some(false)) {
+                wrong(&format!("the signature of {:?} is wrong", key.name));
+            }
+            let right = |k: &&TrustedKey| envelope.is_signed_by(&k.public_key) == Some(true);
+            Some((keys.iter().filter(right).map(TrustedKey::id).collect(), at))
+        }
+        Err(why) => {
+            wrong(&why);
+            None
+        }
+    }
 }
 
 fn derive(

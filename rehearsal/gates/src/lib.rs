@@ -10,6 +10,7 @@
 mod baseline;
 mod catalogue;
 mod chain;
+mod compare;
 mod court;
 mod coverage;
 mod emulation;
@@ -38,6 +39,7 @@ mod tests;
 
 pub use catalogue::{CATALOGUE, Entry, entry};
 pub use chain::founders;
+pub use compare::{Change, Comparison, Figure, GateChange, compare};
 pub use evaluate::evaluate;
 pub use evidence::{Evidence, Scrape, StepFile};
 pub use read::{ReadError, evaluate_dir, read_dir};

@@ -16,15 +16,15 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Transfers outside warm-up and cut windows, and what became of them.
-struct Observed {
+pub(crate) struct Observed {
     /// Latencies in bootstrap blocks by scheduled time.
-    blocks: Vec<Vec<u64>>,
-    sorted: Vec<u64>,
+    pub(crate) blocks: Vec<Vec<u64>>,
+    pub(crate) sorted: Vec<u64>,
     /// Committed per second that counts, in bootstrap blocks.
-    seconds: Vec<Vec<u64>>,
-    counted_s: u64,
+    pub(crate) seconds: Vec<Vec<u64>>,
+    pub(crate) counted_s: u64,
     /// Never answered; their latency is at least what they waited.
-    waiting: u64,
+    pub(crate) waiting: u64,
 }
 
 /// An estimate with its interval.
@@ -359,7 +359,7 @@ fn floor(evidence: &Evidence, plan: &Plan) -> Result<u64, String> {
     Ok(floor.submit_to_commit_us.p50)
 }
 
-fn observe(evidence: &Evidence, plan: &Plan, windows: &Windows) -> Option<Observed> {
+pub(crate) fn observe(evidence: &Evidence, plan: &Plan, windows: &Windows) -> Option<Observed> {
     let load = evidence.load.as_ref()?;
     if evidence.transactions.is_empty() {
         return None;

@@ -52,22 +52,22 @@ impl Random {
     }
 }
 
-/// The middle 95 % of a statistic over resamples of whole `blocks`.
+/// A statistic over each of so many resamples of whole `blocks`, in the order they are drawn.
 ///
 /// Values near each other in time are alike; drawing blocks keeps that likeness in the resamples,
 /// drawing single values would make the interval too narrow. `statistic` gets the values of a
 /// resample in ascending order.
-pub fn block_bootstrap(
+pub fn resamples(
     blocks: &[Vec<u64>],
     seed: u64,
-    resamples: u32,
+    count: u32,
     statistic: impl Fn(&[u64]) -> u64,
-) -> Option<(u64, u64)> {
-    if blocks.is_empty() || resamples == 0 {
-        return None;
+) -> Vec<u64> {
+    if blocks.is_empty() {
+        return Vec::new();
     }
     let mut random = Random(seed);
-    let mut results: Vec<u64> = (0..resamples)
+    (0..count)
         .map(|_| {
             let mut drawn: Vec<u64> = Vec::new();
             for _ in 0..blocks.len() {
@@ -76,7 +76,17 @@ pub fn block_bootstrap(
             drawn.sort_unstable();
             statistic(&drawn)
         })
-        .collect();
+        .collect()
+}
+
+/// The middle 95 % of a statistic over resamples of whole `blocks`; see [`resamples`].
+pub fn block_bootstrap(
+    blocks: &[Vec<u64>],
+    seed: u64,
+    count: u32,
+    statistic: impl Fn(&[u64]) -> u64,
+) -> Option<(u64, u64)> {
+    let mut results = resamples(blocks, seed, count, statistic);
     results.sort_unstable();
     Some((percentile(&results, 25)?, percentile(&results, 975)?))
 }

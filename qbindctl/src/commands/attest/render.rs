@@ -31,6 +31,7 @@ pub(super) fn verification_text(
         claims(statement, out);
     }
     signers(answer, out);
+    planned(answer, out);
     evidence(answer, out);
     if let Some(recomputed) = recomputed {
         line(out, "recompute", recomputed.word());
@@ -89,6 +90,17 @@ fn signers(answer: &Verification, out: &mut String) {
     if answer.signers.is_empty() {
         line(out, "signature", "none");
     }
+}
+
+fn planned(answer: &Verification, out: &mut String) {
+    let text = match &answer.plan_signed_at {
+        Some(at) if answer.plan_signers.is_empty() => {
+            format!("signed before the run ({at}) by no key of the trust file")
+        }
+        Some(at) => format!("signed before the run ({at}) by a trusted key"),
+        None => "not signed before the run".to_owned(),
+    };
+    line(out, "bar", text);
 }
 
 fn evidence(answer: &Verification, out: &mut String) {

@@ -178,3 +178,14 @@ fn a_policy_that_could_never_be_met_or_asks_nothing_is_refused() {
         assert!(error.contains(expected), "{expected}: {error}");
     }
 }
+
+#[test]
+fn a_plan_that_no_member_signed_before_is_no_bar() {
+    let bundle = sealed(GateType::MainnetLaunch, "PASS", "PASS", false);
+    bundle.approve(&[1, 2, 3]);
+    let refused = standing(&bundle, &policy(1, ""), NOW);
+    assert_eq!(refused.decided, Decided::Refused);
+    assert_eq!(refused.reasons, ["no member signed the plan before the run (plan_signed)"]);
+    let lenient = policy(1, "plan_signed: false");
+    assert_eq!(standing(&bundle, &lenient, NOW).decided, Decided::Approved);
+}

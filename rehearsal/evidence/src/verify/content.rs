@@ -6,6 +6,7 @@ use crate::{
     journal::JournalChecker,
     layout,
     manifest::ManifestFile,
+    plan_signed,
     reader::{BundleReader, Entry, Limits},
 };
 use std::{
@@ -20,6 +21,7 @@ const DOCUMENTS: &[(&str, u64)] = &[
     (layout::GATES, 16 << 20),
     (layout::MANIFEST, 128 << 20),
     (layout::PLAN, 16 << 20),
+    (layout::PLAN_SIGNED, 1 << 20),
     (layout::TEST_RESULT, 16 << 20),
 ];
 /// Sign-offs kept in memory, and how large each may be.
@@ -37,6 +39,8 @@ pub(super) struct Content {
     pub(super) sign_offs: BTreeMap<String, Vec<u8>>,
     pub(super) journal: Option<JournalChecker>,
     pub(super) plans_in_journal: BTreeSet<String>,
+    /// Where the journal says that the plan was signed, and the digest it names.
+    pub(super) plan_signed: Vec<(u64, String)>,
     pub(super) findings: Vec<Finding>,
     /// Reading ended early: what is missing may have come later.
     pub(super) broken: bool,
@@ -51,6 +55,7 @@ impl Content {
             sign_offs: BTreeMap::new(),
             journal: None,
             plans_in_journal: BTreeSet::new(),
+            plan_signed: Vec::new(),
             findings: Vec::new(),
             broken: false,
             unpacked: 0,
@@ -102,7 +107,7 @@ impl Content {
         let mut kept = Vec::new();
         let mut digester = Digester::default();
         let mut journal = (entry.name == layout::JOURNAL).then(JournalChecker::default);
-        let plans = &mut self.plans_in_journal;
+        let (plans, signed) = (&mut self.plans_in_journal, &mut self.plan_signed);
         reader.content(&entry, |piece| {
             digester.update(piece);
             if document.is_some() || is_sign_off {
@@ -110,6 +115,11 @@ impl Content {
             }
             if let Some(journal) = &mut journal {
                 journal.push(piece, |record| {
+                    if record.kind == plan_signed::PLAN_SIGNED_RECORD && signed.len() < PLANS {
+                        let named = record.data.get(plan_signed::PLAN_SIGNED_FIELD);
+                        let named = named.and_then(|v| v.as_str()).unwrap_or_default();
+                        signed.push((record.seq, named.chars().take(64).collect()));
+                    }
                     let mentioned = record.data.get("plan_digest").and_then(|v| v.as_str());
                     if let Some(digest) = mentioned
                         && plans.len() < PLANS

@@ -9,6 +9,7 @@ use crate::{
 use std::collections::BTreeMap;
 
 mod hostile;
+mod planned;
 mod tamper;
 
 pub(super) fn trust() -> Trust {
