@@ -4,7 +4,7 @@ OUT ?= out/$(shell date -u +%Y-%m-%dT%H%M%SZ)
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 REHEARSE = $(TARGET_DIR)/debug/qbindctl rehearse --target lab --topology standard-tri-region
 
-.PHONY: help setup test build rehearse rehearse-full bench-latency bench-catch-up bench-execution bench-state growth lint docs
+.PHONY: help setup test test-verifier build rehearse rehearse-full bench-latency bench-catch-up bench-execution bench-state growth lint docs
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,11 @@ setup: ## Install what a build needs; build RocksDB once for this machine (about
 
 test: setup ## Run every test of the workspace, T234's long form too
 	@scripts/test.sh
+
+test-verifier: ## Tests of the second verifier, in Python (fetches its packages from PyPI)
+	@python3 -m venv $(TARGET_DIR)/verifier
+	@$(TARGET_DIR)/verifier/bin/pip install -q -r docs/verifier/requirements.txt
+	@cd docs/verifier && $(abspath $(TARGET_DIR))/verifier/bin/python -m unittest
 
 build: setup ## Build the node and the operator binary
 	@cargo build -p qbind-node -p qbindctl

@@ -1,6 +1,6 @@
 //! How a rehearsal ends.
 
-use qbind_gates::GatesResult;
+use qbind_gates::{Controls, GatesResult};
 use std::{error::Error, path::PathBuf};
 
 /// A rehearsal that came to a verdict.
@@ -8,6 +8,8 @@ use std::{error::Error, path::PathBuf};
 pub struct Finished {
     /// Every gate.
     pub gates: GatesResult,
+    /// What a planted violation did to each gate, if that was asked for.
+    pub controls: Option<Controls>,
     /// The page for people.
     pub report: PathBuf,
     /// The signed file.

@@ -11,7 +11,7 @@ use qbind_evidence::{
     Facts, Journal, PLAN_SIGNED_FIELD, PLAN_SIGNED_RECORD, SealOptions, Subject, Trust, TrustedKey,
     digest_of_file, seal, sign_plan,
 };
-use qbind_gates::{evaluate_dir, records::paths};
+use qbind_gates::{controls, evaluate_dir, read_dir, records::paths};
 use qbind_lab::{
     Lab, LabConfig, Place,
     network::{self, CreateOptions, EPOCH_BLOCKS, NetworkDir, NetworkProfile, Reach},
@@ -57,6 +57,8 @@ pub struct Request {
     pub node_binary: PathBuf,
     /// Who runs it, for the report.
     pub operator: String,
+    /// Whether to plant a violation for each gate in the evidence, and see it turn red.
+    pub controls: bool,
 }
 
 /// Runs all stages in the lab, and seals what they found with `key`, or with one made for this run.
@@ -157,6 +159,9 @@ fn all_stages(
     lab.down().doing("end the lab")?;
 
     told("gates: deriving every verdict from the evidence");
+    if request.controls {
+        told("controls: planting a violation for each gate, and judging again");
+    }
     finish(request, (signer, key), &plan, &journal, started)
 }
 
@@ -335,6 +340,13 @@ fn finish(
     let out = request.out.as_path();
     let gates = evaluate_dir(out).doing("evaluate the gates")?;
     fs::write(out.join("gates.json"), gates.to_json()).doing("keep the gates")?;
+    let controls = match request.controls {
+        true => Some(controls(&read_dir(out).doing("read the evidence")?)),
+        false => None,
+    };
+    if let Some(controls) = &controls {
+        fs::write(out.join("controls.json"), controls.to_json()).doing("keep the controls")?;
+    }
     let subject = |name: &str, path: &Path| {
         let (digest, _) = digest_of_file(path).doing("digest a subject")?;
         Ok::<_, RehearsalError>(Subject { name: name.to_owned(), digest })
@@ -386,5 +398,5 @@ fn finish(
     seal(out, &bundle, &SealOptions { facts: None, signers: &[key] }).doing("seal the bundle")?;
     let trust = out.join("trust.yaml");
     fs::write(&trust, Trust::new(vec![trusted]).to_yaml()).doing("write the trust file")?;
-    Ok(Finished { gates, report, bundle, trust })
+    Ok(Finished { gates, controls, report, bundle, trust })
 }

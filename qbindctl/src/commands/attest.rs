@@ -7,8 +7,8 @@ mod sign_off;
 use clap::{Args, Subcommand, ValueEnum};
 use qbind_crypto::SecretKey;
 use qbind_evidence::{
-    DigestPair, Facts, SealOptions, Trust, TrustedKey, Verification, VerifyOptions, create_key,
-    digest_of_file, open_key, seal, sign_bundle, verify,
+    Digest, DigestPair, Facts, SealOptions, Trust, TrustedKey, Verification, VerifyOptions,
+    create_key, digest_of_file, open_key, seal, sign_bundle, verify,
 };
 use recompute::Recomputed;
 use serde_json::json;
@@ -297,10 +297,7 @@ fn check(args: &VerifyArgs, answer: &mut String) -> Result<u8, Failure> {
         })?;
         subjects.push((path.display().to_string(), digest));
     }
-    let planned = args.planned.as_ref().map(fs::read).transpose().map_err(|e| {
-        let path = args.planned.as_deref().unwrap_or(Path::new("")).display();
-        Failure::new(format!("cannot read {path}: {e}"), "give --planned the file you were given")
-    })?;
+    let planned = handed_out(args.planned.as_deref())?;
     let options = VerifyOptions {
         trust: Some(&trust),
         planned: planned.as_deref(),
@@ -311,7 +308,7 @@ fn check(args: &VerifyArgs, answer: &mut String) -> Result<u8, Failure> {
     let verification = read(&args.bundle, &options)?;
     // What is not sound is not extracted, let alone judged.
     let recomputed = match args.recompute && verification.valid {
-        true => Some(recompute::recompute(&args.bundle)?),
+        true => Some(recompute::recompute(&args.bundle, verification.merkle_root)?),
         false => None,
     };
     match args.output {
@@ -330,6 +327,16 @@ fn check(args: &VerifyArgs, answer: &mut String) -> Result<u8, Failure> {
     })
 }
 
+/// The signed plan that was handed out before the run.
+fn handed_out(planned: Option<&Path>) -> Result<Option<Vec<u8>>, Failure> {
+    let Some(path) = planned else { return Ok(None) };
+    let read = fs::read(path).map_err(|e| {
+        let message = format!("cannot read {}: {e}", path.display());
+        Failure::new(message, "give --planned the file you were given")
+    });
+    read.map(Some)
+}
+
 /// The time asked for, or the present; Unix milliseconds.
 fn moment(at: Option<&str>) -> Result<u64, Failure> {
     let time = match at {
@@ -343,8 +350,12 @@ fn moment(at: Option<&str>) -> Result<u64, Failure> {
 }
 
 /// Whether the raw files of a sound bundle give its verdict again.
-pub(crate) fn gives_its_verdict_again(bundle: &Path) -> Result<bool, String> {
-    let again = recompute::recompute(bundle).map_err(|f| format!("{}; {}", f.message, f.hint))?;
+pub(crate) fn gives_its_verdict_again(
+    bundle: &Path,
+    judged: Option<Digest>,
+) -> Result<bool, String> {
+    let again =
+        recompute::recompute(bundle, judged).map_err(|f| format!("{}; {}", f.message, f.hint))?;
     Ok(again == Recomputed::Match)
 }
 

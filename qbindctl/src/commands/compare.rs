@@ -10,6 +10,8 @@ use tabled::{builder::Builder, settings::Style};
 
 /// The second run lost something.
 const WORSE: u8 = 1;
+/// Nothing is known to be worse, and not all is known.
+const INCOMPLETE: u8 = 2;
 
 /// How the answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -24,7 +26,8 @@ pub(crate) enum CompareOutput {
 /// Two runs.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0 nothing got worse by more than chance, 1 something did, 64 usage."
+    after_help = "Exit codes: 0 nothing got worse by more than chance, 1 something did, 2 not all \
+                  could be compared, 64 usage."
 )]
 pub(crate) struct CompareArgs {
     /// Bundle or evidence directory of the run before
@@ -62,7 +65,11 @@ pub(crate) fn run(args: &CompareArgs) -> u8 {
             println!("{answer:#}");
         }
     }
-    if compared.is_worse() { WORSE } else { DONE }
+    match (compared.is_worse(), compared.is_incomplete()) {
+        (true, _) => WORSE,
+        (false, true) => INCOMPLETE,
+        (false, false) => DONE,
+    }
 }
 
 fn percent(permille: i64) -> String {
@@ -121,14 +128,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn empty_runs_are_alike_and_no_run_is_a_usage_error() {
+    fn empty_runs_say_nothing_and_no_run_is_a_usage_error() {
         let dir = tempfile::tempdir().unwrap();
         let args = |second: PathBuf| CompareArgs {
             first: dir.path().to_owned(),
             second,
             output: CompareOutput::Json,
         };
-        assert_eq!(run(&args(dir.path().to_owned())), DONE);
+        assert_eq!(run(&args(dir.path().to_owned())), INCOMPLETE);
         assert_eq!(run(&args(dir.path().join("none"))), USAGE);
     }
 

@@ -1,9 +1,8 @@
 //! Evidence where it lies: a directory as it is, a bundle unpacked into a private temporary one.
 
-use qbind_evidence::{VerifyOptions, extract, verify};
+use qbind_evidence::{Digest, ExtractError, extract};
 use std::{
-    fs::File,
-    io::BufReader,
+    error::Error,
     path::{Path, PathBuf},
 };
 
@@ -11,6 +10,7 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct EvidenceDir {
     path: PathBuf,
+    root: Option<Digest>,
     _unpacked: Option<tempfile::TempDir>,
 }
 
@@ -22,20 +22,26 @@ impl EvidenceDir {
     /// In a sentence with a hint: it cannot be read, or the bundle is not sound.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
         if path.is_dir() {
-            return Ok(Self { path: path.to_owned(), _unpacked: None });
+            return Ok(Self { path: path.to_owned(), root: None, _unpacked: None });
         }
         let shown = path.display();
         let hint = "give a .qbundle file or the output directory of a rehearsal";
-        let file = File::open(path).map_err(|e| format!("cannot read {shown}: {e}; {hint}"))?;
-        let found = verify(BufReader::new(file), &VerifyOptions::default());
-        if let Some(first) = found.findings.first() {
-            return Err(format!("{shown} is not sound: {first}; {hint}"));
-        }
         let room = "set TMPDIR to a directory with room for the unpacked evidence";
         let unpacked = tempfile::tempdir().map_err(|e| format!("no room: {e}; {room}"))?;
         let dir = unpacked.path().join("evidence");
-        extract(path, &dir).map_err(|e| format!("cannot unpack {shown}: {e}; {room}"))?;
-        Ok(Self { path: dir, _unpacked: Some(unpacked) })
+        let root = extract(path, &dir).map_err(|e| match e {
+            ExtractError::NotSound(first) => format!("{shown} is not sound: {first}; {hint}"),
+            ExtractError::Io { .. } => {
+                let cause = e.source().map(|c| format!(": {c}")).unwrap_or_default();
+                format!("{e}{cause}; {hint}, and {room}")
+            }
+        })?;
+        Ok(Self { path: dir, root: Some(root), _unpacked: Some(unpacked) })
+    }
+
+    /// The Merkle root of the bundle it was unpacked from.
+    pub(crate) fn root(&self) -> Option<Digest> {
+        self.root
     }
 
     /// Where it lies.

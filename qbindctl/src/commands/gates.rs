@@ -3,7 +3,9 @@
 use super::evidence_dir::EvidenceDir;
 use crate::exit::{DONE, USAGE};
 use clap::{Args, Subcommand, ValueEnum};
-use qbind_gates::{CATALOGUE, Entry, Gate, GatesResult, Outcome, evaluate_dir};
+use qbind_gates::{
+    CATALOGUE, Controls, Entry, Gate, GatesResult, Outcome, controls, evaluate_dir, read_dir,
+};
 use serde_json::json;
 use std::{error::Error, fmt::Write, path::PathBuf};
 use tabled::{builder::Builder, settings::Style};
@@ -17,6 +19,8 @@ pub enum GatesCommand {
     Explain(GatesExplainArgs),
     /// Judge a run again from the raw files of its bundle or evidence directory
     Evaluate(GatesEvaluateArgs),
+    /// Plant a violation for each gate in a run's evidence and see that gate, and no other, turn red
+    Controls(GatesEvaluateArgs),
 }
 
 /// How the answer is written.
@@ -65,6 +69,7 @@ pub fn run(command: GatesCommand) -> u8 {
         GatesCommand::List(args) => list(args.output),
         GatesCommand::Explain(args) => explain(&args),
         GatesCommand::Evaluate(args) => evaluate(&args),
+        GatesCommand::Controls(args) => plant(&args),
     }
 }
 
@@ -111,13 +116,56 @@ fn explain(args: &GatesExplainArgs) -> u8 {
     DONE
 }
 
-fn evaluate(args: &GatesEvaluateArgs) -> u8 {
-    let evidence = match EvidenceDir::open(&args.evidence) {
+fn open(args: &GatesEvaluateArgs) -> Result<EvidenceDir, u8> {
+    EvidenceDir::open(&args.evidence).map_err(|why| {
+        eprintln!("qbindctl: {why}");
+        USAGE
+    })
+}
+
+/// Exit code 0 where every gate that is green could have been red, else 1.
+fn plant(args: &GatesEvaluateArgs) -> u8 {
+    let evidence = match open(args) {
         Ok(evidence) => evidence,
-        Err(why) => {
-            eprintln!("qbindctl: {why}");
+        Err(code) => return code,
+    };
+    let found = match read_dir(evidence.path()) {
+        Ok(evidence) => controls(&evidence),
+        Err(error) => {
+            eprintln!("qbindctl: {error}");
             return USAGE;
         }
+    };
+    match args.output {
+        GatesOutput::Text => print!("{}", controls_text(&found)),
+        GatesOutput::Json => print!("{}", found.to_json()),
+    }
+    u8::from(found.missed().next().is_some())
+}
+
+/// A line for each control, and how many were caught.
+pub(super) fn controls_text(controls: &Controls) -> String {
+    let mut out = String::new();
+    for control in &controls.controls {
+        let (word, more) = match (control.caught, control.skipped.as_str()) {
+            (true, _) => ("caught", String::new()),
+            (false, "") if control.turned_red.is_empty() => ("MISSED", " (nothing)".to_owned()),
+            (false, "") => ("MISSED", format!(" ({})", control.turned_red.join(", "))),
+            (false, why) => ("skipped", format!(" ({why})")),
+        };
+        writeln!(out, "{:<4} {word:<8} {}{more}", control.gate, control.injected)
+            .expect("writing to memory cannot fail");
+    }
+    let (caught, all) = (controls.caught(), controls.controls.len());
+    writeln!(out, "controls: {caught} of {all} shown to fail")
+        .expect("writing to memory cannot fail");
+    out
+}
+
+fn evaluate(args: &GatesEvaluateArgs) -> u8 {
+    let evidence = match open(args) {
+        Ok(evidence) => evidence,
+        Err(code) => return code,
     };
     let result = match evaluate_dir(evidence.path()) {
         Ok(result) => result,

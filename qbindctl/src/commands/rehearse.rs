@@ -3,7 +3,7 @@
 use crate::commands::attest::{PassphraseArgs, signing_key};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use qbind_gates::{Gate, Outcome};
+use qbind_gates::{Gate, Outcome, Verdict};
 use qbind_plan::{GateType, Manifest, topology::Topology};
 use qbind_rehearsal::{Finished, Request, rehearse};
 use std::{
@@ -64,6 +64,9 @@ pub(crate) struct RehearseArgs {
     /// Why it is run [default: the manifest's, mainnet-launch]
     #[arg(long, value_enum)]
     gate_type: Option<GateTypeArg>,
+    /// Also plant a violation for each gate in the evidence and see that gate, and no other, turn red
+    #[arg(long)]
+    controls: bool,
     /// New or empty directory for evidence, report and bundle
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -108,7 +111,11 @@ pub(crate) fn run(args: RehearseArgs) -> u8 {
                 RehearseOutput::Text => print_text(&finished),
                 RehearseOutput::Json => println!("{}", json(&finished)),
             }
-            finished.gates.verdict.exit_code()
+            match finished.controls.as_ref().is_some_and(|all| all.missed().next().is_some()) {
+                // A gate that could not have failed says nothing by passing.
+                true => Verdict::Invalid.exit_code(),
+                false => finished.gates.verdict.exit_code(),
+            }
         }
         Err(error) => {
             eprintln!("qbindctl: {}", chain(&error));
@@ -148,7 +155,8 @@ fn request(args: &RehearseArgs) -> Result<Request, String> {
         return Err(format!("no node program at {path}; give --node-binary FILE"));
     }
     let (out, operator) = (args.out.clone(), args.operator.clone());
-    Ok(Request { manifest, topology, out, node_binary, operator })
+    let controls = args.controls;
+    Ok(Request { manifest, topology, out, node_binary, operator, controls })
 }
 
 fn chain(error: &(dyn Error + 'static)) -> String {
@@ -171,6 +179,9 @@ fn print_text(finished: &Finished) {
             println!("              {}", gate.note);
         }
     }
+    if let Some(controls) = &finished.controls {
+        print!("{}", super::gates::controls_text(controls));
+    }
     println!("verdict: {}", finished.gates.verdict);
     println!("report:  {}", finished.report.display());
     println!("bundle:  {}", finished.bundle.display());
@@ -192,6 +203,9 @@ fn json(finished: &Finished) -> String {
         })
     };
     answer.insert("gates".into(), finished.gates.gates.iter().map(gate).collect());
+    if let Some(controls) = &finished.controls {
+        answer.insert("controls".into(), serde_json::json!(controls.controls));
+    }
     answer.insert("report".into(), finished.report.display().to_string().into());
     answer.insert("bundle".into(), finished.bundle.display().to_string().into());
     answer.insert("trust".into(), finished.trust.display().to_string().into());

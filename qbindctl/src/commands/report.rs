@@ -74,6 +74,9 @@ fn write(args: &ReportArgs) -> Result<(), String> {
         to.flush().map_err(failed)?;
         let (scrapes, samples, gaps) = (done.scrapes, done.samples, done.failed);
         eprintln!("{samples} samples of {scrapes} scrapes; {gaps} scrapes failed and are gaps");
+        if done.dropped > 0 {
+            eprintln!("{} lines were no samples of their node and are left out", done.dropped);
+        }
         return Ok(());
     }
     let input = ReportInput::from_dir(evidence.path()).map_err(|e| chain(&e))?;

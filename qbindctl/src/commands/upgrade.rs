@@ -81,8 +81,8 @@ pub(crate) struct NewArgs {
     #[arg(long, value_name = "VERSION")]
     protocol_version: Option<String>,
     /// The software's version
-    #[arg(long, default_value = "")]
-    version: String,
+    #[arg(long, value_name = "VERSION", default_value = "")]
+    software_version: String,
     /// From which height on; required for a hard fork
     #[arg(long, value_name = "HEIGHT")]
     activation_height: Option<u64>,
@@ -213,6 +213,12 @@ fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
+/// One line of a stranger's text, which cannot pass for another line or for other text.
+fn plain(text: &str) -> String {
+    let hidden = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    text.chars().map(|c| if c.is_control() || hidden(c) { '\u{fffd}' } else { c }).collect()
+}
+
 fn load(path: &Path) -> Result<Envelope, Failure> {
     Envelope::load(path).map_err(|e| explain(&e, "`qbindctl upgrade envelope new` writes one"))
 }
@@ -260,7 +266,7 @@ fn new(args: &NewArgs) -> Result<String, Failure> {
         protocol_version: protocol_version.unwrap_or_default(),
         network_environment: args.network.clone(),
         class,
-        version: args.version.clone(),
+        version: args.software_version.clone(),
         activation_height: args.activation_height,
         binary_hashes,
         notes: args.notes.clone(),
@@ -303,7 +309,7 @@ fn backing(args: &EvidenceArgs, now: u64) -> Result<Vec<Backing>, Failure> {
     for path in &args.evidence {
         let (bundle, standing) = standing(path, &policy, now)?;
         // What is not sound is not extracted, let alone judged.
-        let recomputed = bundle.valid && gives_its_verdict_again(path)?;
+        let recomputed = bundle.valid && gives_its_verdict_again(path, bundle.merkle_root)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         backing.push(Backing { name, bundle, standing, recomputed });
     }
@@ -335,17 +341,16 @@ fn sign(args: &SignArgs) -> Result<(String, u8), Failure> {
     let backing = backing(&args.evidence, now)?;
     let question = Question { now, binary: None, backing: &backing };
     let judged = judge(&envelope, &keyset, &question);
-    // Others' approvals may still be lacking; nothing else may.
-    let lacks = |p: &&String| !p.ends_with("approvals") && !p.ends_with("organisations");
-    let problems: Vec<&String> = judged.problems.iter().filter(lacks).collect();
     let own = judged.signatures.iter().find(|s| s.member_id == args.member);
     let own = own.and_then(|s| s.error.clone()).map(|why| format!("your approval: {why}"));
-    let problems: Vec<String> = problems.into_iter().cloned().chain(own).collect();
+    // Others' approvals may still be lacking; nothing else may.
+    let problems: Vec<String> = judged.problems.iter().cloned().chain(own).collect();
     if !problems.is_empty() {
         let list: String = problems.iter().map(|p| format!("  - {}\n", shown(p))).collect();
         eprint!("not signed; it could not be accepted:\n{list}");
         return Ok((String::new(), 1));
     }
+    eprint!("signed:\n{}", says(&envelope));
     replace(&args.envelope, &envelope.to_json())?;
     let (count, threshold) = (judged.valid_count, judged.threshold);
     Ok((format!("{}\n{count} of {threshold} approvals\n", args.envelope.display()), 0))
@@ -375,12 +380,13 @@ fn render(path: &Path, envelope: &Envelope, judged: &Judgement, output: AttestOu
     }
     let word = if judged.valid { "ACCEPTED" } else { "NOT ACCEPTED" };
     let mut text = format!("{word}: {}\n", path.display());
-    judged.problems.iter().for_each(|problem| text += &format!("  - {problem}\n"));
+    let against = judged.problems.iter().chain(&judged.lacking);
+    against.for_each(|problem| text += &format!("  - {}\n", plain(problem)));
     text += &says(envelope);
     text += &format!("  approvals   {} of {}\n", judged.valid_count, judged.threshold);
     for signature in &judged.signatures {
         let worth = signature.error.as_deref().unwrap_or("good");
-        text += &format!("  signature   {}: {worth}\n", signature.member_id);
+        text += &format!("  signature   {}: {}\n", plain(&signature.member_id), plain(worth));
     }
     if let Some(ok) = judged.binary_hash_ok {
         text +=
@@ -391,7 +397,7 @@ fn render(path: &Path, envelope: &Envelope, judged: &Judgement, output: AttestOu
 
 fn says(envelope: &Envelope) -> String {
     let mut text = String::new();
-    let mut line = |label: &str, value: &str| text += &format!("  {label:<11} {value}\n");
+    let mut line = |label: &str, value: &str| text += &format!("  {label:<11} {}\n", plain(value));
     let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     line("id", &envelope.envelope_id);
     line("class", &word(json!(envelope.class)));
@@ -420,7 +426,8 @@ fn inspect(args: &FileArgs) -> Result<String, Failure> {
     let envelope = load(&args.envelope)?;
     let mut text = format!("{}, nothing checked\n{}", args.envelope.display(), says(&envelope));
     for approval in &envelope.council_approvals {
-        text += &format!("  claims      {} at {}\n", approval.member_id, approval.timestamp);
+        let (member, at) = (plain(&approval.member_id), plain(&approval.timestamp));
+        text += &format!("  claims      {member} at {at}\n");
     }
     Ok(shown(&text))
 }

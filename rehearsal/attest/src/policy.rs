@@ -132,6 +132,9 @@ pub struct Policy {
     /// Whether a member must have signed the plan before the run.
     #[serde(default = "yes")]
     pub plan_signed: bool,
+    /// Days after the end of a run in which it may be approved.
+    #[serde(default = "month")]
+    pub max_age_days: u32,
     /// Whether a quick run is not enough.
     #[serde(default)]
     pub full_only: bool,
@@ -214,6 +217,31 @@ impl Policy {
                 return Err(format!("UNSUPPORTED: the key of {name:?} is not ml-dsa-44"));
             }
         }
+        let mut organisation_of: BTreeMap<String, &str> = BTreeMap::new();
+        for member in &self.members {
+            for (key, text) in
+                [("operator", &member.operator), ("organisation", &member.organisation)]
+            {
+                let plain =
+                    !text.is_empty() && text.trim() == text && !text.contains(char::is_control);
+                if !plain {
+                    return Err(format!("{key} of {:?} is empty or not plain text", member.name));
+                }
+            }
+            let spelt = member.operator.to_lowercase();
+            let same = self
+                .members
+                .iter()
+                .find(|m| m.operator != member.operator && m.operator.to_lowercase() == spelt);
+            if let Some(other) = same {
+                let (one, two) = (&member.operator, &other.operator);
+                return Err(format!("{one:?} and {two:?} are one operator or two? write it alike"));
+            }
+            if *organisation_of.entry(spelt).or_insert(&member.organisation) != member.organisation
+            {
+                return Err(format!("{:?} acts for two organisations", member.operator));
+            }
+        }
         let able: Vec<&Member> =
             self.members.iter().filter(|m| m.algorithm >= self.algorithm_floor).collect();
         let persons = |role: Option<&str>| -> usize {
@@ -248,6 +276,16 @@ impl Policy {
             public_key: member.public_key.clone(),
         };
         Trust::new(self.members.iter().map(key).collect())
+    }
+
+    /// Whether a key may still vouch for anything at `now`, Unix milliseconds.
+    pub fn vouches(&self, key: Digest, now: u64) -> bool {
+        self.member(key).is_some_and(|member| {
+            member.revoked_at.is_none()
+                && member.algorithm >= self.algorithm_floor
+                && member.valid_from.is_none_or(|from| from.0 <= now)
+                && member.valid_until.is_none_or(|until| now <= until.0)
+        })
     }
 
     /// The member who holds this key.

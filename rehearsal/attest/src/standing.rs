@@ -1,7 +1,7 @@
 //! Policy x bundle x time -> approved, pending or refused, and why.
 
 use crate::policy::{Instant, Member, Policy};
-use qbind_evidence::{Decision, Digest, SignedOff, Verdict, Verification};
+use qbind_evidence::{Decision, Digest, SignedOff, SignerStatus, Verdict, Verification};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,12 +68,18 @@ pub fn judge(policy: &Policy, bundle: &Verification, now: u64) -> Standing {
         let first = bundle.findings.first().map(ToString::to_string).unwrap_or_default();
         obstacles.push(format!("the bundle is not valid: {first}"));
     }
-    if policy.plan_signed && bundle.plan_signers.is_empty() {
-        let why = "no member signed the plan before the run (plan_signed)";
+    if policy.plan_signed && !bundle.plan_signers.iter().any(|key| policy.vouches(*key, now)) {
+        let why = "no member vouches for the plan as signed before the run (plan_signed)";
         obstacles.push(why.to_owned());
+    }
+    let good = bundle.signers.iter().filter(|signer| signer.status == SignerStatus::Valid);
+    if !good.into_iter().any(|signer| policy.vouches(signer.keyid, now)) {
+        obstacles.push("no member whose key is in its term signed the bundle".to_owned());
     }
     let statement = bundle.statement.as_ref().map(|s| &s.predicate);
     let mut open: BTreeSet<String> = BTreeSet::new();
+    let ended = statement.and_then(|said| Instant::parse(&said.window.end).ok());
+    let ended = ended.map_or(u64::MAX, |end| end.0);
     match statement {
         None => obstacles.push("the bundle says nothing".to_owned()),
         Some(said) => {
@@ -81,11 +87,15 @@ pub fn judge(policy: &Policy, bundle: &Verification, now: u64) -> Standing {
                 obstacles.push(format!("the verdict of the run is {}", said.verdict));
             }
             obstacles.extend(policy.objection(said.gate_type, said.form));
+            if now.saturating_sub(ended) > u64::from(policy.max_age_days) * DAY_MS {
+                let days = policy.max_age_days;
+                obstacles.push(format!("the run ended more than {days} days ago (max_age_days)"));
+            }
             open.extend(said.open_gates().map(str::to_owned));
         }
     }
     let mut voices: Vec<Voice> =
-        bundle.sign_offs.iter().map(|signed| voice(policy, signed, &open, now)).collect();
+        bundle.sign_offs.iter().map(|signed| voice(policy, signed, &open, (ended, now))).collect();
     silence_the_undecided(&mut voices);
     voices.sort_by_key(|voice| voice.objection.is_some());
     let tally = Tally::of(&voices);
@@ -120,7 +130,12 @@ fn counts(voice: &Voice, decision: Decision) -> bool {
     voice.objection.is_none() && voice.decision == decision
 }
 
-fn voice(policy: &Policy, signed: &SignedOff, open: &BTreeSet<String>, now: u64) -> Voice {
+fn voice(
+    policy: &Policy,
+    signed: &SignedOff,
+    open: &BTreeSet<String>,
+    (ended, now): (u64, u64),
+) -> Voice {
     let member = policy.member(signed.keyid);
     let said = &signed.sign_off;
     Voice {
@@ -134,7 +149,7 @@ fn voice(policy: &Policy, signed: &SignedOff, open: &BTreeSet<String>, now: u64)
         decided_at: said.decided_at.clone(),
         objection: match member {
             None => Some("the key is not in the policy".to_owned()),
-            Some(member) => objection(policy, member, signed, open, now),
+            Some(member) => objection(policy, member, signed, open, (ended, now)),
         },
     }
 }
@@ -145,7 +160,7 @@ fn objection(
     member: &Member,
     signed: &SignedOff,
     open: &BTreeSet<String>,
-    now: u64,
+    (ended, now): (u64, u64),
 ) -> Option<String> {
     let said = &signed.sign_off;
     if signed.is_signed != Some(true) {
@@ -165,6 +180,9 @@ fn objection(
     };
     if decided > now.saturating_add(CLOCK_TOLERANCE_MS) {
         return Some("it is from the future".to_owned());
+    }
+    if decided.saturating_add(CLOCK_TOLERANCE_MS) < ended {
+        return Some("it was made before the run had ended".to_owned());
     }
     if now.saturating_sub(decided) > u64::from(policy.sign_off_days) * DAY_MS {
         let days = policy.sign_off_days;

@@ -79,6 +79,7 @@ fn decision(decision: Decision, role: &str) -> SignOff {
         decided_at: String::new(),
         recomputed: true,
         waivers: Vec::new(),
+        seen: Vec::new(),
     }
     .at(END + HOUR)
 }
@@ -90,7 +91,9 @@ fn waiving(gate: &str) -> SignOff {
 
 impl Bundle {
     fn decide(&self, n: u8, decided: SignOff) -> &Self {
-        cosign_bundle(&self.path, &key(n), decided).unwrap();
+        let bytes = fs::read(&self.path).unwrap();
+        let root = verify(&bytes[..], &VerifyOptions::default()).merkle_root.unwrap();
+        cosign_bundle(&self.path, root, &key(n), decided).unwrap();
         self
     }
 

@@ -1,6 +1,7 @@
 //! Writes the files of a sound bundle into a new directory.
 
 use crate::{
+    digest::Digest,
     findings::Finding,
     reader::{BundleReader, Limits},
     verify::{VerifyOptions, verify},
@@ -38,16 +39,18 @@ pub enum ExtractError {
 ///
 /// # Errors
 /// The bundle is not sound, or the file system refused.
-pub fn extract(bundle: &Path, dir: &Path) -> Result<(), ExtractError> {
+pub fn extract(bundle: &Path, dir: &Path) -> Result<Digest, ExtractError> {
     let io = |doing, path: &Path| {
         let path = path.to_owned();
         move |source| ExtractError::Io { doing, path, source }
     };
     let mut file = File::open(bundle).map_err(io("read", bundle))?;
-    let found = verify(BufReader::new(&file), &VerifyOptions::default()).findings;
-    if let Some(first) = found.into_iter().next() {
-        return Err(ExtractError::NotSound(first));
-    }
+    let found = verify(BufReader::new(&file), &VerifyOptions::default());
+    let root = match (found.findings.into_iter().next(), found.merkle_root) {
+        (None, Some(root)) => root,
+        (Some(first), _) => return Err(ExtractError::NotSound(first)),
+        (None, None) => unreachable!("a sound bundle has a manifest"),
+    };
     file.rewind().map_err(io("read", bundle))?;
     fs::create_dir(dir).map_err(io("create", dir))?;
     let mut reader = BundleReader::open(BufReader::new(&file), Limits::default())
@@ -75,7 +78,7 @@ pub fn extract(bundle: &Path, dir: &Path) -> Result<(), ExtractError> {
             .map_err(ExtractError::NotSound)?;
         written.and_then(|()| out.flush()).map_err(io("write", &path))?;
     }
-    Ok(())
+    Ok(root)
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub use plan_signed::{PLAN_PREDICATE, PLAN_SIGNED_FIELD, PLAN_SIGNED_RECORD, sig
 pub use reader::{BundleReader, Entry, Limits};
 pub use seal::{SealError, SealOptions, Sealed, seal};
 pub use sign::{SignError, Signed, cosign_bundle, sign_bundle};
-pub use sign_off::{Decision, REASON_BYTES, SIGN_OFF_PREDICATE, SignOff, SignedOff, Waiver};
+pub use sign_off::{Decision, REASON_BYTES, SIGN_OFF_PREDICATE, Seen, SignOff, SignedOff, Waiver};
 pub use statement::{
     Predicate, REHEARSAL_PREDICATE, STATEMENT_TYPE, Statement, TEST_RESULT_PREDICATE,
 };

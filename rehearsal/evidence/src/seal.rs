@@ -14,7 +14,7 @@ use qbind_crypto::SecretKey;
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{self, BufReader, BufWriter, Read, Write},
+    io::{self, BufReader, BufWriter, Read, Seek, Write},
     path::{Path, PathBuf},
 };
 use tempfile::NamedTempFile;
@@ -53,6 +53,12 @@ pub struct Sealed {
 /// Why no bundle was written.
 #[derive(Debug, Error)]
 pub enum SealError {
+    /// It would be refused by whoever reads it.
+    #[error("the bundle would not be sound: {finding}")]
+    Unsound {
+        /// What would be wrong.
+        finding: crate::findings::Finding,
+    },
     /// The file system refused.
     #[error("cannot {doing} {}", path.display())]
     Io {
@@ -257,6 +263,11 @@ fn measure(name: &str, path: &Path) -> Result<ManifestFile, SealError> {
     Ok(ManifestFile { path: name.to_owned(), size, sha3_256: digester.finish() })
 }
 
+/// What was written is not what was meant to be; nothing was replaced.
+pub(crate) fn unsound(finding: crate::findings::Finding) -> SealError {
+    SealError::Unsound { finding }
+}
+
 /// Writes an archive beside its final place and moves it there when it is whole.
 pub(crate) struct BundleWriter {
     out: PathBuf,
@@ -322,7 +333,16 @@ impl BundleWriter {
     }
 
     /// Ends the archive, makes it durable and gives it its name.
-    pub(crate) fn publish(mut self, replace: bool) -> Result<u64, SealError> {
+    pub(crate) fn publish(self, replace: bool) -> Result<u64, SealError> {
+        self.publish_if(replace, |_| Ok(()))
+    }
+
+    /// As [`BundleWriter::publish`], if `check` finds the finished file as it should be.
+    pub(crate) fn publish_if(
+        mut self,
+        replace: bool,
+        check: impl FnOnce(&File) -> Result<(), SealError>,
+    ) -> Result<u64, SealError> {
         self.push(&[0; 2 * ustar::BLOCK])?;
         let out = self.out;
         let failed = |source| SealError::Io { doing: "write", path: out.clone(), source };
@@ -331,6 +351,8 @@ impl BundleWriter {
         file.as_file().sync_all().map_err(failed)?;
         let bytes = file.as_file().metadata().map_err(failed)?.len();
         share(file.as_file()).map_err(failed)?;
+        file.as_file().rewind().map_err(failed)?;
+        check(file.as_file())?;
         if replace {
             file.persist(&out).map_err(|e| failed(e.error))?;
         } else {

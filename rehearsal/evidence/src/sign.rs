@@ -6,7 +6,7 @@ use crate::{
     findings::{Finding, FindingCode},
     layout,
     reader::{BundleReader, Limits},
-    seal::{BundleWriter, SealError},
+    seal::{BundleWriter, SealError, unsound},
     sign_off::{self, SignOff},
     verify::{VerifyOptions, verify},
 };
@@ -68,7 +68,7 @@ pub enum SignError {
 /// # Errors
 /// The bundle is left as it was.
 pub fn sign_bundle(path: &Path, keys: &[SecretKey]) -> Result<Signed, SignError> {
-    let mut file = sound(path)?;
+    let (mut file, root) = sound(path)?;
     let edits: BTreeMap<String, Edit<'_>> = [layout::ATTESTATION, layout::TEST_RESULT]
         .into_iter()
         .map(|name| -> (String, Edit<'_>) {
@@ -81,25 +81,34 @@ pub fn sign_bundle(path: &Path, keys: &[SecretKey]) -> Result<Signed, SignError>
             (name.to_owned(), Box::new(sign))
         })
         .collect();
-    rewrite(path, &mut file, edits)?;
+    rewrite(path, root, &mut file, edits)?;
     let keys = keys.iter().map(|key| key_id(&key.public_key())).collect();
     Ok(Signed { path: path.to_owned(), keys })
 }
 
-/// Adds what the holder of `key` decided about the bundle at `path`; an earlier decision of the same
-/// key gives way to it. Nothing else changes.
+/// Adds what the holder of `key` decided about the bundle at `path`, which must be the one with the
+/// Merkle root `judged`; an earlier decision of the same key gives way to it. Nothing else changes.
 ///
 /// # Errors
 /// The bundle is left as it was.
-pub fn cosign_bundle(path: &Path, key: &SecretKey, decided: SignOff) -> Result<Signed, SignError> {
-    let mut file = sound(path)?;
+pub fn cosign_bundle(
+    path: &Path,
+    judged: Digest,
+    key: &SecretKey,
+    decided: SignOff,
+) -> Result<Signed, SignError> {
+    let (mut file, root) = sound(path)?;
+    if root != judged {
+        let message = format!("has the Merkle root {root}; judged was {judged}");
+        return Err(not_sound(path, Finding::at(FindingCode::Changed, layout::MANIFEST, message)));
+    }
     let attestation = payload_of_attestation(path, &mut file)?;
     let bytes = decided
         .sign(&attestation, key)
         .map_err(|why| SignError::SignOff { why: why.to_owned() })?;
     let edit: Edit<'_> = Box::new(|_| Ok(bytes));
     let keyid = sign_off::id_of(key);
-    rewrite(path, &mut file, BTreeMap::from([(sign_off::file_of(keyid), edit)]))?;
+    rewrite(path, root, &mut file, BTreeMap::from([(sign_off::file_of(keyid), edit)]))?;
     Ok(Signed { path: path.to_owned(), keys: vec![keyid] })
 }
 
@@ -110,16 +119,22 @@ fn not_sound(path: &Path, finding: Finding) -> SignError {
     SignError::NotSound { path: path.to_owned(), first: finding.clone(), findings: vec![finding] }
 }
 
-/// The bundle's file, at its start, if nothing is wrong inside.
-fn sound(path: &Path) -> Result<File, SignError> {
+/// The bundle's file, at its start, and its Merkle root, if nothing is wrong inside.
+fn sound(path: &Path) -> Result<(File, Digest), SignError> {
     let io = |source| SignError::Io { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(io)?;
-    let found = verify(BufReader::new(&file), &VerifyOptions::default()).findings;
-    if let Some(first) = found.first().cloned() {
-        return Err(SignError::NotSound { path: path.to_owned(), first, findings: found });
+    let answer = verify(BufReader::new(&file), &VerifyOptions::default());
+    let found = answer.findings;
+    match (found.first().cloned(), answer.merkle_root) {
+        (None, Some(root)) => {
+            file.rewind().map_err(io)?;
+            Ok((file, root))
+        }
+        (Some(first), _) => {
+            Err(SignError::NotSound { path: path.to_owned(), first, findings: found })
+        }
+        (None, None) => unreachable!("a sound bundle has a manifest"),
     }
-    file.rewind().map_err(io)?;
-    Ok(file)
 }
 
 fn payload_of_attestation(path: &Path, file: &mut File) -> Result<Vec<u8>, SignError> {
@@ -150,6 +165,7 @@ fn payload_of_attestation(path: &Path, file: &mut File) -> Result<Vec<u8>, SignE
 /// Writes the bundle anew with these files changed or added, and puts it in the old one's place.
 fn rewrite(
     path: &Path,
+    root: Digest,
     file: &mut File,
     mut edits: BTreeMap<String, Edit<'_>>,
 ) -> Result<(), SignError> {
@@ -184,7 +200,16 @@ fn rewrite(
     for (name, edit) in edits {
         bundle.bytes(&name, &edit(Vec::new()).map_err(failed)?)?;
     }
-    bundle.publish(true)?;
+    // Readers have bounds, and the old file may have been changed while it was read.
+    bundle.publish_if(true, |written| {
+        let answer = verify(BufReader::new(written), &VerifyOptions::default());
+        let other = || Finding::at(FindingCode::Changed, layout::MANIFEST, "changed meanwhile");
+        match answer.findings.into_iter().next() {
+            Some(finding) => Err(unsound(finding)),
+            None if answer.merkle_root != Some(root) => Err(unsound(other())),
+            None => Ok(()),
+        }
+    })?;
     Ok(())
 }
 
@@ -192,7 +217,7 @@ fn rewrite(
 mod tests {
     use super::*;
     use crate::{
-        Decision, SealOptions, SignerStatus, Trust, TrustedKey, Waiver, seal,
+        Decision, SealOptions, Seen, SignerStatus, Trust, TrustedKey, Waiver, seal,
         seal::tests::{evidence, facts, key},
     };
     use std::fs;
@@ -250,6 +275,7 @@ mod tests {
             decided_at: String::new(),
             recomputed: true,
             waivers: Vec::new(),
+            seen: Vec::new(),
         }
         .at(1_770_690_000_000)
     }
@@ -276,9 +302,10 @@ mod tests {
     fn decisions_are_added_one_each_and_change_nothing_else() {
         let (_dir, out) = sealed();
         let before = verify(&fs::read(&out).unwrap()[..], &VerifyOptions::default());
-        cosign_bundle(&out, &key(2), decision(Decision::Approve, "")).unwrap();
-        cosign_bundle(&out, &key(3), decision(Decision::Reject, "too few probes")).unwrap();
-        cosign_bundle(&out, &key(3), decision(Decision::Reject, "still too few")).unwrap();
+        let root = before.merkle_root.unwrap();
+        cosign_bundle(&out, root, &key(2), decision(Decision::Approve, "")).unwrap();
+        cosign_bundle(&out, root, &key(3), decision(Decision::Reject, "too few probes")).unwrap();
+        cosign_bundle(&out, root, &key(3), decision(Decision::Reject, "still too few")).unwrap();
         sign_bundle(&out, &[key(4)]).unwrap();
         let trust = trusting(&[1, 2, 4]);
         let options = VerifyOptions { trust: Some(&trust), ..VerifyOptions::default() };
@@ -300,6 +327,7 @@ mod tests {
     fn decisions_that_say_nothing_are_not_signed() {
         let (_dir, out) = sealed();
         let bytes = fs::read(&out).unwrap();
+        let root = verify(&bytes[..], &VerifyOptions::default()).merkle_root.unwrap();
         let waive = |gate: &str, reason: &str| Waiver { gate: gate.into(), reason: reason.into() };
         let with = |waivers| SignOff { waivers, ..decision(Decision::Approve, "") };
         for (bad, why) in [
@@ -309,9 +337,44 @@ mod tests {
             (SignOff { decided_at: "today".into(), ..decision(Decision::Approve, "") }, "time"),
             (decision(Decision::Approve, &"x".repeat(5_000)), "too long"),
         ] {
-            let error = cosign_bundle(&out, &key(2), bad).unwrap_err().to_string();
+            let error = cosign_bundle(&out, root, &key(2), bad).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }
+        // Another bundle than the one that was judged.
+        let good = decision(Decision::Approve, "");
+        let other = cosign_bundle(&out, Digest([7; 32]), &key(2), good).unwrap_err();
+        assert!(other.to_string().contains("judged was"), "{other}");
         assert_eq!(fs::read(&out).unwrap(), bytes);
+    }
+
+    #[test]
+    fn a_decision_that_was_seen_cannot_be_left_out_or_taken_back_by_others() {
+        let (_dir, out) = sealed();
+        let root =
+            verify(&fs::read(&out).unwrap()[..], &VerifyOptions::default()).merkle_root.unwrap();
+        let later = |by: u8, at: u64| Seen {
+            keyid: key_id(&key(by).public_key()),
+            decided_at: decision(Decision::Reject, "no").at(at).decided_at,
+        };
+        cosign_bundle(&out, root, &key(2), decision(Decision::Approve, "").at(1_000)).unwrap();
+        let early = fs::read(&out).unwrap();
+        cosign_bundle(&out, root, &key(2), decision(Decision::Reject, "no").at(2_000)).unwrap();
+        let saw = SignOff { seen: vec![later(2, 2_000)], ..decision(Decision::Approve, "") };
+        cosign_bundle(&out, root, &key(3), saw.clone()).unwrap();
+        let trust = trusting(&[1, 2, 3]);
+        let check = |bytes: &[u8]| {
+            let options = VerifyOptions { trust: Some(&trust), ..VerifyOptions::default() };
+            verify(bytes, &options).findings
+        };
+        assert_eq!(check(&fs::read(&out).unwrap()), []);
+        // The file from before the rejection, with the approval of who saw it.
+        fs::write(&out, early).unwrap();
+        cosign_bundle(&out, root, &key(3), saw.clone()).unwrap();
+        let found = check(&fs::read(&out).unwrap());
+        assert!(found[0].message.contains("an earlier one"), "{found:?}");
+        let (_dir, empty) = sealed();
+        cosign_bundle(&empty, root, &key(3), saw).unwrap();
+        let found = check(&fs::read(&empty).unwrap());
+        assert!(found[0].message.contains("was left out"), "{found:?}");
     }
 }

@@ -20,7 +20,11 @@ const SUBJECT: &str = "attestation";
 /// Longest reason, in bytes.
 pub const REASON_BYTES: usize = 4_096;
 /// Most gates one sign-off waives.
-const WAIVERS: usize = 64;
+const WAIVERS: usize = 16;
+/// Longest name of a gate, in bytes.
+const GATE_BYTES: usize = 64;
+/// Most decisions of others that one names.
+const SEEN: usize = 256;
 
 /// What was decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +62,18 @@ pub struct SignOff {
     pub recomputed: bool,
     /// Gates that did not pass and are let through, sorted by id.
     pub waivers: Vec<Waiver>,
+    /// Decisions of others that were there, sorted by key: who leaves one out is found out.
+    pub seen: Vec<Seen>,
+}
+
+/// Somebody else's decision that a signer saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Seen {
+    /// Whose.
+    pub keyid: Digest,
+    /// When they decided.
+    pub decided_at: String,
 }
 
 /// A sign-off as found in a bundle.
@@ -69,6 +85,27 @@ pub struct SignedOff {
     pub is_signed: Option<bool>,
     /// What it says.
     pub sign_off: SignOff,
+}
+
+fn unix_ms(rfc3339: &str) -> Option<u64> {
+    let time = humantime::parse_rfc3339(rfc3339).ok()?;
+    let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_millis()).ok()
+}
+
+/// What `decided` saw of others and `found` does not hold as it was, or later; in words.
+pub(crate) fn left_out(decided: &SignOff, found: &[SignedOff]) -> Option<String> {
+    decided.seen.iter().find_map(|seen| {
+        let there = found.iter().find(|other| other.keyid == seen.keyid);
+        match there.and_then(|other| other.sign_off.decided_unix_ms()) {
+            None => Some(format!("saw the decision of key {}, which was left out", seen.keyid)),
+            Some(at) if Some(at) < unix_ms(&seen.decided_at) => Some(format!(
+                "saw a decision of key {}, in whose place an earlier one lies",
+                seen.keyid
+            )),
+            Some(_) => None,
+        }
+    })
 }
 
 /// The file of a key's sign-off.
@@ -100,9 +137,7 @@ impl SignOff {
 
     /// When, Unix milliseconds.
     pub fn decided_unix_ms(&self) -> Option<u64> {
-        let time = humantime::parse_rfc3339(&self.decided_at).ok()?;
-        let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
-        u64::try_from(since.as_millis()).ok()
+        unix_ms(&self.decided_at)
     }
 
     fn check(&self) -> Result<(), &'static str> {
@@ -123,6 +158,14 @@ impl SignOff {
         let sorted = self.waivers.windows(2).all(|pair| pair[0].gate < pair[1].gate);
         if !sorted || self.waivers.len() > WAIVERS {
             return Err("has unsorted, repeated or too many waivers");
+        }
+        if self.waivers.iter().any(|w| w.gate.len() > GATE_BYTES) {
+            return Err("waives a gate with a name that is too long");
+        }
+        let sorted = self.seen.windows(2).all(|pair| pair[0].keyid < pair[1].keyid);
+        let is_time = |seen: &Seen| unix_ms(&seen.decided_at).is_some();
+        if !sorted || self.seen.len() > SEEN || !self.seen.iter().all(is_time) {
+            return Err("has unsorted, repeated, too many or undated decisions of others");
         }
         if self.decided_unix_ms().is_none_or(|ms| rfc3339(ms) != self.decided_at) {
             return Err("has a time that is not RFC 3339 in UTC with milliseconds");

@@ -425,6 +425,12 @@ fn check_sign_offs(
         }
         sign_offs.push(SignedOff { keyid, is_signed, sign_off });
     }
+    for signed in sign_offs.iter().filter(|signed| signed.is_signed == Some(true)) {
+        if let Some(message) = sign_off::left_out(&signed.sign_off, &sign_offs) {
+            let file = sign_off::file_of(signed.keyid);
+            findings.push(Finding::at(Code::SignOff, file, message));
+        }
+    }
     sign_offs
 }
 

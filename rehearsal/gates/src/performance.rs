@@ -346,7 +346,7 @@ impl Baseline {
 }
 
 /// The least median latency of the measured matrix.
-fn floor(evidence: &Evidence, plan: &Plan) -> Result<u64, String> {
+pub(crate) fn floor(evidence: &Evidence, plan: &Plan) -> Result<u64, String> {
     let matrix = evidence.matrix.as_ref().ok_or_else(|| evidence.absence(paths::MATRIX))?;
     let delays = DelayMatrix::from_measurements(matrix, 0);
     let seats: Vec<Seat> = plan

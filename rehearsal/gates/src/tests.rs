@@ -1,5 +1,5 @@
 //! A green run, and what must turn each gate red.
 
-mod cluster;
+pub(crate) mod cluster;
 mod directory;
 mod planted;

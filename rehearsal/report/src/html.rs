@@ -233,7 +233,12 @@ fn view(input: &ReportInput) -> Value {
         .controls
         .iter()
         .map(|control| {
-            json!({ "control": control, "badge": badge(if control.caught { "PASS" } else { "FAIL" }) })
+            let word = match (control.caught, control.skipped.is_empty()) {
+                (true, _) => "PASS",
+                (false, true) => "FAIL",
+                (false, false) => "UNKNOWN",
+            };
+            json!({ "control": control, "badge": badge(word) })
         })
         .collect();
     let caught = input.controls.iter().filter(|control| control.caught).count();

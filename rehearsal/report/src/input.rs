@@ -1,6 +1,6 @@
 //! Everything a report says, as plain data.
 
-use qbind_gates::{Gate, Verdict};
+use qbind_gates::{Control, Gate, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// A whole report. [`ReportInput::from_dir`] makes one from an evidence directory; a caller may add
@@ -227,17 +227,4 @@ pub struct Series {
     pub name: String,
     /// One value for each step; `None` is a gap.
     pub values: Vec<Option<u64>>,
-}
-
-/// A negative control: an injected violation and what it did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Control {
-    /// The gate that had to turn red.
-    pub gate: String,
-    /// What was injected.
-    pub injected: String,
-    /// Gates that did turn red.
-    pub turned_red: Vec<String>,
-    /// Whether it was that gate, and no unrelated one.
-    pub caught: bool,
 }

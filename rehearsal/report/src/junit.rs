@@ -1,10 +1,10 @@
 //! The steps and gates as JUnit XML, for whoever already collects that.
 
 use crate::input::ReportInput;
-use qbind_gates::{Gate, Outcome, Severity};
+use qbind_gates::{Gate, Outcome, Severity, Verdict};
 use std::fmt::Write;
 
-/// One test suite for the seven steps, one for the gates. A hard gate that did not pass is a failure,
+/// A test for the overall verdict, one suite for the seven steps, one for the gates. A hard gate that did not pass is a failure,
 /// as is a step; one that could not be decided is an error; a soft or informational one is skipped with
 /// its reason, for it does not decide.
 pub fn render_junit(input: &ReportInput) -> String {
@@ -23,8 +23,18 @@ pub fn render_junit(input: &ReportInput) -> String {
         })
         .collect();
     let gates: Vec<Case> = input.gates.iter().map(gate).collect();
+    let verdict = vec![Case {
+        name: "overall verdict".to_owned(),
+        seconds_milli: 0,
+        end: match input.verdict {
+            Verdict::Pass => End::Passed,
+            Verdict::Fail => End::Failed("FAIL".to_owned()),
+            other => End::Error(other.to_string()),
+        },
+        said: input.verdict.to_string(),
+    }];
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let all: Vec<&Case> = steps.iter().chain(&gates).collect();
+    let all: Vec<&Case> = verdict.iter().chain(&steps).chain(&gates).collect();
     writeln!(
         out,
         "<testsuites name=\"dress rehearsal {}\" {}>",
@@ -32,7 +42,7 @@ pub fn render_junit(input: &ReportInput) -> String {
         counts(&all)
     )
     .expect(MEMORY);
-    for (name, cases) in [("steps", &steps), ("gates", &gates)] {
+    for (name, cases) in [("verdict", &verdict), ("steps", &steps), ("gates", &gates)] {
         writeln!(
             out,
             "  <testsuite name=\"{name}\" {}>",
@@ -68,9 +78,11 @@ fn gate(gate: &Gate) -> Case {
         seconds_milli: 0,
         end: match (gate.verdict, gate.severity) {
             (Outcome::Pass, _) => End::Passed,
+            // It makes the whole run invalid, whatever its severity.
+            (Outcome::Invalid, _) => End::Error(why),
             (_, Severity::Soft | Severity::Informational) => End::Skipped(why),
             (Outcome::Fail, Severity::Hard) => End::Failed(why),
-            (Outcome::Unknown | Outcome::Invalid, Severity::Hard) => End::Error(why),
+            (Outcome::Unknown, Severity::Hard) => End::Error(why),
         },
         said: gate.value.clone(),
     }

@@ -28,7 +28,7 @@ mod text;
 pub use checklist::{render_checklist, render_upgrade_checklist};
 pub use html::render_html;
 pub use input::{
-    Artifact, Control, Fault, Figures, Mapping, Pair, Plot, Region, ReportInput, Run, Series, Step,
+    Artifact, Fault, Figures, Mapping, Pair, Plot, Region, ReportInput, Run, Series, Step,
 };
 pub use junit::render_junit;
 pub use openmetrics::{ExportError, Exported, export_openmetrics};

@@ -44,6 +44,8 @@ pub struct Exported {
     pub samples: u64,
     /// Scrapes that failed, and so are gaps.
     pub failed: u64,
+    /// Lines that are no sample of this node.
+    pub dropped: u64,
 }
 
 /// Writes the scrapes of the evidence directory `dir`, in the order of the index; each series gets the
@@ -78,12 +80,19 @@ pub fn export_openmetrics(dir: &Path, to: &mut impl Write) -> Result<Exported, E
             return Err(ExportError::Index { path: index, line: number + 1, why });
         }
         let body = dir.join(name);
-        let text = fs::read_to_string(&body).map_err(read(&body))?;
+        let bytes = fs::read(&body).map_err(read(&body))?;
+        let Ok(text) = String::from_utf8(bytes) else {
+            done.failed += 1;
+            continue;
+        };
         done.scrapes += 1;
         for sample in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            if let Some(line) = stamped(sample, &scrape.node, scrape.at_unix_ms) {
-                to.write_all(line.as_bytes())?;
-                done.samples += 1;
+            match stamped(sample, &scrape.node, scrape.at_unix_ms) {
+                Some(line) => {
+                    to.write_all(line.as_bytes())?;
+                    done.samples += 1;
+                }
+                None => done.dropped += 1,
             }
         }
     }
@@ -91,19 +100,51 @@ pub fn export_openmetrics(dir: &Path, to: &mut impl Write) -> Result<Exported, E
     Ok(done)
 }
 
-/// A sample of the Prometheus text format with one label and a time more; nothing of another line.
+/// A sample of the Prometheus text format with one label and a time more; nothing of a line that is more
+/// or less than name, labels and value, for it may be made to pass for another node's.
 fn stamped(sample: &str, node: &str, at_unix_ms: u64) -> Option<String> {
-    let (series, value) = sample.rsplit_once(' ')?;
-    // Our own nodes send no times; a third column would be one.
-    value.parse::<f64>().ok()?;
-    let series = match series.strip_suffix('}') {
-        Some(labelled) if labelled.ends_with('{') => format!("{labelled}instance=\"{node}\"}}"),
-        Some(labelled) => format!("{labelled},instance=\"{node}\"}}"),
-        None if series.contains(' ') => return None,
-        None => format!("{series}{{instance=\"{node}\"}}"),
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let end = sample.find(|c| !is_name(c))?;
+    let (name, rest) = sample.split_at(end);
+    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let (labels, value) = match rest.strip_prefix('{') {
+        Some(rest) => labels(rest)?,
+        None => (String::new(), rest),
     };
+    let value = value.strip_prefix(' ')?;
+    value.parse::<f64>().ok()?;
     let (seconds, millis) = (at_unix_ms / 1000, at_unix_ms % 1000);
-    Some(format!("{series} {value} {seconds}.{millis:03}\n"))
+    Some(format!("{name}{{{labels}instance=\"{node}\"}} {value} {seconds}.{millis:03}\n"))
+}
+
+/// The labels up to the closing brace, each followed by a comma, and what comes after it.
+fn labels(mut rest: &str) -> Option<(String, &str)> {
+    let mut found = String::new();
+    loop {
+        if let Some(after) = rest.strip_prefix('}') {
+            return Some((found, after));
+        }
+        let (name, quoted) = rest.split_once("=\"")?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if name.is_empty() || !name.chars().all(plain) || name == "instance" {
+            return None;
+        }
+        let mut escaped = false;
+        let end = quoted.find(|c| {
+            let ends = c == '"' && !escaped;
+            escaped = c == '\\' && !escaped;
+            ends
+        })?;
+        found += &format!("{name}=\"{}\",", &quoted[..end]);
+        rest = &quoted[end + 1..];
+        rest = match rest.strip_prefix(',') {
+            Some(more) if !more.starts_with('}') => more,
+            None if rest.starts_with('}') => rest,
+            _ => return None,
+        };
+    }
 }
 
 #[cfg(test)]
@@ -132,7 +173,7 @@ mod tests {
         let dir = evidence(&(good.clone() + &elsewhere));
         let mut text = Vec::new();
         let done = export_openmetrics(dir.path(), &mut text).unwrap();
-        assert_eq!(done, Exported { scrapes: 1, samples: 1, failed: 1 });
+        assert_eq!(done, Exported { scrapes: 1, samples: 1, failed: 1, dropped: 0 });
         assert_eq!(String::from_utf8(text).unwrap(), "a{instance=\"v1\"} 1 5.000\n# EOF\n");
         let outside = line("../v1", 1, "scrapes/../v1/000001.txt");
         let refused = export_openmetrics(evidence(&outside).path(), &mut Vec::new());
@@ -150,6 +191,14 @@ mod tests {
             ("a one", None),
             ("a", None),
             ("a 1 17", None),
+            ("a{x=\"q\\\"}\\\\\"} 1", Some("a{x=\"q\\\"}\\\\\",instance=\"n\"} 1 12.007\n")),
+            // Another node's, at a time of its own.
+            ("a{instance=\"m\"} 3 1700000000 # {b=\"c\"} 1", None),
+            ("a{instance=\"m\"} 3", None),
+            ("a} 1", None),
+            ("a{x=\"y\"", None),
+            ("a{x=\"y\",} 1", None),
+            ("1a 1", None),
         ] {
             assert_eq!(stamped(sample, "n", 12_007).as_deref(), expected, "{sample}");
         }

@@ -5,7 +5,7 @@ mod over_time;
 use crate::input::{Artifact, Fault, Figures, Mapping, Pair, Region, ReportInput, Run, Step};
 use over_time::plots;
 use qbind_gates::{
-    GatesResult, Verdict,
+    Controls, GatesResult, Verdict,
     records::{LoadSummary, ScrapeLine, paths},
 };
 use qbind_plan::{
@@ -69,6 +69,11 @@ impl ReportInput {
         let steps = STEPS.iter().map(|(id, title)| reader.step(id, title)).collect();
         let plots = plots(&mut reader, plan.as_ref(), live.as_ref(), load.as_ref());
         let scraped_nodes = reader.scraped();
+        // Where there are none, the report says so by itself.
+        let controls = match dir.join(CONTROLS).exists() {
+            true => reader.json(CONTROLS).map(|all: Controls| all.controls).unwrap_or_default(),
+            false => Vec::new(),
+        };
         Ok(Self {
             run: run(plan.as_ref(), plan_digest, facts),
             verdict: gates.as_ref().map_or(Verdict::Inconclusive, |gates| gates.verdict),
@@ -79,7 +84,7 @@ impl ReportInput {
             faults: plan.as_ref().map(|plan| faults(plan, live.as_ref())).unwrap_or_default(),
             figures: load.as_ref().map(figures),
             plots,
-            controls: Vec::new(),
+            controls,
             notes: plan.map(|plan| plan.notes).unwrap_or_default(),
             not_tested: Vec::new(),
             missing: reader.missing,
@@ -87,6 +92,9 @@ impl ReportInput {
         })
     }
 }
+
+/// What a planted violation did to each gate.
+const CONTROLS: &str = "controls.json";
 
 pub(crate) struct Reader<'a> {
     dir: &'a Path,

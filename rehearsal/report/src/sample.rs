@@ -1,9 +1,9 @@
 //! Realistic inputs for tests and for looking at.
 
 use crate::input::{
-    Artifact, Control, Fault, Figures, Mapping, Pair, Plot, Region, ReportInput, Run, Series, Step,
+    Artifact, Fault, Figures, Mapping, Pair, Plot, Region, ReportInput, Run, Series, Step,
 };
-use qbind_gates::{CATALOGUE, CutWindow, Gate, Outcome, Verdict, Window};
+use qbind_gates::{CATALOGUE, Control, CutWindow, Gate, Outcome, Verdict, Window};
 
 const START: u64 = 1_770_724_800_000;
 const REGIONS: [&str; 3] = ["eu-west", "us-east", "ap-tokyo"];
@@ -397,12 +397,14 @@ pub(crate) fn fail() -> ReportInput {
             injected: "one node reports another block id".to_owned(),
             turned_red: vec!["G1".to_owned()],
             caught: true,
+            skipped: String::new(),
         },
         Control {
             gate: "G6".to_owned(),
             injected: "all peers from one ASN".to_owned(),
             turned_red: vec![],
             caught: false,
+            skipped: String::new(),
         },
     ];
     input

@@ -223,11 +223,15 @@ fn junit_says_of_each_step_and_gate_how_it_ended() {
     let mut input = sample::fail();
     let xml = render_junit(&input);
     let count = |xml: &str, what: &str| xml.matches(what).count();
-    assert_eq!(count(&xml, "<testcase "), input.gates.len() + input.steps.len());
+    assert_eq!(count(&xml, "<testcase "), input.gates.len() + input.steps.len() + 1);
     assert!(xml.contains("<failure message=\"FAIL: "), "{xml}");
     // A soft gate that failed is skipped with its reason.
     assert!(xml.contains("<skipped message=\"FAIL: "), "{xml}");
     assert!(render_junit(&sample::inconclusive()).contains("<error message=\"UNKNOWN: "));
+    // Without gates nothing is green.
+    let mut nothing = sample::pass();
+    (nothing.gates, nothing.verdict) = (Vec::new(), Verdict::Inconclusive);
+    assert!(render_junit(&nothing).contains("<error message=\"INCONCLUSIVE\"/>"));
     // Nothing in the evidence can break out.
     input.gates[0].note = "\"/></testcase>\u{1}<evil>".to_owned();
     input.steps[0].verdict = None;

@@ -2,6 +2,7 @@
 
 use super::Failure;
 use crate::commands::evidence_dir::EvidenceDir;
+use qbind_evidence::Digest;
 use qbind_gates::{GatesResult, evaluate_dir};
 use std::{fs, path::Path};
 
@@ -35,9 +36,16 @@ impl Recomputed {
 }
 
 /// Extracts a sound bundle into a private temporary directory and evaluates it there.
-pub(super) fn recompute(bundle: &Path) -> Result<Recomputed, Failure> {
+///
+/// With `judged`, the bundle must be the one of that Merkle root: somebody may have put another in its
+/// place since it was verified.
+pub(super) fn recompute(bundle: &Path, judged: Option<Digest>) -> Result<Recomputed, Failure> {
     let hint = "`qbindctl attest show` says more about the bundle";
     let evidence = EvidenceDir::open(bundle).map_err(|why| Failure::new(why, hint))?;
+    if judged.is_some() && evidence.root() != judged {
+        let why = "the file is not the one that was verified a moment ago";
+        return Err(Failure::new(why, "copy the bundle to where nobody else writes"));
+    }
     let dir = evidence.path();
     let stored = fs::read(dir.join("gates.json")).map_err(|e| Failure::of(&e, hint))?;
     let stored: GatesResult = match serde_json::from_slice(&stored) {

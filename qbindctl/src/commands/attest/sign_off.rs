@@ -1,15 +1,16 @@
 //! `attest cosign` and `attest status`: whose agreement a bundle has, and adding one's own.
 
 use super::{
-    AttestOutput, Failure, NOT_VALID, PassphraseArgs, UNKNOWN, VALID, moment, passphrases, read,
+    AttestOutput, Failure, NOT_VALID, PassphraseArgs, UNKNOWN, VALID, handed_out, moment,
+    passphrases, read,
     recompute::{self, Recomputed},
     render::shown,
 };
 use clap::{Args, ValueEnum};
 use qbind_attest::{Decided, Policy, Standing, judge};
 use qbind_evidence::{
-    Decision, SignOff, Verdict, Verification, VerifyOptions, Waiver, cosign_bundle, key_id,
-    open_key,
+    Decision, Digest, Seen, SignOff, Verdict, Verification, VerifyOptions, Waiver, cosign_bundle,
+    key_id, open_key,
 };
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,9 @@ pub(crate) struct CosignArgs {
     /// Your encrypted key
     #[arg(long, value_name = "FILE")]
     pub(crate) key: PathBuf,
+    /// The signed plan (plan.dsse.json) that was handed out before the run
+    #[arg(long, value_name = "FILE")]
+    pub(crate) planned: Option<PathBuf>,
     /// As what you decide; one of your roles in the policy
     #[arg(long)]
     pub(crate) role: String,
@@ -62,6 +66,9 @@ pub(crate) struct StatusArgs {
     /// Whose agreement counts (policy.yaml)
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: PathBuf,
+    /// The signed plan (plan.dsse.json) that was handed out before the run
+    #[arg(long, value_name = "FILE")]
+    pub(crate) planned: Option<PathBuf>,
     /// Ask for this time (RFC 3339) instead of now
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<String>,
@@ -81,13 +88,22 @@ pub(crate) fn standing(
     policy: &Policy,
     now: u64,
 ) -> Result<(Verification, Standing), String> {
-    stand(bundle, policy, now).map_err(|f| format!("{}; {}", f.message, f.hint))
+    stand(bundle, policy, now, None).map_err(|f| format!("{}; {}", f.message, f.hint))
 }
 
-fn stand(bundle: &Path, policy: &Policy, now: u64) -> Result<(Verification, Standing), Failure> {
-    let trust = policy.trust();
-    let options =
-        VerifyOptions { trust: Some(&trust), now_unix_ms: Some(now), ..VerifyOptions::default() };
+fn stand(
+    bundle: &Path,
+    policy: &Policy,
+    now: u64,
+    planned: Option<&Path>,
+) -> Result<(Verification, Standing), Failure> {
+    let (trust, planned) = (policy.trust(), handed_out(planned)?);
+    let options = VerifyOptions {
+        trust: Some(&trust),
+        planned: planned.as_deref(),
+        now_unix_ms: Some(now),
+        ..VerifyOptions::default()
+    };
     let verification = read(bundle, &options)?;
     let standing = judge(policy, &verification, now);
     Ok((verification, standing))
@@ -95,7 +111,8 @@ fn stand(bundle: &Path, policy: &Policy, now: u64) -> Result<(Verification, Stan
 
 pub(super) fn status(args: &StatusArgs, answer: &mut String) -> Result<u8, Failure> {
     let policy = policy(&args.policy)?;
-    let (verification, standing) = stand(&args.bundle, &policy, moment(args.at.as_deref())?)?;
+    let now = moment(args.at.as_deref())?;
+    let (verification, standing) = stand(&args.bundle, &policy, now, args.planned.as_deref())?;
     tell(&args.bundle, &policy, &verification, &standing, args.output, answer);
     Ok(code(&standing))
 }
@@ -187,9 +204,10 @@ pub(super) fn cosign(args: &CosignArgs, answer: &mut String) -> Result<u8, Failu
         return Err(Failure::new(message, "give --role one of them"));
     }
     let now = moment(None)?;
-    let (verification, _) = stand(&args.bundle, &policy, now)?;
+    let planned = args.planned.as_deref();
+    let (verification, _) = stand(&args.bundle, &policy, now, planned)?;
     let recomputed = match verification.valid {
-        true => recompute::recompute(&args.bundle)?,
+        true => recompute::recompute(&args.bundle, verification.merkle_root)?,
         false => Recomputed::Unverifiable("the bundle is not valid".to_owned()),
     };
     eprintln!("judged again from the raw files: {}", recomputed.word());
@@ -204,6 +222,7 @@ pub(super) fn cosign(args: &CosignArgs, answer: &mut String) -> Result<u8, Failu
         decided_at: String::new(),
         recomputed: recomputed == Recomputed::Match,
         waivers: waivers(&args.waive)?,
+        seen: seen(&verification, key_id(&key.public_key())),
     }
     .at(now);
     if decided.decision == Decision::Approve
@@ -213,8 +232,11 @@ pub(super) fn cosign(args: &CosignArgs, answer: &mut String) -> Result<u8, Failu
         return Err(Failure::new(format!("there is nothing to approve: {why}"), hint));
     }
     let hint = "nothing was signed; `qbindctl attest show` says more about the bundle";
-    cosign_bundle(&args.bundle, &key, decided).map_err(|e| Failure::of(&e, hint))?;
-    let (verification, standing) = stand(&args.bundle, &policy, now)?;
+    let Some(judged) = verification.merkle_root else {
+        return Err(Failure::new("the bundle has no manifest", hint));
+    };
+    cosign_bundle(&args.bundle, judged, &key, decided).map_err(|e| Failure::of(&e, hint))?;
+    let (verification, standing) = stand(&args.bundle, &policy, now, planned)?;
     tell(&args.bundle, &policy, &verification, &standing, args.output, answer);
     Ok(VALID)
 }
@@ -241,6 +263,16 @@ fn objection(policy: &Policy, bundle: &Verification, decided: &SignOff) -> Optio
     let waived = |id: &str| decided.waivers.iter().any(|w| w.gate == id);
     let missing = said.open_gates().find(|gate| !waived(gate))?;
     Some(format!("{missing} did not pass; give --waive {missing}=REASON if it may stand"))
+}
+
+/// What other members decided before: it cannot be left out without notice from now on.
+fn seen(bundle: &Verification, own: Digest) -> Vec<Seen> {
+    let others = bundle.sign_offs.iter().filter(|s| s.is_signed == Some(true) && s.keyid != own);
+    let mut seen: Vec<Seen> = others
+        .map(|s| Seen { keyid: s.keyid, decided_at: s.sign_off.decided_at.clone() })
+        .collect();
+    seen.sort_by_key(|seen| seen.keyid);
+    seen
 }
 
 fn waivers(texts: &[String]) -> Result<Vec<Waiver>, Failure> {

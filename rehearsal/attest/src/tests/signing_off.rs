@@ -12,7 +12,7 @@ fn policy_text(threshold: usize, more: &str) -> String {
         text += &format!(
             "  - name: key {n}\n    operator: person {person}\n    organisation: org {}\n    \
              roles: [council]\n    public_key: \"{public}\"\n",
-            n % 3
+            if n == 7 { 0 } else { n % 3 }
         );
     }
     text
@@ -145,7 +145,7 @@ fn no_agreement_makes_a_bad_run_good() {
     assert_eq!(standing_of(&good, &other, NOW).decided, Decided::Refused);
     assert_eq!(standing_of(&good, &policy(1, "full_only: true"), NOW).decided, Decided::Refused);
     // Out of its validity it is not valid, whoever agreed.
-    let long = policy(1, "sign_off_days: 400");
+    let long = policy(1, "sign_off_days: 400\nmax_age_days: 400");
     assert_eq!(standing_of(&good, &long, NOW).decided, Decided::Approved);
     let late = standing_of(&good, &long, NOW + 40 * 24 * HOUR);
     assert_eq!(late.decided, Decided::Refused);
@@ -172,6 +172,17 @@ fn a_policy_that_could_never_be_met_or_asks_nothing_is_refused() {
             "appears twice",
         ),
         (text.replace("policy/v1", "policy/v2"), "schema is"),
+        (text.replacen("person 2", "Person 1", 1), "write it alike"),
+        (
+            text.replacen("person 2", " person 2", 1).replacen(
+                "operator:  person 2",
+                "operator: \" person 2\"",
+                1,
+            ),
+            "not plain text",
+        ),
+        (text.replacen("person 4", "person 2", 1), "acts for two organisations"),
+        (text.replacen("organisation: org 2", "organisation: \"\"", 1), "not plain text"),
         (text.replacen("roles: [council]", "roles: [council]\n    valid_from: soon", 1), "soon"),
     ] {
         let error = Policy::parse(&bad).unwrap_err();
@@ -185,7 +196,35 @@ fn a_plan_that_no_member_signed_before_is_no_bar() {
     bundle.approve(&[1, 2, 3]);
     let refused = standing(&bundle, &policy(1, ""), NOW);
     assert_eq!(refused.decided, Decided::Refused);
-    assert_eq!(refused.reasons, ["no member signed the plan before the run (plan_signed)"]);
+    assert_eq!(
+        refused.reasons,
+        ["no member vouches for the plan as signed before the run (plan_signed)"]
+    );
     let lenient = policy(1, "plan_signed: false");
     assert_eq!(standing(&bundle, &lenient, NOW).decided, Decided::Approved);
+}
+
+#[test]
+fn a_key_out_of_its_term_vouches_for_nothing_and_an_old_run_is_old() {
+    // Key 1 signed the bundle and its plan.
+    let text = policy_text(1, "");
+    let revoked = text.replacen(
+        "roles: [council]",
+        "roles: [council]\n    revoked_at: 2026-02-20T00:00:00Z",
+        1,
+    );
+    let bundle = good();
+    bundle.approve(&[2, 3]);
+    let standing_of = |policy: &Policy| standing(&bundle, policy, NOW);
+    assert_eq!(standing_of(&Policy::parse(&text).unwrap()).decided, Decided::Approved);
+    let refused = standing_of(&Policy::parse(&revoked).unwrap());
+    assert_eq!(refused.decided, Decided::Refused);
+    assert_eq!(refused.reasons.len(), 2, "{:?}", refused.reasons);
+    let late = standing(&bundle, &policy(1, "max_age_days: 1"), NOW + 24 * HOUR);
+    assert!(late.reasons[0].contains("max_age_days"), "{:?}", late.reasons);
+    // Made before the run it is about had ended.
+    let early = good();
+    early.decide(2, decision(Decision::Approve, "council").at(END - HOUR));
+    let voice = &standing(&early, &policy(1, ""), NOW).voices[0];
+    assert!(voice.objection.as_ref().is_some_and(|o| o.contains("before the run")), "{voice:?}");
 }

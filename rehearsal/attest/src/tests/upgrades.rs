@@ -86,13 +86,17 @@ fn five_of_seven_or_four_in_an_emergency() {
         let mut upgrade = envelope(Class::BConsensusCompatible, version);
         approve(&mut upgrade, &[1, 2, 3, 4]);
         let four = judge(&upgrade, &keyset(), &now());
-        assert_eq!(four.problems, ["4 of 5 approvals"], "{version}");
+        assert_eq!(four.lacking, ["4 of 5 approvals"], "{version}");
         approve(&mut upgrade, &[5]);
         let five = judge(&upgrade, &keyset(), &now());
         assert!(five.valid && five.valid_count == 5, "{version}: {:?}", five.problems);
         let read = Envelope::parse(upgrade.to_json().as_bytes()).unwrap();
         assert_eq!(read, upgrade);
     }
+    let mut harmless = envelope(Class::ANonConsensus, VERSION);
+    approve(&mut harmless, &[1, 2, 3, 4, 5]);
+    let judged = judge(&harmless, &keyset(), &now());
+    assert!(!judged.valid && judged.problems[0].contains("class A"), "{judged:?}");
     let mut urgent = envelope(Class::BConsensusCompatible, VERSION);
     urgent.emergency = true;
     approve(&mut urgent, &[1, 2, 3, 4]);
@@ -160,7 +164,7 @@ fn approvals_are_for_these_words_by_these_keys_in_their_term() {
     narrow.council_approvals.clear();
     approve(&mut narrow, &[1, 4, 7, 2, 5]);
     let judged = judge(&narrow, &keyset(), &now());
-    assert_eq!(judged.problems, ["2 of 3 organisations"]);
+    assert_eq!(judged.lacking, ["2 of 3 organisations"]);
     let mut elsewhere = council();
     elsewhere["network_environment"] = json!("testnet");
     let elsewhere = Keyset::parse(elsewhere.to_string().as_bytes()).unwrap();
@@ -259,6 +263,8 @@ fn what_is_no_envelope_is_refused() {
         ("\"qip-7\"", "\" \"", "envelope_id is empty"),
         ("\"envelope_id\"", "\"surprise\": 1, \"envelope_id\"", "surprise"),
         ("\"linux-x86_64\": \"", "\"linux-x86_64\": \"0x", "64 lowercase hexadecimal digits"),
+        ("\"linux-x86_64\": \"", "\"linux-x86_64\": \"00\", \"linux-x86_64\": \"", "twice"),
+        ("\"linux-x86_64\": \"", "\"2 of 2 approvals\": \"", "no platform"),
     ] {
         assert!(text.contains(from), "{from}");
         let error = Envelope::parse(text.replacen(from, to, 1).as_bytes()).unwrap_err();

@@ -7,11 +7,14 @@
 use crate::policy::Instant;
 use qbind_crypto::{AwsLc, Portable, Scheme, SecretKey, sha3_256};
 use qbind_types::{PublicKey, Signature};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, MapAccess, Visitor},
+};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 use thiserror::Error;
@@ -88,6 +91,7 @@ pub struct Envelope {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activation_height: Option<u64>,
     /// Platform, such as `linux-x86_64`, to SHA3-256 of the node's binary, 64 hexadecimal digits.
+    #[serde(deserialize_with = "once_each")]
     pub binary_hashes: BTreeMap<String, String>,
     /// For people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -178,6 +182,11 @@ impl Envelope {
         if self.binary_hashes.is_empty() {
             return Err("binary_hashes is empty".to_owned());
         }
+        let plain = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+        if let Some(bad) = self.binary_hashes.keys().find(|p| p.is_empty() || !p.bytes().all(plain))
+        {
+            return Err(format!("{bad:?} is no platform, such as linux-x86_64"));
+        }
         let digests = self.binary_hashes.values().chain(self.evidence.iter().map(|e| &e.sha3_256));
         if let Some(bad) = digests.into_iter().find(|d| !is_digest(d)) {
             return Err(format!("{bad:?} is not 64 lowercase hexadecimal digits"));
@@ -265,6 +274,29 @@ impl Envelope {
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("texts and numbers") + "\n"
     }
+}
+
+/// A map in which a key that stands twice is refused: readers would disagree which one counts.
+fn once_each<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+    struct Once;
+    impl<'de> Visitor<'de> for Once {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a map of platforms to digests")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut all = BTreeMap::new();
+            while let Some((key, value)) = map.next_entry::<String, String>()? {
+                if all.insert(key.clone(), value).is_some() {
+                    return Err(A::Error::custom(format!("{key:?} stands twice")));
+                }
+            }
+            Ok(all)
+        }
+    }
+    from.deserialize_map(Once)
 }
 
 fn is_digest(text: &str) -> bool {

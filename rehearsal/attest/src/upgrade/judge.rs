@@ -69,11 +69,13 @@ pub struct Judgement {
     pub signatures: Vec<ApprovalReport>,
     /// What stands in the way.
     pub problems: Vec<String>,
+    /// Approvals that are still to come; beside this nothing may stand in the way of signing.
+    pub lacking: Vec<String>,
 }
 
 /// Judges an envelope whose form was checked.
 pub fn judge(envelope: &Envelope, keyset: &Keyset, question: &Question<'_>) -> Judgement {
-    let mut problems = Vec::new();
+    let (mut problems, mut lacking) = (Vec::new(), Vec::new());
     if envelope.network_environment != keyset.network_environment {
         problems.push(format!(
             "the envelope is for {}, the council is that of {}",
@@ -86,18 +88,23 @@ pub fn judge(envelope: &Envelope, keyset: &Keyset, question: &Question<'_>) -> J
         .filter(|report| report.valid)
         .filter_map(|report| keyset.member(&report.member_id))
         .collect();
-    let threshold = match (envelope.class, envelope.emergency) {
-        // Two maintainers and the CI decide about these; a council that did approve is shown.
-        (Class::ANonConsensus, _) => 0,
-        (_, true) => keyset.emergency_threshold,
-        (_, false) => keyset.threshold,
+    let threshold = match envelope.emergency {
+        true => keyset.emergency_threshold,
+        false => keyset.threshold,
     };
+    if envelope.class == Class::ANonConsensus {
+        problems.push(
+            "class A is decided by maintainers and the CI, of which an envelope proves nothing; \
+             have it approved as class B to prove it here"
+                .to_owned(),
+        );
+    }
     if valid.len() < threshold {
-        problems.push(format!("{} of {threshold} approvals", valid.len()));
+        lacking.push(format!("{} of {threshold} approvals", valid.len()));
     }
     let organisations = valid.iter().map(|key| &key.organisation).collect::<BTreeSet<_>>().len();
-    if threshold > 0 && organisations < keyset.organisations {
-        problems.push(format!("{organisations} of {} organisations", keyset.organisations));
+    if organisations < keyset.organisations {
+        lacking.push(format!("{organisations} of {} organisations", keyset.organisations));
     }
     let binary_hash_ok =
         question.binary.map(|(platform, digest)| match envelope.binary_hashes.get(platform) {
@@ -118,13 +125,14 @@ pub fn judge(envelope: &Envelope, keyset: &Keyset, question: &Question<'_>) -> J
         problems.extend(backed(envelope, question.backing));
     }
     Judgement {
-        valid: problems.is_empty(),
+        valid: problems.is_empty() && lacking.is_empty(),
         digest_hex: hex::encode(envelope.digest()),
         valid_count: valid.len(),
         threshold,
         binary_hash_ok,
         signatures,
         problems,
+        lacking,
     }
 }
 
@@ -160,7 +168,8 @@ fn objection(
     if !envelope.is_approved_by(approval, &key.public_key) {
         return Some("the signature is wrong".to_owned());
     }
-    // Version 1.0 does not sign the time, so it is the present that must lie in the key's term.
+    // Version 1.0 does not sign the time, and a signed one is the signer's word: the present must lie
+    // in the key's term too.
     let at = match envelope.envelope_version.as_str() {
         VERSION => match Instant::parse(&approval.timestamp) {
             Ok(at) if at.0 > now.saturating_add(CLOCK_TOLERANCE_MS) => {
@@ -171,9 +180,11 @@ fn objection(
         },
         _ => Instant(now),
     };
-    let outside = key.valid_from.is_some_and(|from| at < from)
-        || key.valid_until.is_some_and(|until| at > until);
-    outside.then(|| "not made while the key was valid".to_owned())
+    let outside = |at: Instant| {
+        key.valid_from.is_some_and(|from| at < from)
+            || key.valid_until.is_some_and(|until| at > until)
+    };
+    (outside(at) || outside(Instant(now))).then(|| "not made while the key was valid".to_owned())
 }
 
 /// What a hard fork still lacks of rehearsals: each approved binary must have passed one.
