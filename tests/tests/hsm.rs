@@ -16,12 +16,12 @@ const SOFT_HSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
 struct Device {
     dir: TempDir,
-    library: PathBuf,
+    module: PathBuf,
 }
 
 impl Device {
     /// A token with a PIN and no key.
-    fn new(library: PathBuf) -> Self {
+    fn new(module: PathBuf) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let shown = dir.path().display();
         fs::create_dir(dir.path().join("tokens")).expect("made");
@@ -31,7 +31,7 @@ impl Device {
         fs::write(dir.path().join("kryoptic.conf"), slot).expect("written");
         let store = format!("directories.tokendir = {shown}/tokens\n");
         fs::write(dir.path().join("softhsm2.conf"), store).expect("written");
-        let device = Self { dir, library };
+        let device = Self { dir, module };
         let slot = ["--slot-index", "0", "--so-pin", "12345678"];
         device.tool(&[&slot[..], &["--init-token", "--label", "a token"]].concat());
         let init = ["--login", "--login-type", "so", "--init-pin", "--new-pin", PIN];
@@ -50,7 +50,7 @@ impl Device {
 
     fn tool(&self, args: &[&str]) {
         let mut command = self.command("pkcs11-tool");
-        command.arg("--module").arg(&self.library).args(args);
+        command.arg("--module").arg(&self.module).args(args);
         let output = command.output().expect("pkcs11-tool is installed (make setup)");
         assert!(output.status.success(), "{args:?}: {}", said(&output));
     }
@@ -60,7 +60,7 @@ impl Device {
         let text = format!(
             "library_path = \"{}\"\ntoken_label = \"a token\"\nkey_label = \"a key\"\n\
              pin_env_var = \"QBIND_HSM_PIN\"\n",
-            self.library.display()
+            self.module.display()
         );
         assert!(text.contains(from), "{from}");
         let path = self.dir.path().join("hsm.toml");
@@ -103,7 +103,7 @@ fn a_key_is_made_once_and_found_again_and_every_wrong_setting_is_named() {
     let key = |name: &str| fs::read(device.dir.path().join(name).join("consensus.pub")).ok();
     assert!(key("first").is_some_and(|first| key("third") == Some(first)));
     assert_eq!(key("second"), None);
-    let library = device.library.to_string_lossy().into_owned();
+    let library = device.module.to_string_lossy().into_owned();
     device.refused(&library, "/nowhere.so", "cannot use the PKCS#11 library /nowhere.so");
     device.refused(&library, SOFT_HSM, "no token is labelled `a token`");
     let no_library = device.dir.path().join("hsm.toml");

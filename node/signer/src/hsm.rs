@@ -38,7 +38,8 @@ const WAITING: usize = 256;
 #[serde(deny_unknown_fields)]
 pub struct HsmConfig {
     /// The vendor's PKCS#11 library.
-    pub library_path: PathBuf,
+    #[serde(rename = "library_path")]
+    pub module_path: PathBuf,
     /// Label of the token.
     pub token_label: String,
     /// Label of the key in the token; the same for both halves.

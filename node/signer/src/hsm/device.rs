@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 pub(super) struct Token {
     // Dropped in this order: a session ends before its library does.
     session: Option<(Session, ObjectHandle)>,
-    library: Library,
+    module: Library,
     config: HsmConfig,
     pin: Zeroizing<String>,
 }
@@ -42,14 +42,14 @@ fn failed(what: &'static str) -> impl Fn(Pkcs11Error) -> HsmError {
 impl Token {
     /// Starts the library.
     pub(super) fn new(config: HsmConfig, pin: Zeroizing<String>) -> Result<Self, HsmError> {
-        let fault = |source| HsmError::Library { path: config.library_path.clone(), source };
-        let pkcs11 = Pkcs11::new(&config.library_path).map_err(fault)?;
+        let fault = |source| HsmError::Library { path: config.module_path.clone(), source };
+        let pkcs11 = Pkcs11::new(&config.module_path).map_err(fault)?;
         let args = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
         match pkcs11.initialize(args) {
             Ok(()) | Err(Pkcs11Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
             Err(source) => return Err(fault(source)),
         }
-        Ok(Self { session: None, library: Library(pkcs11), config, pin })
+        Ok(Self { session: None, module: Library(pkcs11), config, pin })
     }
 
     /// Token and key, for people.
@@ -104,7 +104,7 @@ impl Token {
     }
 
     fn log_in(&self) -> Result<Session, HsmError> {
-        let (slot, pkcs11) = (self.slot()?, &self.library.0);
+        let (slot, pkcs11) = (self.slot()?, &self.module.0);
         let token = || self.config.token_label.clone();
         let known = pkcs11.get_mechanism_list(slot).map_err(failed("list its mechanisms"))?;
         if !known.contains(&MechanismType::ML_DSA) {
@@ -128,7 +128,7 @@ impl Token {
     }
 
     fn slot(&self) -> Result<Slot, HsmError> {
-        let (failed, pkcs11) = (failed("list its tokens"), &self.library.0);
+        let (failed, pkcs11) = (failed("list its tokens"), &self.module.0);
         let mut found = Vec::new();
         for slot in pkcs11.get_slots_with_token().map_err(&failed)? {
             let info = pkcs11.get_token_info(slot).map_err(&failed)?;
