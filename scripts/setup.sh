@@ -48,5 +48,4 @@ if ((${#missing[@]})); then
     "${prefix[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}" >&2
 fi
 
-scripts/rocksdb.sh
-scripts/token.sh >/dev/null
+exec scripts/rocksdb.sh

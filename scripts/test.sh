@@ -8,6 +8,9 @@ cd "$(dirname "$0")/.."
 log=${CARGO_TARGET_DIR:-target}/test.log
 mkdir -p "$(dirname "$log")"
 
+# The software token of the HSM tests, which nothing else needs.
+scripts/token.sh >/dev/null || exit
+
 # Everything is built first, so that tests which measure time do not share the machine with it.
 cargo test --workspace --no-run || exit
 
