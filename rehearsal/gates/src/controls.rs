@@ -220,34 +220,3 @@ fn control(
     control.turned_red = turned.into_iter().map(str::to_owned).collect();
     control
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tests::cluster::green;
-
-    #[test]
-    fn each_control_turns_its_gate_red_and_no_other() {
-        let found = controls(&green());
-        assert_eq!((found.controls.len(), found.caught()), (13, 13), "{found:?}");
-        for control in &found.controls {
-            assert!(control.caught, "{control:?}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_shown_is_not_called_caught() {
-        // G1 is red already; there is no scrape to plant in.
-        let mut evidence = green();
-        let (lines, at) = middle(&mut evidence).unwrap();
-        if let FeedLine::Commit { block_id, .. } = &mut lines[at] {
-            *block_id = BlockId([1; 32]);
-        }
-        evidence.scrapes.clear();
-        let found = controls(&evidence);
-        let of = |gate: &str| found.controls.iter().find(|c| c.gate == gate).unwrap();
-        assert!(!of("G1").caught && of("G1").skipped.contains("not green"), "{:?}", of("G1"));
-        assert!(!of("G6").caught && !of("G6").skipped.is_empty(), "{:?}", of("G6"));
-        assert_eq!(found.missed().count(), 0);
-    }
-}

@@ -35,9 +35,6 @@ mod verdict;
 mod views;
 mod windows;
 
-#[cfg(test)]
-mod tests;
-
 pub use catalogue::{CATALOGUE, Entry, entry};
 pub use chain::founders;
 pub use compare::{Change, Comparison, Figure, GateChange, compare};

@@ -1,0 +1,73 @@
+//! A run's evidence, judged, reported and sealed as the operator's command would.
+
+use crate::{sound::NODE_BINARY, store};
+use qbind_crypto::SecretKey;
+use qbind_evidence::{
+    DigestPair, Facts, Form, GateType, Journal, PLAN_SIGNED_FIELD, PLAN_SIGNED_RECORD, SealOptions,
+    Subject, Trust, TrustedKey, seal, sign_plan,
+};
+use qbind_gates::{Evidence, GatesResult, evaluate_dir, records::paths};
+use serde_json::json;
+use std::{error::Error, fs, path::Path};
+
+/// Who seals.
+pub struct Operator {
+    /// With which key.
+    pub key: SecretKey,
+    /// When the run is said to have ended.
+    pub finished_unix_ms: u64,
+}
+
+impl Operator {
+    /// The trust file that holds the operator's key alone.
+    pub fn trust(&self) -> Trust {
+        Trust::new(vec![TrustedKey {
+            name: "operator".to_owned(),
+            operator: "operator".to_owned(),
+            organisation: "specimen".to_owned(),
+            public_key: self.key.public_key(),
+        }])
+    }
+}
+
+/// Stores `evidence` in the new directory `dir`, judges the files, and seals them into `bundle`.
+///
+/// # Errors
+/// What sealing refuses, such as facts that contradict the plan.
+pub fn sealed(
+    evidence: &Evidence,
+    operator: &Operator,
+    dir: &Path,
+    bundle: &Path,
+) -> Result<GatesResult, Box<dyn Error>> {
+    fs::create_dir_all(dir)?;
+    store(evidence, dir)?;
+    let plan = evidence.plan.as_ref().ok_or("without a plan nothing is sealed")?;
+    let journal = Journal::create(&dir.join("journal.jsonl"))?;
+    journal.append("plan.fixed", json!({ "plan_digest": plan.digest() }))?;
+    let at = operator.finished_unix_ms - 600_000;
+    let envelope = sign_plan(dir, at, std::slice::from_ref(&operator.key))?;
+    journal.append(PLAN_SIGNED_RECORD, json!({ (PLAN_SIGNED_FIELD): envelope }))?;
+    let gates = evaluate_dir(dir)?;
+    fs::write(dir.join("gates.json"), gates.to_json())?;
+    journal.append("verdict", json!({ "verdict": gates.verdict.to_string() }))?;
+    let genesis = fs::read(dir.join(paths::GENESIS)).unwrap_or_default();
+    let subject =
+        |name: &str, bytes: &[u8]| Subject { name: name.to_owned(), digest: DigestPair::of(bytes) };
+    let facts = Facts {
+        schema: Facts::SCHEMA.to_owned(),
+        run_id: plan.digest().trim_start_matches("0x").chars().take(8).collect(),
+        gate_type: GateType::MainnetLaunch,
+        target: plan.target.clone(),
+        form: Form::Quick,
+        regions: plan.regions.iter().map(|region| region.id.clone()).collect(),
+        started_unix_ms: at,
+        finished_unix_ms: operator.finished_unix_ms,
+        valid_days: 14,
+        subjects: vec![subject("qbind-node", NODE_BINARY), subject("genesis.json", &genesis)],
+        producer: "qbind-specimen".to_owned(),
+    };
+    facts.store(dir)?;
+    seal(dir, bundle, &SealOptions { facts: None, signers: std::slice::from_ref(&operator.key) })?;
+    Ok(gates)
+}

@@ -1,0 +1,17 @@
+//! The evidence of a small sound run, and faults to plant in it.
+//!
+//! Promises: the chain is made by the node's own ledger and signed with real keys, so that what judges
+//! it is held against other code than itself; the same seed gives the same bytes; a fault is one
+//! change, and says which gates it must turn.
+//!
+//! For tests and benchmarks only: nothing here is part of a program that judges.
+
+mod bundle;
+mod faults;
+mod sound;
+mod store;
+
+pub use bundle::{Operator, sealed};
+pub use faults::{Fault, faults};
+pub use sound::sound;
+pub use store::store;

@@ -1,0 +1,117 @@
+//! Evidence in memory becomes the files of an evidence directory.
+
+use qbind_gates::{Evidence, records::*, series::Sample};
+use serde::Serialize;
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn put(&self, path: &str, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        let full = self.0.join(path);
+        fs::create_dir_all(full.parent().unwrap_or(&self.0))?;
+        fs::write(full, bytes)
+    }
+
+    fn json<T: Serialize>(&self, path: &str, value: Option<&T>) -> io::Result<()> {
+        let Some(value) = value else { return Ok(()) };
+        self.put(path, serde_json::to_string(value)?)
+    }
+
+    fn lines<T: Serialize>(&self, path: &str, lines: Option<&Vec<T>>) -> io::Result<()> {
+        let Some(lines) = lines else { return Ok(()) };
+        let mut text = String::new();
+        for line in lines {
+            text += &serde_json::to_string(line)?;
+            text.push('\n');
+        }
+        self.put(path, text)
+    }
+}
+
+/// Writes the raw files of `evidence` below `dir`; what is absent in memory is absent there.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn store(evidence: &Evidence, dir: &Path) -> io::Result<()> {
+    let folder = Folder(dir.to_owned());
+    if let Some(plan) = &evidence.plan {
+        folder.put(paths::PLAN, plan.to_yaml())?;
+    }
+    if let Some(genesis) = &evidence.genesis {
+        folder.put(paths::GENESIS, genesis)?;
+    }
+    folder.json(paths::LIVE, evidence.live.as_ref())?;
+    folder.json(paths::LOAD_SUMMARY, evidence.load.as_ref())?;
+    folder.lines(paths::TRANSACTIONS, Some(&evidence.transactions))?;
+    folder.json(paths::MATRIX, evidence.matrix.as_ref())?;
+    for (height, raw) in &evidence.blocks {
+        folder.put(&paths::block(*height), raw)?;
+    }
+    for (epoch, raw) in &evidence.validators {
+        folder.put(&paths::validators(*epoch), raw)?;
+    }
+    for (name, raw) in &evidence.batches {
+        folder.put(&paths::batch(name), raw)?;
+    }
+    for (id, step) in &evidence.steps {
+        folder.put(&paths::step(id), step.result.to_string())?;
+    }
+    for (path, snapshot) in &evidence.links {
+        folder.json(path, Some(snapshot))?;
+    }
+    for node in evidence.plan.iter().flat_map(|plan| &plan.nodes).map(|node| &node.name) {
+        folder.lines(&paths::commits(node), evidence.feeds.get(node))?;
+        folder.lines(&paths::transactions(node), evidence.claims.get(node))?;
+        folder.lines(&paths::peers(node), evidence.peers.get(node))?;
+        folder.lines(&paths::status(node), evidence.statuses.get(node))?;
+        folder.json(&paths::config(node), evidence.configs.get(node))?;
+    }
+    scrapes(evidence, &folder)
+}
+
+fn scrapes(evidence: &Evidence, folder: &Folder) -> io::Result<()> {
+    let mut index = Vec::new();
+    for (node, scrapes) in &evidence.scrapes {
+        for (seq, scrape) in (0u64..).zip(scrapes) {
+            let body = scrape.samples.as_ref().map(body);
+            let file = body.as_ref().map(|_| paths::scrape(node, seq));
+            if let (Some(file), Some(body)) = (&file, &body) {
+                folder.put(file, body)?;
+            }
+            index.push(ScrapeLine {
+                node: node.clone(),
+                seq,
+                at_unix_ms: scrape.at_unix_ms,
+                duration_ms: 2,
+                status: body.is_some().then_some(200),
+                bytes: body.as_ref().map_or(0, |body| body.len() as u64),
+                error: body.is_none().then(|| "connection refused".to_owned()),
+                file,
+            });
+        }
+    }
+    folder.lines(paths::SCRAPE_INDEX, Some(&index))
+}
+
+/// A `/metrics` body with these series.
+fn body(samples: &BTreeMap<String, BTreeMap<String, Sample>>) -> String {
+    let mut text = String::new();
+    for (name, series) in samples {
+        for (labels, sample) in series {
+            let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+            let value = match sample {
+                Sample::Integer(value) => value.to_string(),
+                Sample::NotANumber => "NaN".to_owned(),
+                Sample::Fraction => "0.5".to_owned(),
+            };
+            writeln!(text, "{name}{labels} {value}").expect("memory");
+        }
+    }
+    text
+}

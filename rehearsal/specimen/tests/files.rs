@@ -1,0 +1,83 @@
+//! The same verdict from the files as from memory, and none from damaged ones.
+
+use qbind_gates::{Outcome, Verdict, evaluate, evaluate_dir, read_dir, records::*};
+use qbind_specimen::{sound, store};
+use std::{fs, path::Path};
+
+#[test]
+fn files_and_memory_give_the_same_result() {
+    let dir = tempfile::tempdir().unwrap();
+    let evidence = sound();
+    store(&evidence, dir.path()).unwrap();
+    let (files, memory) = (evaluate_dir(dir.path()).unwrap(), evaluate(&evidence));
+    assert_eq!(files, memory);
+    assert_eq!(evaluate_dir(dir.path()).unwrap().to_json(), files.to_json());
+}
+
+#[test]
+fn damaged_files_never_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    store(&sound(), dir.path()).unwrap();
+    let node = "us-v1";
+    for (path, gate) in [
+        (paths::PLAN.to_owned(), "G1"),
+        (paths::GENESIS.to_owned(), "G1"),
+        (paths::LIVE.to_owned(), "G5"),
+        (paths::commits(node), "G1"),
+        (paths::transactions(node), "G3"),
+        (paths::SCRAPE_INDEX.to_owned(), "G2"),
+        (paths::peers(node), "G6"),
+        (paths::status(node), "G12"),
+        (paths::config(node), "G12"),
+        (paths::TRANSACTIONS.to_owned(), "G8"),
+        (paths::LOAD_SUMMARY.to_owned(), "G8"),
+        (paths::MATRIX.to_owned(), "G10"),
+        (paths::step("t223"), "G11"),
+        (paths::LINK_SNAPSHOTS[3].to_owned(), "G13"),
+    ] {
+        let full = dir.path().join(&path);
+        let good = fs::read(&full).unwrap();
+        fs::write(&full, b"{\"schema\": \xff").unwrap();
+        let result = evaluate_dir(dir.path()).unwrap();
+        let verdict = result.gate(gate).unwrap().verdict;
+        assert_eq!(verdict, Outcome::Unknown, "{path} damaged, {gate}");
+        assert_ne!(result.verdict, Verdict::Pass, "{path} damaged");
+        assert!(
+            result.gate(gate).unwrap().note.contains("cannot be read")
+                || gate == "G2"
+                || gate == "G1",
+            "{path}: {}",
+            result.gate(gate).unwrap().note
+        );
+        fs::write(&full, good).unwrap();
+    }
+    assert_eq!(evaluate_dir(dir.path()).unwrap().verdict, Verdict::Pass);
+}
+
+#[test]
+fn hostile_names_do_not_lead_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let inside = dir.path().join("evidence");
+    store(&sound(), &inside).unwrap();
+    let body = inside.join(paths::scrape("us-v1", 0));
+    fs::copy(body, dir.path().join("000000.txt")).unwrap();
+    let line = ScrapeLine {
+        node: "../../evidence/..".into(),
+        seq: 0,
+        at_unix_ms: 1_800_000_000_000,
+        duration_ms: 1,
+        status: Some(200),
+        bytes: 1,
+        file: Some("scrapes/../../evidence/../000000.txt".into()),
+        error: None,
+    };
+    fs::write(inside.join(paths::SCRAPE_INDEX), serde_json::to_string(&line).unwrap()).unwrap();
+    let evidence = read_dir(&inside).unwrap();
+    assert!(evidence.scrapes.values().flatten().all(|s| s.samples.is_none()));
+}
+
+#[test]
+fn no_directory_is_the_callers_fault() {
+    let error = evaluate_dir(Path::new("/nonexistent/x")).unwrap_err().to_string();
+    assert!(error.contains("/nonexistent/x is no readable directory"), "{error}");
+}
