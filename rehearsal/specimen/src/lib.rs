@@ -1,17 +1,19 @@
 //! The evidence of a small sound run, and faults to plant in it.
 //!
 //! Promises: the chain is made by the node's own ledger and signed with real keys, so that what judges
-//! it is held against other code than itself; the same seed gives the same bytes; a fault is one
-//! change, and says which gates it must turn.
+//! it is held against other code than itself; a fault is one change, and says which gates it must turn.
+//! Hostile bundles are made as an attacker would, with ordinary tools.
 //!
 //! For tests and benchmarks only: nothing here is part of a program that judges.
 
 mod bundle;
 mod faults;
+mod hostile;
 mod sound;
 mod store;
 
 pub use bundle::{Operator, sealed};
 pub use faults::{Fault, faults};
+pub use hostile::{Hostile, files, hostile, repacked};
 pub use sound::sound;
 pub use store::store;

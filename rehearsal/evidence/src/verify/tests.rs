@@ -8,7 +8,7 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-mod hostile;
+mod limits;
 mod planned;
 mod tamper;
 

@@ -1,0 +1,26 @@
+//! Reading ends where it would take too much. Hostile bundles themselves: see the crate `specimen`.
+
+use super::*;
+
+fn doubled() -> Vec<u8> {
+    let all = files(&bundle());
+    let entries = all.iter().map(|(name, content)| (name.as_str(), &content[..]));
+    pack(&tar(entries.flat_map(|entry| [entry, entry])))
+}
+
+#[test]
+fn limits_end_the_reading() {
+    let with = |limits: Limits| {
+        let options = VerifyOptions { limits, ..VerifyOptions::default() };
+        codes(&verify(&bundle()[..], &options))
+    };
+    let limits = Limits::default();
+    assert_eq!(with(limits), []);
+    assert!(with(Limits { files: 3, ..limits }).contains(&Code::TooLarge));
+    assert!(with(Limits { file_bytes: 300, ..limits }).contains(&Code::TooLarge));
+    assert!(with(Limits { total_bytes: 9_000, ..limits }).contains(&Code::TooLarge));
+    let options =
+        VerifyOptions { limits: Limits { findings: 5, ..limits }, ..VerifyOptions::default() };
+    let answer = verify(&doubled()[..], &options);
+    assert!(answer.findings.len() < 12, "{}", answer.findings.len());
+}
