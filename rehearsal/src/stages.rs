@@ -17,7 +17,7 @@ use qbind_lab::{
     network::{self, CreateOptions, EPOCH_BLOCKS, NetworkDir, NetworkProfile, Reach},
 };
 use qbind_links::{Class, PairMeasurement};
-use qbind_measure::{Measurement, Pair, Schedule, csv, markdown, measure_pairs};
+use qbind_measure::{Measurement, Pair, Schedule, Soundness, csv, markdown, measure_pairs};
 use qbind_plan::{
     BinaryRef, Cluster, Form, GenesisRef, LiveRecord, Manifest, Plan, StepForm, TopologyRef,
     digest_of, topology::Topology,
@@ -41,6 +41,8 @@ use std::{
 const VALID_DAYS: u32 = 14;
 /// Keys, configurations and data of the nodes, below the output directory.
 const NETWORK: &str = "network";
+/// How often the network is measured at most.
+const MEASUREMENTS: u32 = 3;
 /// How long nodes may take to find each other.
 const READY: Duration = Duration::from_secs(90);
 
@@ -119,34 +121,39 @@ fn all_stages(
         told(&format!("note: {sentence}"));
     }
 
-    told("lab: starting every node, and the network between the regions");
+    told("lab: the network between the regions");
     let config = LabConfig {
         dir: network.dir().to_owned(),
         node_binary: request.node_binary.clone(),
         env: Vec::new(),
     };
-    let lab = Lab::up(config).doing("start the lab")?;
+    let lab = Lab::network_up(config).doing("start the lab")?;
+
+    // Before the nodes run: they would take the time that probes and steps are measured in.
+    told("measure: RTT, jitter and loss of every directed pair of regions");
+    let measurement = soundly_measured(&lab, &plan, out, told)?;
+    let measured = map(&measurement, &plan, out)?;
+    note("network.mapped", json!({ "class": measured.class.name() }))?;
+
+    for step in StepId::ALL {
+        told(&format!("step {step}: {}", step.title()));
+        let (verdict, sha3) = run_step(step, request, &plan, &measured, out)?;
+        let noted = json!({ "id": step.as_str(), "verdict": verdict, "result_sha3": sha3 });
+        note("step.done", noted)?;
+    }
+
+    told("lab: starting every node");
     let runtime = lab.ops_runtime(2).doing("start threads in the lab")?;
     let scrape = ScrapeOptions {
         scrape_interval: Duration::from_millis(u64::from(plan.live.scrape_interval_ms)),
         commit_poll: Duration::from_millis(u64::from(plan.live.commit_poll_ms)),
         ..ScrapeOptions::default()
     };
+    lab.start_all().doing("start every node")?;
     let scraper = Scraper::start(runtime.handle(), Target::of_plan(&plan), scrape, out.to_owned())
         .doing("start the scraper")?;
     lab.wait_ready(READY, |_, _| true).doing("get every node ready")?;
     note("lab.ready", json!({ "nodes": plan.nodes.len() }))?;
-
-    told("measure: RTT, jitter and loss of every directed pair of regions");
-    let measurement = measure(&lab, &plan, out)?;
-    let measured = map(&measurement, &plan, out)?;
-    note("network.mapped", json!({ "class": measured.class.name() }))?;
-
-    for step in StepId::ALL {
-        told(&format!("step {step}: {}", step.title()));
-        let verdict = run_step(step, request, &plan, &measured, out)?;
-        note("step.done", json!({ "id": step.as_str(), "verdict": verdict }))?;
-    }
 
     told("live: load, faults, scrapes");
     live(&lab, &plan, &network, &runtime, out, told)?;
@@ -198,6 +205,25 @@ fn fix_plan(request: &Request, network: &NetworkDir) -> Result<Plan, RehearsalEr
         planned.http = node.http.to_string();
     }
     request.manifest.resolve(&cluster).usage("plan this rehearsal")
+}
+
+/// Measures again where our own prober was too late: a table it cannot vouch for decides nothing.
+fn soundly_measured(
+    lab: &Lab,
+    plan: &Plan,
+    out: &Path,
+    told: &(dyn Fn(&str) + Sync),
+) -> Result<Measurement, RehearsalError> {
+    let mut measurement = measure(lab, plan, out)?;
+    for again in 2..=MEASUREMENTS {
+        if measurement.soundness != Soundness::Void {
+            break;
+        }
+        let why = measurement.reasons.join("; ");
+        told(&format!("measure: {why} ({again} of at most {MEASUREMENTS})"));
+        measurement = measure(lab, plan, out)?;
+    }
+    Ok(measurement)
 }
 
 fn measure(lab: &Lab, plan: &Plan, out: &Path) -> Result<Measurement, RehearsalError> {
@@ -276,7 +302,7 @@ fn run_step(
     plan: &Plan,
     measured: &MeasuredNetwork,
     out: &Path,
-) -> Result<String, RehearsalError> {
+) -> Result<(String, String), RehearsalError> {
     let options = StepOptions {
         seed: plan.seed,
         quick: plan.steps.form == StepForm::Short,
@@ -294,7 +320,8 @@ fn run_step(
         log += &format!("FAILED {}: {check:?}\n", scenario.name);
     }
     fs::write(path.with_file_name("log.txt"), log).doing("keep a step's log")?;
-    Ok(result.verdict.to_string())
+    let sha3 = digest_of(&fs::read(&path).doing("keep a step's result")?);
+    Ok((result.verdict.to_string(), sha3))
 }
 
 fn live(

@@ -64,6 +64,10 @@ async fn fill<R: AsyncRead + Unpin>(
     Ok(got)
 }
 
+/// Up to this length a frame is handed on in one piece: the layers below make a record and a packet of
+/// their own of each piece, up to 16 KiB.
+const PIECE: usize = 16 * 1024;
+
 /// Writes one frame, without flushing.
 pub(crate) async fn write_frame<W: AsyncWrite + Unpin>(
     writer: &mut W,
@@ -71,7 +75,11 @@ pub(crate) async fn write_frame<W: AsyncWrite + Unpin>(
 ) -> io::Result<()> {
     let length = u32::try_from(body.len())
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "frame of 4 GiB or more"))?;
-    writer.write_all(&length.to_be_bytes()).await?;
+    let header = length.to_be_bytes();
+    if header.len() + body.len() <= PIECE {
+        return writer.write_all(&[&header[..], body].concat()).await;
+    }
+    writer.write_all(&header).await?;
     writer.write_all(body).await
 }
 
@@ -79,6 +87,10 @@ pub(crate) async fn write_frame<W: AsyncWrite + Unpin>(
 mod tests {
     use super::*;
     use futures::{executor::block_on, io::Cursor};
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+    };
 
     fn read(bytes: &[u8], max: usize) -> Result<Option<Vec<u8>>, FrameError> {
         block_on(read_frame(&mut Cursor::new(bytes), max))
@@ -92,6 +104,35 @@ mod tests {
         assert_eq!(read(&wire, body.len()).unwrap(), Some(body));
         assert_eq!(read(&[], 10).unwrap(), None);
         assert_eq!(read(&[0, 0, 0, 0], 10).unwrap(), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_short_frame_is_written_in_one_piece() {
+        struct Pieces(Vec<usize>);
+        impl AsyncWrite for Pieces {
+            fn poll_write(
+                mut self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+                piece: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                self.0.push(piece.len());
+                Poll::Ready(Ok(piece.len()))
+            }
+            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+            fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+        }
+        let pieces = |length: usize| {
+            let mut pieces = Pieces(Vec::new());
+            block_on(write_frame(&mut pieces, &vec![7; length])).unwrap();
+            pieces.0
+        };
+        assert_eq!(pieces(2_500), [2_504]);
+        assert_eq!(pieces(PIECE - 4), [PIECE]);
+        assert_eq!(pieces(PIECE - 3), [4, PIECE - 3]);
     }
 
     #[test]

@@ -232,8 +232,11 @@ impl Store {
     /// # Errors
     /// The disk's fault.
     pub fn store_batch(&self, reference: &BatchRef, batch: &Batch) -> Result<(), StoreError> {
-        self.put(schema::BATCHES, &schema::batch_key(reference), batch, "store a batch")?;
-        self.put(schema::BATCH_IDS, &reference.id.0, reference, "store a batch")
+        let mut both = WriteBatch::default();
+        let key = schema::batch_key(reference);
+        both.put_cf(self.family(schema::BATCHES), key, encode(batch));
+        both.put_cf(self.family(schema::BATCH_IDS), reference.id.0, encode(reference));
+        self.db.write(both).map_err(|source| StoreError::Io { what: "store a batch", source })
     }
 
     /// Keeps a certificate.

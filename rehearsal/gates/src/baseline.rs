@@ -1,11 +1,12 @@
 //! G12: configuration, layout, digests.
 
 use crate::{
-    catalogue::known, evidence::Evidence, finding::Finding, records::paths, verdict::Gate,
+    catalogue::known, chain::founders, evidence::Evidence, finding::Finding, records::paths,
+    verdict::Gate,
 };
 use qbind_links::RegionLayout;
 use qbind_plan::{Plan, Role, digest_of};
-use qbind_types::Network;
+use qbind_types::{Network, ValidatorSet};
 use serde_json::Value;
 
 /// What a key must be (guide, section 3.1).
@@ -42,6 +43,10 @@ pub(crate) fn gate(evidence: &Evidence, plan: &Plan) -> Gate {
             finding.samples += 1;
             if digest_of(bytes) != genesis {
                 finding.invalid(format!("{} is not the planned genesis", paths::GENESIS));
+            }
+            match founders(bytes) {
+                Ok((_, set)) => validators(&mut finding, plan, &set),
+                Err(why) => finding.unknown(format!("{}: {why}", paths::GENESIS)),
             }
         }
         None => finding.unknown(evidence.absence(paths::GENESIS)),
@@ -85,6 +90,22 @@ fn layout(finding: &mut Finding, plan: &Plan) {
     finding.samples += 1;
     for fault in check.faults {
         finding.fail(format!("layout: {fault}"));
+    }
+}
+
+/// Layout and latency floor rest on who validates with which power: the plan must say what genesis does.
+fn validators(finding: &mut Finding, plan: &Plan, set: &ValidatorSet) {
+    let mut planned: Vec<_> = plan.validators().map(|n| (n.validator_id, n.power)).collect();
+    let members = set.members().iter();
+    let mut founders: Vec<_> = members.map(|m| (Some(m.id), Some(m.power.0))).collect();
+    planned.sort_unstable();
+    founders.sort_unstable();
+    if planned != founders {
+        finding.invalid(format!(
+            "the plan has {} validators with their power, {} others",
+            planned.len(),
+            paths::GENESIS
+        ));
     }
 }
 

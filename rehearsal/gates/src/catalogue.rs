@@ -112,7 +112,7 @@ pub const CATALOGUE: [Entry; 13] = [
         title: "throughput and latency against the baseline",
         severity: Hard,
         vantage: Observed,
-        query: "load/transactions.jsonl against steps/t234/result.json and measure/matrix.json",
+        query: "load/transactions.jsonl against steps/t234/result.json and measure/samples.jsonl",
         source: "guide 5.4",
         explanation: "Committed transfers per second are at least half of what T234 committed on \
             this machine at the same offered load, and the latency p50 is at most twice T234's plus \
@@ -147,7 +147,7 @@ pub const CATALOGUE: [Entry; 13] = [
         title: "commit latency against the floor",
         severity: Soft,
         vantage: Observed,
-        query: "p50 of load/transactions.jsonl against the floor of measure/matrix.json",
+        query: "p50 of load/transactions.jsonl against the floor of measure/samples.jsonl",
         source: "guide 4.3, p50 correlates with measured RTT",
         explanation: "The latency p50 is at most twice the least latency the measured matrix allows: \
             a batch certificate and three one-way delays to a quorum.",
@@ -157,10 +157,11 @@ pub const CATALOGUE: [Entry; 13] = [
         title: "the seven steps passed",
         severity: Hard,
         vantage: Observed,
-        query: "steps/*/result.json",
+        query: "steps/*/result.json, journal.jsonl",
         source: "guide 4.1",
         explanation: "Each of T185, T222, T221, T223, T234, T236 and T238 has a result whose verdict, \
-            scenarios and checks all say PASS; the digest of each file is part of the result.",
+            scenarios and checks all say PASS, and is the file whose SHA3-256 the journal noted when the \
+            step was done.",
     },
     Entry {
         id: "G12",
@@ -177,7 +178,7 @@ pub const CATALOGUE: [Entry; 13] = [
         title: "the emulated network is as asked",
         severity: Hard,
         vantage: Observed,
-        query: "links/*.json and measure/matrix.json against plan.yaml",
+        query: "links/*.json and measure/samples.jsonl against plan.yaml",
         source: "verdict, section 3 (lab only)",
         explanation: "On every directed link the median delay, the jitter and the loss the emulator \
             counted and the probes saw are within tolerance of the topology, or the run is INVALID. \

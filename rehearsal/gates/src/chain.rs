@@ -176,6 +176,20 @@ impl Epochs {
     }
 }
 
+/// Why a block is no part of the chain.
+enum Fault {
+    /// It is wrong.
+    Bad(String),
+    /// What it takes to check it is not there.
+    Unverifiable(String),
+}
+
+impl From<String> for Fault {
+    fn from(why: String) -> Self {
+        Self::Bad(why)
+    }
+}
+
 /// Commit votes seen, by epoch, view and validator.
 type Votes = BTreeMap<(Epoch, u64, ValidatorIndex), BlockId>;
 
@@ -198,18 +212,13 @@ impl Chain {
             references: 0,
         };
         let common = feeds.values().map(Feed::tip).min().unwrap_or(0);
-        let stored = evidence.blocks.keys().next_back().copied().unwrap_or(0);
         let mut votes: Votes = BTreeMap::new();
         let mut referenced = BTreeSet::new();
-        let mut is_unbroken = true;
-        for height in 1..=common.max(stored) {
-            let Some(raw) = evidence.blocks.get(&height) else {
-                if height <= common {
-                    chain.missing_blocks.push(evidence.absence(&paths::block(height)));
-                }
-                is_unbroken = false;
-                continue;
-            };
+        let (mut is_unbroken, mut next) = (true, 1);
+        for (&height, raw) in evidence.blocks.range(1..) {
+            chain.missing(evidence, next, height.saturating_sub(1).min(common));
+            is_unbroken &= height == next;
+            next = height.saturating_add(1);
             let expected = chain.links.last().map_or(Epoch(0), |link| link.block.next_epoch());
             if is_unbroken && let Some(missing) = epochs.missing.get(&expected) {
                 chain.missing_blocks.push(format!("block {height} of epoch {expected}: {missing}"));
@@ -226,13 +235,32 @@ impl Chain {
                         chain.links.push(link);
                     }
                 }
-                Err(why) => {
+                Err(Fault::Unverifiable(why)) => {
+                    if height <= common {
+                        chain.missing_blocks.push(format!("block {height}: {why}"));
+                    }
+                    is_unbroken = false;
+                }
+                Err(Fault::Bad(why)) => {
                     is_unbroken = false;
                     chain.bad_blocks.push(format!("block {height}: {why}"));
                 }
             }
         }
+        chain.missing(evidence, next, common);
         Ok(chain)
+    }
+
+    /// Notes that the evidence has none of these heights.
+    fn missing(&mut self, evidence: &Evidence, from: u64, to: u64) {
+        if from > to {
+            return;
+        }
+        let first = evidence.absence(&paths::block(from));
+        self.missing_blocks.push(match to - from {
+            0 => first,
+            more => format!("{first}, and {more} more after it"),
+        });
     }
 
     fn block(
@@ -242,9 +270,11 @@ impl Chain {
         raw: &[u8],
         votes: &mut Votes,
         is_unbroken: bool,
-    ) -> Result<(Block, Arc<Verifier>), String> {
+    ) -> Result<(Block, Arc<Verifier>), Fault> {
         let committed: CommittedBlock = qbind_types::decode(raw).map_err(|e| e.to_string())?;
-        let verifier = epochs.of(committed.block.epoch)?;
+        // After a hole it is not known which validators there are.
+        let unknown = if is_unbroken { Fault::Bad } else { Fault::Unverifiable };
+        let verifier = epochs.of(committed.block.epoch).map_err(unknown)?;
         let verified = verifier.verify_committed_block(committed).map_err(|e| e.to_string())?;
         let CommittedBlock { block, proof } = verified.into_inner();
         self.certificates += 1;
@@ -260,7 +290,7 @@ impl Chain {
             }
         }
         if block.height.0 != height {
-            return Err(format!("its bytes are of height {}", block.height));
+            return Err(Fault::Bad(format!("its bytes are of height {}", block.height)));
         }
         if is_unbroken {
             let (parent, view, epoch) = match self.links.last() {
@@ -268,13 +298,19 @@ impl Chain {
                 None => (self.genesis.id, 0, Epoch(0)),
             };
             if block.epoch != epoch {
-                return Err(format!("its epoch is {}, expected {epoch}", block.epoch));
+                return Err(Fault::Bad(format!("its epoch is {}, expected {epoch}", block.epoch)));
             }
             if block.parent != parent {
-                return Err(format!("its parent is {}, expected {parent}", block.parent));
+                return Err(Fault::Bad(format!(
+                    "its parent is {}, expected {parent}",
+                    block.parent
+                )));
             }
             if block.view.0 <= view {
-                return Err(format!("its view {} is not above its parent's", block.view));
+                return Err(Fault::Bad(format!(
+                    "its view {} is not above its parent's",
+                    block.view
+                )));
             }
         }
         Ok((block, verifier))

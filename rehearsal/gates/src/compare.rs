@@ -3,6 +3,7 @@
 use crate::{
     evaluate,
     evidence::Evidence,
+    feed::Feed,
     performance::{Observed, observe},
     records::paths,
     stats::{percentile, resamples},
@@ -170,8 +171,9 @@ struct Run {
 impl Run {
     fn of(evidence: &Evidence) -> Result<Self, String> {
         let plan = evidence.plan.as_ref().ok_or_else(|| evidence.absence(paths::PLAN))?;
-        let windows =
-            Windows::of(evidence).map_err(|_| "its live window is not known".to_owned())?;
+        let feeds = evidence.feeds.iter().map(|(node, lines)| (node.clone(), Feed::of(lines)));
+        let windows = Windows::of(evidence, &feeds.collect())
+            .map_err(|_| "its live window is not known".to_owned())?;
         let observed = observe(evidence, plan, &windows)
             .filter(|observed| !observed.blocks.is_empty() && !observed.seconds.is_empty())
             .ok_or_else(|| "no transfer was seen outside warm-up and cut windows".to_owned())?;

@@ -4,7 +4,7 @@
 use crate::{
     evaluate,
     evidence::Evidence,
-    performance::floor,
+    measured::Measured,
     records::{Fate, FeedLine, paths},
     series::Sample,
     verdict::{GatesResult, Outcome},
@@ -87,8 +87,9 @@ const CONTROLS: &[(&str, &str, Plant)] = &[
     }),
     ("G5", "one node commits a minute after the others", |e| {
         for line in e.feeds.values_mut().next()? {
-            if let FeedLine::Commit { committed_unix_ms, .. } = line {
+            if let FeedLine::Commit { committed_unix_ms, seen_unix_ms, .. } = line {
                 *committed_unix_ms += 60_000;
+                *seen_unix_ms += 60_000;
             }
         }
         Some(())
@@ -99,8 +100,8 @@ const CONTROLS: &[(&str, &str, Plant)] = &[
     ("G7", "the baseline is four times as fast as the run", |e| {
         let scenarios = e.steps.get_mut("t234")?.result["scenarios"].as_array_mut()?;
         for facts in scenarios.iter_mut().map(|s| &mut s["facts"]["baseline"]) {
-            if let Some(tps) = facts["tps"].as_f64() {
-                facts["tps"] = json!(tps * 4.0);
+            if let Some(tps) = facts["tps_milli"].as_u64() {
+                facts["tps_milli"] = json!(tps * 4);
             }
         }
         Some(())
@@ -114,7 +115,8 @@ const CONTROLS: &[(&str, &str, Plant)] = &[
         set_series(e, "qbind_consensus_view_changes_total", |scrape| 1_000 * scrape)
     }),
     ("G10", "every transfer takes three times the floor", |e| {
-        let floor = floor(e, e.plan.as_ref()?).ok()?;
+        let plan = e.plan.as_ref()?;
+        let floor = Measured::of(e, plan).floor(plan).ok()?;
         // A baseline so slow that only the floor is broken.
         let scenarios = e.steps.get_mut("t234")?.result["scenarios"].as_array_mut()?;
         for facts in scenarios.iter_mut().map(|s| &mut s["facts"]["baseline"]) {

@@ -4,10 +4,11 @@ use crate::{
     catalogue::known,
     evidence::Evidence,
     finding::Finding,
+    measured::Measured,
     records::{LinkCounters, LinkSnapshot, paths},
     verdict::Gate,
 };
-use qbind_plan::{Plan, PlannedLink};
+use qbind_plan::{FaultKind, Plan, PlannedLink};
 use std::collections::BTreeMap;
 
 /// Width of the emulator's bins: a median can be off by one.
@@ -17,14 +18,14 @@ const DATAGRAMS_MIN: u64 = 500;
 /// Jitter differences below this are processing, whatever the share.
 const JITTER_SLACK_US: u64 = 1_000;
 
-pub(crate) fn gate(evidence: &Evidence, plan: &Plan) -> Gate {
+pub(crate) fn gate(evidence: &Evidence, plan: &Plan, measured: &Measured) -> Gate {
     let mut finding = Finding::default();
     let b = &plan.bounds;
     finding.bound = format!(
         "median delay +- {} us, jitter +- {} in 1,000, loss inside its 95 % interval",
         b.link_delay_tolerance_us, b.link_jitter_tolerance_permille
     );
-    finding.evidence = vec!["links/".to_owned(), paths::MATRIX.to_owned()];
+    finding.evidence = vec!["links/".to_owned(), paths::SAMPLES.to_owned()];
     let [measure_start, measure_end, live_start, live_end] = paths::LINK_SNAPSHOTS;
     let mut worst = 0;
     for link in &plan.links {
@@ -34,14 +35,19 @@ pub(crate) fn gate(evidence: &Evidence, plan: &Plan) -> Gate {
             Err(why) => finding.unknown(why),
         }
         match between(evidence, live_start, live_end, link) {
-            Ok(counted) => ordered(&mut finding, plan, link, &name, &counted),
+            Ok(counted) => {
+                ordered(&mut finding, plan, link, &name, &counted);
+                if !is_burst(plan, link) {
+                    loss(&mut finding, link, &format!("{name} in the live window"), &counted);
+                }
+            }
             Err(why) => finding.unknown(why),
         }
     }
     if plan.links.is_empty() {
         finding.unknown("the plan names no links");
     }
-    probes(&mut finding, evidence, plan);
+    probes(&mut finding, measured, plan);
     finding.value = format!("worst median {worst} us off, {} links", plan.links.len());
     finding.into_gate(known("G13"))
 }
@@ -79,7 +85,9 @@ fn between(
             .collect()
     };
     Ok(Counted {
-        packets: minus(b.packets_in, a.packets_in)?,
+        // What was cut off by plan had no chance to be lost at random.
+        packets: minus(b.packets_in, a.packets_in)?
+            .saturating_sub(minus(b.lost_partition, a.lost_partition)?),
         lost_random: minus(b.lost_random, a.lost_random)?,
         lost_queue: minus(b.lost_queue, a.lost_queue)?,
         datagrams: bins(&b.datagram_delay_bins, &a.datagram_delay_bins)?,
@@ -89,10 +97,12 @@ fn between(
 
 /// The middle of the bin that holds a quantile.
 fn quantile(bins: &[(u64, u64)], permille: u64) -> u64 {
+    let mut bins = bins.to_vec();
+    bins.sort_unstable();
     let total: u64 = bins.iter().map(|(_, n)| n).sum();
     let rank = (total * permille).div_ceil(1000).max(1);
     let mut seen = 0;
-    for (low, n) in bins {
+    for (low, n) in &bins {
         seen += n;
         if seen >= rank {
             return low + BIN_US / 2;
@@ -133,9 +143,27 @@ fn datagrams(
     off
 }
 
+/// Whether more loss is planned on the link than it always has.
+fn is_burst(plan: &Plan, link: &PlannedLink) -> bool {
+    plan.faults.iter().filter(|f| f.kind == FaultKind::LossBurst).any(|fault| {
+        let ends = [fault.from.as_deref(), fault.to.as_deref()];
+        ends.contains(&Some(&link.from)) && ends.contains(&Some(&link.to))
+    })
+}
+
+/// More packets than an interval is computed of: both numbers are then scaled down, which widens it.
+const PACKETS: u64 = 10_000_000;
+
 fn loss(finding: &mut Finding, link: &PlannedLink, name: &str, counted: &Counted) {
     let asked_ppm = u64::from(link.loss_bps) * 100;
-    match qbind_links::clopper_pearson(counted.packets, counted.lost_random) {
+    let (packets, lost) = match counted.packets {
+        n if n > PACKETS => {
+            let scaled = u128::from(counted.lost_random) * u128::from(PACKETS) / u128::from(n);
+            (PACKETS, u64::try_from(scaled).unwrap_or(PACKETS))
+        }
+        n => (n, counted.lost_random),
+    };
+    match qbind_links::clopper_pearson(packets, lost) {
         Some(interval) => {
             // Several links are checked at once: twice the interval's half-width on each side keeps
             // a sound emulator from failing one link in twenty.
@@ -178,17 +206,14 @@ fn ordered(finding: &mut Finding, plan: &Plan, link: &PlannedLink, name: &str, c
 }
 
 /// What probes saw end to end.
-fn probes(finding: &mut Finding, evidence: &Evidence, plan: &Plan) {
-    let Some(matrix) = &evidence.matrix else {
-        finding.unknown(evidence.absence(paths::MATRIX));
-        return;
-    };
+fn probes(finding: &mut Finding, measured: &Measured, plan: &Plan) {
+    let Some(matrix) = measured.sound(finding) else { return };
     for link in &plan.links {
         let back = plan.links.iter().find(|l| l.from == link.to && l.to == link.from);
         let Some(back) = back else { continue };
         let name = format!("{} -> {}", link.from, link.to);
         let Some(pair) = matrix.iter().find(|p| p.from == link.from && p.to == link.to) else {
-            finding.unknown(format!("{} lacks {name}", paths::MATRIX));
+            finding.unknown(format!("{} lacks {name}", paths::SAMPLES));
             continue;
         };
         finding.samples += 1;

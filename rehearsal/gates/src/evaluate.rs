@@ -8,7 +8,9 @@ use crate::{
     evidence::Evidence,
     feed::Feed,
     finding::Finding,
-    height, peers,
+    height,
+    measured::Measured,
+    peers,
     performance::Performance,
     records::paths,
     safety::Safety,
@@ -36,18 +38,20 @@ pub fn evaluate(evidence: &Evidence) -> GatesResult {
         .filter(|(node, _)| plan.node(node).is_some())
         .map(|(node, lines)| (node.clone(), Feed::of(lines)))
         .collect();
-    let windows = Windows::of(evidence);
+    let windows = Windows::of(evidence, &feeds);
+    let measured = Measured::of(evidence, plan);
     let chain = Chain::of(evidence, &feeds);
     let safety = Safety { evidence, plan, feeds: &feeds, windows: &windows, chain: &chain }.gates();
     let mut gates: Vec<Gate> = safety.into();
     match &windows {
         Ok(windows) => {
-            let performance = Performance::of(evidence, plan, windows, chain.as_ref().ok());
-            gates.push(height::gate(evidence, plan, &feeds, windows));
+            let performance =
+                Performance::of(evidence, plan, windows, chain.as_ref().ok(), &measured);
+            gates.push(height::gate(evidence, plan, &feeds, windows, &measured));
             gates.push(peers::gate(evidence, plan, windows));
             gates.push(performance.against_baseline());
             gates.push(performance.tail());
-            gates.push(views::gate(evidence, plan, windows));
+            gates.push(views::gate(evidence, plan, windows, &measured));
             gates.push(performance.against_floor());
         }
         Err(why) => {
@@ -61,7 +65,7 @@ pub fn evaluate(evidence: &Evidence) -> GatesResult {
     gates.push(steps::gate(evidence));
     gates.push(baseline::gate(evidence, plan));
     if plan.target == "lab" {
-        gates.push(emulation::gate(evidence, plan));
+        gates.push(emulation::gate(evidence, plan, &measured));
     }
     GatesResult::of(gates)
 }

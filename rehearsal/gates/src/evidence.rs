@@ -4,7 +4,7 @@ use crate::{
     records::{AnswerLine, ClaimLine, FeedLine, LinkSnapshot, LoadSummary, LoadTransaction},
     series::Sample,
 };
-use qbind_links::PairMeasurement;
+use qbind_measure::RawMeasurement;
 use qbind_plan::{LiveRecord, Plan};
 use std::collections::BTreeMap;
 
@@ -57,12 +57,15 @@ pub struct Evidence {
     pub load: Option<LoadSummary>,
     /// `load/transactions.jsonl`.
     pub transactions: Vec<LoadTransaction>,
-    /// `measure/matrix.json`.
-    pub matrix: Option<Vec<PairMeasurement>>,
+    /// `measure/samples.jsonl`.
+    pub samples: Option<RawMeasurement>,
     /// `steps/<id>/result.json` by lower-case id.
     pub steps: BTreeMap<String, StepFile>,
     /// `links/*.json` by path.
     pub links: BTreeMap<String, LinkSnapshot>,
+    /// `journal.jsonl`: SHA3-256 of the result of each step, by lower-case id, as noted when it was done;
+    /// nothing if there is no journal.
+    pub noted_steps: Option<BTreeMap<String, String>>,
     /// Files that are there and could not be read, and why.
     pub damage: BTreeMap<String, String>,
 }

@@ -2,7 +2,7 @@
 
 use crate::records::FeedLine;
 use qbind_types::{BlockId, StateRoot, SystemRoot};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 /// What a node said about one height.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,26 +19,124 @@ pub(crate) struct Feed {
     pub(crate) commits: BTreeMap<u64, Commit>,
     /// Heights for which it said two things.
     pub(crate) changed: Vec<u64>,
-    /// Successful polls: when, and the tip.
-    pub(crate) polls: Vec<(u64, u64)>,
-    pub(crate) gaps: u64,
+    /// When it was polled with success.
+    pub(crate) polls: Vec<u64>,
+    /// When it did not answer.
+    pub(crate) gaps: Vec<u64>,
+    /// What it said of its own clock or height that what it handed over, or our clock, contradicts.
+    pub(crate) contradictions: Vec<Contradiction>,
+}
+
+/// Fewer commits than this in an answer, and it is the end of what the node has: full pages hold 1,000, of
+/// which up to 100 may be asked for again.
+const PAGE: u64 = 900;
+
+/// See [`Feed::contradictions`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Contradiction {
+    /// It says it committed a height before a poll whose answer did not hold it.
+    Backdated { height: u64, before_poll: u64, by_ms: u64 },
+    /// It says it committed a height after we had it.
+    Postdated { height: u64, by_ms: u64 },
+    /// It says it has a height, and hands over less.
+    Withheld { tip: u64, handed: u64 },
+}
+
+impl Contradiction {
+    /// Whether it is more than clocks and answers may be apart.
+    pub(crate) fn exceeds(&self, slack_ms: u64) -> bool {
+        match self {
+            Self::Backdated { by_ms, .. } | Self::Postdated { by_ms, .. } => *by_ms > slack_ms,
+            Self::Withheld { .. } => true,
+        }
+    }
+}
+
+impl fmt::Display for Contradiction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Backdated { height, before_poll, by_ms } => write!(
+                f,
+                "says it committed {height} {by_ms} ms before a poll at {before_poll} that did not \
+                 show it"
+            ),
+            Self::Postdated { height, by_ms } => {
+                write!(f, "says it committed {height} {by_ms} ms after it had been handed over")
+            }
+            Self::Withheld { tip, handed } => {
+                write!(f, "says its height is {tip}, and hands over no more than {handed}")
+            }
+        }
+    }
+}
+
+/// Where a feed stands while it is read.
+#[derive(Default)]
+struct Reading {
+    /// Time and tip of the last poll.
+    poll: Option<(u64, u64)>,
+    /// Time of the last poll whose answer was all the node had, and what it had.
+    whole: Option<(u64, u64)>,
+    /// Highest height handed over.
+    handed: u64,
+    /// Commits since the last poll.
+    brought: u64,
+}
+
+impl Reading {
+    /// The answer to the last poll is over.
+    fn close(&mut self, contradictions: &mut Vec<Contradiction>) {
+        let Some((at, tip)) = self.poll.take() else { return };
+        if self.handed >= tip {
+            self.whole = Some((at, self.handed));
+        } else if self.brought < PAGE {
+            let handed = self.handed;
+            contradictions.push(Contradiction::Withheld { tip, handed });
+        }
+        self.brought = 0;
+    }
 }
 
 impl Feed {
     pub(crate) fn of(lines: &[FeedLine]) -> Self {
         let mut feed = Self::default();
+        let mut reading = Reading::default();
         for line in lines {
             match line {
-                FeedLine::Poll { at_unix_ms, tip, .. } => feed.polls.push((*at_unix_ms, *tip)),
-                FeedLine::Gap { .. } => feed.gaps += 1,
+                FeedLine::Poll { at_unix_ms, tip, .. } => {
+                    reading.close(&mut feed.contradictions);
+                    feed.polls.push(*at_unix_ms);
+                    reading.poll = Some((*at_unix_ms, *tip));
+                }
+                FeedLine::Gap { at_unix_ms, .. } => {
+                    reading.close(&mut feed.contradictions);
+                    feed.gaps.push(*at_unix_ms);
+                }
                 FeedLine::Commit {
                     height,
                     block_id,
                     state_root,
                     system_root,
                     committed_unix_ms,
+                    seen_unix_ms,
                     ..
                 } => {
+                    reading.brought += 1;
+                    reading.handed = reading.handed.max(*height);
+                    if let Some((before_poll, had)) = reading.whole
+                        && *height > had
+                        && *committed_unix_ms < before_poll
+                    {
+                        let by_ms = before_poll - committed_unix_ms;
+                        let height = *height;
+                        let found = Contradiction::Backdated { height, before_poll, by_ms };
+                        feed.contradictions.push(found);
+                    }
+                    if committed_unix_ms > seen_unix_ms {
+                        let by_ms = committed_unix_ms - seen_unix_ms;
+                        let found = Contradiction::Postdated { height: *height, by_ms };
+                        feed.contradictions.push(found);
+                    }
                     let commit = Commit {
                         block_id: *block_id,
                         state_root: *state_root,
@@ -46,9 +144,8 @@ impl Feed {
                         committed_unix_ms: *committed_unix_ms,
                     };
                     if let Some(first) = feed.commits.get(height) {
-                        let same = (first.block_id, first.state_root)
-                            == (commit.block_id, commit.state_root);
-                        if !same {
+                        let word = |c: &Commit| (c.block_id, c.state_root, c.system_root);
+                        if word(first) != word(&commit) {
                             feed.changed.push(*height);
                         }
                     } else {
@@ -57,6 +154,7 @@ impl Feed {
                 }
             }
         }
+        reading.close(&mut feed.contradictions);
         feed.polls.sort_unstable();
         feed
     }
@@ -72,15 +170,6 @@ impl Feed {
 
     /// Whether a successful poll lies at or after `at`: only then is it known what the node had.
     pub(crate) fn knows(&self, at: u64) -> bool {
-        self.polls.last().is_some_and(|(last, _)| *last >= at)
-    }
-
-    /// A commit the node says it had before a poll that did not yet show it: its clock or its word
-    /// is wrong by more than `slack_ms`.
-    pub(crate) fn contradiction(&self, slack_ms: u64) -> Option<(u64, u64)> {
-        self.polls.iter().find_map(|(at, tip)| {
-            let (height, commit) = self.commits.range(tip + 1..).next()?;
-            (commit.committed_unix_ms + slack_ms < *at).then_some((*height, *at))
-        })
+        self.polls.last().is_some_and(|last| *last >= at)
     }
 }

@@ -1,8 +1,8 @@
 //! G5: heights at aligned instants.
 
 use crate::{
-    catalogue::known, evidence::Evidence, feed::Feed, finding::Finding, records::paths,
-    verdict::Gate, windows::Windows,
+    catalogue::known, evidence::Evidence, feed::Feed, finding::Finding, measured::Measured,
+    records::paths, verdict::Gate, windows::Windows,
 };
 use qbind_links::Class;
 use qbind_plan::{Expectation, Plan};
@@ -38,12 +38,13 @@ pub(crate) fn gate(
     plan: &Plan,
     feeds: &BTreeMap<String, Feed>,
     windows: &Windows,
+    measured: &Measured,
 ) -> Gate {
     let mut finding = Finding::over(windows.shown());
-    finding.evidence = vec!["commits/".to_owned(), paths::MATRIX.to_owned()];
+    finding.evidence = vec!["commits/".to_owned(), paths::SAMPLES.to_owned()];
     let (normal, stress) =
         (plan.bounds.height_divergence_normal_blocks, plan.bounds.height_divergence_stress_blocks);
-    let class = evidence.matrix.as_ref().map(|m| qbind_links::map(m).class);
+    let class = measured.sound(&mut finding).map(|pairs| qbind_links::map(pairs).class);
     let bound = match class {
         Some(Class::Uniform | Class::Asymmetric | Class::HighJitter) => normal,
         Some(Class::Lossy | Class::Mixed) => stress,
@@ -51,10 +52,7 @@ pub(crate) fn gate(
             finding.unknown("the measured matrix maps to no class, so no bound follows");
             stress
         }
-        None => {
-            finding.unknown(evidence.absence(paths::MATRIX));
-            stress
-        }
+        None => stress,
     };
     let name = class.map_or("unknown", Class::name);
     finding.bound = format!("<= {bound} blocks ({name} links) at every instant, converging");
@@ -62,12 +60,9 @@ pub(crate) fn gate(
     for node in &plan.nodes {
         match feeds.get(&node.name).filter(|f| f.tip() > 0) {
             Some(feed) => {
-                if let Some((height, at)) = feed.contradiction(plan.bounds.align_ms) {
-                    finding.unknown(format!(
-                        "{} says it committed {height} before a poll at {at} that did not show it: \
-                         its clock cannot be used",
-                        node.name
-                    ));
+                for found in feed.contradictions.iter().filter(|c| c.exceeds(plan.bounds.align_ms))
+                {
+                    finding.unknown(format!("{} {found}: its feed cannot be used", node.name));
                 }
                 tracks.insert(node.name.as_str(), (Track::of(feed), feed));
             }

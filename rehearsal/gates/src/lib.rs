@@ -20,6 +20,7 @@ mod evidence;
 mod feed;
 mod finding;
 mod height;
+mod measured;
 mod peers;
 mod performance;
 mod read;

@@ -49,7 +49,7 @@ pub(crate) fn gate(evidence: &Evidence, plan: &Plan, windows: &Windows) -> Gate 
             let Some(samples) = scrape.samples.as_ref().filter(|_| counts) else { continue };
             counted += 1;
             // A node that is gone by plan is missing on the lists of the others.
-            let gone = windows.others_cut(&node.name, at);
+            let gone = windows.others_absent(&node.name, at);
             eased += u64::from(gone > 0);
             for (name, bound) in [
                 (OUTBOUND, b.outbound_peers_min.saturating_sub(gone)),
@@ -91,6 +91,9 @@ fn confirmed(finding: &mut Finding, evidence: &Evidence, plan: &Plan, windows: &
     let ip = |address: &str| address.rsplit_once(':').map_or(address, |(ip, _)| ip).to_owned();
     let by_ip: BTreeMap<String, &str> =
         plan.nodes.iter().map(|n| (ip(&n.http), n.name.as_str())).collect();
+    if by_ip.len() < plan.nodes.len() {
+        finding.unknown("nodes of the plan share addresses: their peers cannot be told apart");
+    }
     let mut lists: BTreeMap<&str, (BTreeSet<&str>, BTreeSet<&str>)> = BTreeMap::new();
     for node in &plan.nodes {
         let answers = evidence.peers.get(&node.name).into_iter().flatten();
@@ -111,7 +114,9 @@ fn confirmed(finding: &mut Finding, evidence: &Evidence, plan: &Plan, windows: &
         };
         let (mut outbound, mut all) = (BTreeSet::new(), BTreeSet::new());
         for peer in &answer.peers {
-            if let Some(name) = by_ip.get(&ip(&peer.address)) {
+            // Who lists itself confirms nothing.
+            let named = by_ip.get(&ip(&peer.address)).filter(|name| **name != node.name);
+            if let Some(name) = named {
                 all.insert(*name);
                 if peer.direction == "outbound" {
                     outbound.insert(*name);

@@ -8,8 +8,9 @@ use crate::{
     steps::STEPS,
     verdict::GatesResult,
 };
+use qbind_measure::RawMeasurement;
 use qbind_plan::{Plan, digest_of};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -19,6 +20,8 @@ use thiserror::Error;
 
 /// Most bytes of one file: a day of commit feed is a few hundred megabytes.
 const FILE_BYTES: u64 = 1 << 30;
+/// Most bytes of the samples of a measurement.
+const SAMPLES_BYTES: u64 = 64 << 20;
 
 /// Why a directory cannot be evaluated at all.
 #[derive(Debug, Error)]
@@ -59,7 +62,8 @@ pub fn read_dir(dir: &Path) -> Result<Evidence, ReadError> {
         validators: reader.validators(),
         batches: reader.batches(),
         scrapes: reader.scrapes(),
-        matrix: reader.matrix(),
+        samples: reader.samples(),
+        noted_steps: reader.noted_steps(),
         ..Evidence::default()
     };
     for id in STEPS {
@@ -256,14 +260,35 @@ impl Reader<'_> {
         out
     }
 
-    fn matrix(&mut self) -> Option<Vec<qbind_links::PairMeasurement>> {
-        let text = self.text(paths::MATRIX)?;
-        match qbind_links::read_text(paths::MATRIX, &text) {
-            Ok(pairs) => Some(pairs),
+    fn samples(&mut self) -> Option<RawMeasurement> {
+        let bytes = self.bytes(paths::SAMPLES)?;
+        // Numbers take four times the memory of their digits.
+        if bytes.len() as u64 > SAMPLES_BYTES {
+            self.harm(paths::SAMPLES, "is larger than any measurement");
+            return None;
+        }
+        match RawMeasurement::read_from(&bytes[..]) {
+            Ok(samples) => Some(samples),
             Err(e) => {
-                self.harm(paths::MATRIX, e);
+                self.harm(paths::SAMPLES, e);
                 None
             }
         }
+    }
+
+    /// What the journal notes of results of steps; its chain is checked with the bundle.
+    fn noted_steps(&mut self) -> Option<BTreeMap<String, String>> {
+        #[derive(Deserialize)]
+        struct Record {
+            kind: String,
+            data: serde_json::Value,
+        }
+        let records: Vec<Record> = self.lines(paths::JOURNAL)?;
+        let done = records.into_iter().filter(|record| record.kind == "step.done");
+        let noted = done.filter_map(|record| {
+            let text = |key: &str| Some(record.data[key].as_str()?.to_lowercase());
+            Some((text("id")?, text("result_sha3")?))
+        });
+        Some(noted.collect())
     }
 }

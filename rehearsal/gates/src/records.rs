@@ -20,7 +20,11 @@ pub mod paths {
     pub const TRANSACTIONS: &str = "load/transactions.jsonl";
     /// The load's own summary.
     pub const LOAD_SUMMARY: &str = "load/summary.json";
-    /// Measured pairs.
+    /// Every probe between the regions.
+    pub const SAMPLES: &str = "measure/samples.jsonl";
+    /// What was done when.
+    pub const JOURNAL: &str = "journal.jsonl";
+    /// The table that follows from the samples.
     pub const MATRIX: &str = "measure/matrix.json";
     /// Emulator counters around the measurement and the live window.
     pub const LINK_SNAPSHOTS: [&str; 4] = [

@@ -114,8 +114,11 @@ impl Registry {
         let stake = |e: &Entry| u128::from(e.stake);
         let changing: u128 =
             self.entries.values().filter(|e| e.new || e.leaves).map(stake).sum::<u128>();
-        let validating: u128 = self.entries.values().filter(|e| !e.new).map(stake).sum();
-        changing + more <= validating / 4
+        changing + more <= self.validating() / 4
+    }
+
+    fn validating(&self) -> u128 {
+        self.entries.values().filter(|e| !e.new).map(|e| u128::from(e.stake)).sum()
     }
 
     fn join(&mut self, tx: &Transaction, id: u64, key: &PublicKey, amount: u128) -> bool {
@@ -141,8 +144,12 @@ impl Registry {
 
     fn leave(&mut self, tx: &Transaction, id: u64) -> bool {
         let staying = self.entries.values().filter(|e| !e.leaves).count();
-        let takes = self.entries.get(&id).filter(|e| !e.new).map_or(0, |e| u128::from(e.stake));
-        let may_change = takes == 0 || self.may_change(takes);
+        let Some(entry) = self.entries.get(&id) else { return false };
+        // Who has never validated takes nothing away; one with less than half may leave alone.
+        let stake = u128::from(entry.stake);
+        let is_alone = !self.entries.values().any(|e| e.new || e.leaves);
+        let is_less_than_half = 2 * stake < self.validating();
+        let may_change = entry.new || (is_alone && is_less_than_half) || self.may_change(stake);
         let Some(entry) = self.entries.get_mut(&id) else { return false };
         let is_fitting = tx.sender == entry.owner && !entry.leaves && staying > 1 && may_change;
         entry.leaves |= is_fitting;

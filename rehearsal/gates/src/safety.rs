@@ -308,6 +308,9 @@ impl Safety<'_> {
             Some(_) => {}
             None => finding.unknown(self.evidence.absence(paths::LOAD_SUMMARY)),
         }
+        if self.evidence.transactions.is_empty() {
+            finding.unknown(self.evidence.absence(paths::TRANSACTIONS));
+        }
         let twice = self.evidence.transactions.iter().filter(|t| t.fate == Fate::Duplicated);
         for tx in twice {
             finding.fail(format!("the client saw {} commit with success twice", tx.id));
@@ -354,7 +357,11 @@ impl Safety<'_> {
                 }
             }
         }
-        let tip = claims.iter().map(|c| c.height).max().unwrap_or(0);
+        let heights: BTreeSet<u64> = claims.iter().map(|claim| claim.height).collect();
+        let tip = heights.last().copied().unwrap_or(0);
+        if let Some(hole) = (1..=tip).find(|height| !heights.contains(height)) {
+            finding.unknown(format!("{path} lacks height {hole}"));
+        }
         if tip < ledgered.blocks.len() as u64 && tip < self.feeds.get(node).map_or(0, Feed::tip) {
             finding.unknown(format!("{path} ends at height {tip}"));
         }
@@ -419,6 +426,13 @@ impl Safety<'_> {
                 }
             }
             self.claims_differ(&mut finding, ledgered, known_until);
+            if ledgered.roots.len() < ledgered.blocks.len() {
+                finding.remark(format!(
+                    "roots were computed at {} of {} heights: every one follows from all before it",
+                    ledgered.roots.len(),
+                    ledgered.blocks.len()
+                ));
+            }
             finding.value = format!(
                 "supply {} with {} burned and {ISSUED} issued, {} roots computed",
                 ledgered.supply,

@@ -105,10 +105,10 @@ pub(crate) fn scalar(samples: &Samples, name: &str) -> Result<i64, NoValue> {
     }
 }
 
-/// The sum of all series of a metric; none at all is zero.
+/// The sum of all series of a metric.
 pub(crate) fn sum(samples: &Samples, name: &str) -> Result<i64, NoValue> {
     let mut total = 0i64;
-    for value in samples.get(name).into_iter().flat_map(|s| s.values()) {
+    for value in samples.get(name).ok_or(NoValue::Absent)?.values() {
         let Sample::Integer(value) = value else {
             return Err(NoValue::NotInteger);
         };

@@ -20,6 +20,18 @@ pub(crate) fn gate(evidence: &Evidence) -> Gate {
             continue;
         };
         finding.samples += 1;
+        if evidence.noted_steps.is_none() {
+            finding.unknown(evidence.absence(paths::JOURNAL));
+        }
+        let noted = evidence.noted_steps.iter().find_map(|steps| steps.get(id));
+        match noted {
+            Some(noted) if *noted == step.sha3 => {}
+            Some(_) => finding.fail(format!(
+                "{path} was changed after the step was done: {} noted another SHA3-256",
+                paths::JOURNAL
+            )),
+            None => finding.unknown(format!("{} does not note {path}", paths::JOURNAL)),
+        }
         match judge(id, &step.result) {
             Ok(checks) => {
                 passed += 1;

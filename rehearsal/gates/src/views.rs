@@ -1,8 +1,8 @@
 //! G9: view changes that the network explains.
 
 use crate::{
-    catalogue::known, evidence::Evidence, finding::Finding, records::paths, series::scalar,
-    verdict::Gate, windows::Windows,
+    catalogue::known, evidence::Evidence, finding::Finding, measured::Measured, records::paths,
+    series::scalar, verdict::Gate, windows::Windows,
 };
 use qbind_plan::Plan;
 
@@ -12,11 +12,15 @@ const VIEW: &str = "qbind_consensus_current_view";
 /// Message delays in a view, each of which a lost packet can stretch.
 const DELAYS_PER_VIEW: u64 = 3;
 
-pub(crate) fn gate(evidence: &Evidence, plan: &Plan, windows: &Windows) -> Gate {
+pub(crate) fn gate(
+    evidence: &Evidence,
+    plan: &Plan,
+    windows: &Windows,
+    measured: &Measured,
+) -> Gate {
     let mut finding = Finding::over(windows.shown());
-    finding.evidence = vec![paths::SCRAPE_INDEX.to_owned(), paths::MATRIX.to_owned()];
-    let Some(matrix) = evidence.matrix.as_ref().filter(|m| !m.is_empty()) else {
-        finding.unknown(evidence.absence(paths::MATRIX));
+    finding.evidence = vec![paths::SCRAPE_INDEX.to_owned(), paths::SAMPLES.to_owned()];
+    let Some(matrix) = measured.sound(&mut finding) else {
         return finding.into_gate(known("G9"));
     };
     let worst = matrix.iter().map(|p| (p.lost * 1000).div_ceil(p.sent.max(1))).max().unwrap_or(0);

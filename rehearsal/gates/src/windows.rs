@@ -2,16 +2,28 @@
 
 use crate::{
     evidence::Evidence,
-    records::paths,
+    feed::Feed,
+    records::{LinkCounters, paths},
     verdict::{CutWindow, Outcome, Window},
 };
-use qbind_plan::{Expectation, FaultKind, LIVE_SCHEMA, Plan, Role};
+use qbind_plan::{
+    ExecutedFault, Expectation, FaultKind, LIVE_SCHEMA, Plan, PlannedFault, PlannedLink, Role,
+    TIME_MAX_UNIX_MS,
+};
 use std::collections::BTreeMap;
 
 /// How far a fault may begin from its planned time.
 const START_SLACK_MS: u64 = 5_000;
 /// How much longer than planned a fault may last: restarting takes a moment.
 const LENGTH_SLACK_MS: u64 = 10_000;
+/// How much shorter.
+const SHORT_SLACK_MS: u64 = 1_000;
+/// How much longer than planned the live window may be: what is started is ended.
+const WINDOW_SLACK_MS: u64 = 60_000;
+/// Finding the victim of a kill takes a moment, and so does its last answer.
+const KILLING_MS: u64 = 2_000;
+/// The first answer may come before the restart is on record.
+const RESTARTING_MS: u64 = 1_000;
 
 /// When each node counts.
 #[derive(Debug, Clone)]
@@ -20,16 +32,21 @@ pub(crate) struct Windows {
     pub(crate) end: u64,
     cuts: Vec<CutWindow>,
     by_node: BTreeMap<String, Vec<(u64, u64)>>,
-    /// Faults without recovery, by node: while these last a node may be gone.
-    faulted: BTreeMap<String, Vec<(u64, u64)>>,
+    /// Cuts of faults that take a node from the others, by node: killed, or cut off.
+    absent: BTreeMap<String, Vec<(u64, u64)>>,
+    /// Planned harm, counted once for each node.
+    faults: usize,
 }
 
 /// Why there are none: the verdict of every gate that needs them, and a note.
 pub(crate) type NoWindows = (Outcome, String);
 
 impl Windows {
-    /// Holds the live record against the plan.
-    pub(crate) fn of(evidence: &Evidence) -> Result<Self, NoWindows> {
+    /// Holds the live record against the plan, and against what was seen.
+    pub(crate) fn of(
+        evidence: &Evidence,
+        feeds: &BTreeMap<String, Feed>,
+    ) -> Result<Self, NoWindows> {
         let missing = |path| Err((Outcome::Unknown, evidence.absence(path)));
         let Some(plan) = &evidence.plan else { return missing(paths::PLAN) };
         let Some(live) = &evidence.live else { return missing(paths::LIVE) };
@@ -39,7 +56,13 @@ impl Windows {
         }
         let (start, end) = (live.started_unix_ms, live.ended_unix_ms);
         let planned_ms = u64::from(plan.live.window_s) * 1000;
-        if end < start || end - start + 1000 < planned_ms {
+        if end > TIME_MAX_UNIX_MS {
+            return invalid("the live window ended in the far future".to_owned());
+        }
+        if end < start
+            || end - start + 1000 < planned_ms
+            || end - start > planned_ms + WINDOW_SLACK_MS
+        {
             return invalid(format!(
                 "the live window lasted {} ms, planned were {planned_ms}",
                 end.saturating_sub(start)
@@ -50,7 +73,8 @@ impl Windows {
             end,
             cuts: Vec::new(),
             by_node: BTreeMap::new(),
-            faulted: BTreeMap::new(),
+            absent: BTreeMap::new(),
+            faults: 0,
         };
         for fault in &live.faults {
             if !plan.faults.iter().any(|p| p.id == fault.id) {
@@ -75,6 +99,8 @@ impl Windows {
             }
             let lasted = fault.healed_unix_ms.saturating_sub(fault.from_unix_ms);
             if fault.healed_unix_ms < fault.from_unix_ms
+                || fault.healed_unix_ms > TIME_MAX_UNIX_MS
+                || lasted + SHORT_SLACK_MS < planned.duration_ms
                 || lasted > planned.duration_ms + LENGTH_SLACK_MS
             {
                 return invalid(format!(
@@ -85,6 +111,9 @@ impl Windows {
             if let Some(why) = wrong_nodes(plan, planned, &fault.nodes) {
                 return invalid(format!("fault {}: {why}", fault.id));
             }
+            if let Some(why) = unseen(evidence, feeds, plan, planned, fault) {
+                return invalid(format!("fault {} is on record and was not seen: {why}", fault.id));
+            }
             let nodes: Vec<String> = match planned.expectation {
                 // Nobody commits while the chain halts.
                 Expectation::HaltsUntilHealed => {
@@ -94,12 +123,14 @@ impl Windows {
             };
             for node in nodes {
                 let to = fault.healed_unix_ms + planned.recovery_ms;
-                windows.by_node.entry(node.clone()).or_default().push((fault.from_unix_ms, to));
-                windows
-                    .faulted
-                    .entry(node.clone())
-                    .or_default()
-                    .push((fault.from_unix_ms, fault.healed_unix_ms));
+                let cut = (fault.from_unix_ms, to);
+                windows.by_node.entry(node.clone()).or_default().push(cut);
+                windows.faults += 1;
+                let is_harmed = fault.nodes.contains(&node);
+                if is_harmed && matches!(planned.kind, FaultKind::KillLeader | FaultKind::CutRegion)
+                {
+                    windows.absent.entry(node.clone()).or_default().push(cut);
+                }
                 windows.cuts.push(CutWindow {
                     node,
                     fault: fault.id.clone(),
@@ -126,9 +157,9 @@ impl Windows {
         self.by_node.values().flatten().any(|(from, to)| (*from..=*to).contains(&at))
     }
 
-    /// Nodes but `node` that are cut out at `at`.
-    pub(crate) fn others_cut(&self, node: &str, at: u64) -> u64 {
-        let others = self.by_node.iter().filter(|(name, _)| *name != node);
+    /// Nodes but `node` that are killed, cut off, or on their way back at `at`.
+    pub(crate) fn others_absent(&self, node: &str, at: u64) -> u64 {
+        let others = self.absent.iter().filter(|(name, _)| *name != node);
         others.filter(|(_, cuts)| within(Some(cuts), at)).count() as u64
     }
 
@@ -157,9 +188,9 @@ impl Windows {
         Window { from_unix_ms: self.start, to_unix_ms: self.end, cut: Vec::new() }
     }
 
-    /// Every fault of every node, recovery excluded.
+    /// Every fault of every node.
     pub(crate) fn faults(&self) -> usize {
-        self.faulted.values().map(Vec::len).sum()
+        self.faults
     }
 }
 
@@ -167,11 +198,7 @@ fn within(cuts: Option<&Vec<(u64, u64)>>, at: u64) -> bool {
     cuts.into_iter().flatten().any(|(from, to)| (*from..=*to).contains(&at))
 }
 
-fn wrong_nodes(
-    plan: &Plan,
-    planned: &qbind_plan::PlannedFault,
-    nodes: &[String],
-) -> Option<String> {
+fn wrong_nodes(plan: &Plan, planned: &PlannedFault, nodes: &[String]) -> Option<String> {
     match planned.kind {
         FaultKind::KillLeader => {
             let is_validator =
@@ -185,5 +212,61 @@ fn wrong_nodes(
             want.sort();
             (got != want).then(|| format!("harmed {got:?}, planned was {want:?}"))
         }
+    }
+}
+
+/// Why a fault on record left no trace: a killed node's API is silent, and an emulator that cuts or loses
+/// counts what it cut or lost.
+fn unseen(
+    evidence: &Evidence,
+    feeds: &BTreeMap<String, Feed>,
+    plan: &Plan,
+    planned: &PlannedFault,
+    fault: &ExecutedFault,
+) -> Option<String> {
+    let (from, to) = (fault.from_unix_ms, fault.healed_unix_ms);
+    match planned.kind {
+        FaultKind::KillLeader => {
+            let node = fault.nodes.first()?;
+            // Without a feed there is nothing to see, which G1 notes.
+            let feed = feeds.get(node)?;
+            let answered = feed
+                .polls
+                .iter()
+                .find(|at| (from + KILLING_MS..to.saturating_sub(RESTARTING_MS)).contains(at));
+            if let Some(at) = answered {
+                return Some(format!("{node} answered {} ms after it", at - from));
+            }
+            let silent = feed.gaps.iter().any(|at| (from..=to).contains(at));
+            (!silent).then(|| format!("nobody asked {node} and got no answer"))
+        }
+        FaultKind::CutRegion | FaultKind::LossBurst if plan.target == "lab" => {
+            let [.., before, after] = paths::LINK_SNAPSHOTS;
+            // Without counters there is nothing to see, which G13 notes.
+            let (before, after) = (evidence.links.get(before)?, evidence.links.get(after)?);
+            let is_hit = |link: &&PlannedLink| {
+                let ends = [Some(link.from.as_str()), Some(link.to.as_str())];
+                match planned.kind {
+                    FaultKind::CutRegion => ends.contains(&planned.region.as_deref()),
+                    _ => {
+                        ends.contains(&planned.from.as_deref())
+                            && ends.contains(&planned.to.as_deref())
+                    }
+                }
+            };
+            plan.links.iter().filter(is_hit).find_map(|link| {
+                let find = |links: &[LinkCounters]| {
+                    let found = links.iter().find(|l| l.from == link.from && l.to == link.to);
+                    found.map(|l| match planned.kind {
+                        FaultKind::CutRegion => l.lost_partition,
+                        _ => l.lost_random,
+                    })
+                };
+                let (before, after) = (find(&before.links)?, find(&after.links)?);
+                (after <= before)
+                    .then(|| format!("the emulator lost nothing from {} to {}", link.from, link.to))
+            })
+        }
+        FaultKind::CutRegion | FaultKind::LossBurst => None,
     }
 }

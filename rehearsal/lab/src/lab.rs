@@ -85,8 +85,26 @@ impl Lab {
     /// Makes the network and starts every node; does not wait for them.
     ///
     /// # Errors
-    /// The caller's fault (rights, directory, program) or the machine's; nothing is left behind.
+    /// As [`Lab::network_up`] and [`Lab::start`].
     pub fn up(config: LabConfig) -> Result<Self, LabError> {
+        let lab = Self::network_up(config)?;
+        lab.start_all()?;
+        Ok(lab)
+    }
+
+    /// Starts every node that is not running.
+    ///
+    /// # Errors
+    /// As [`Lab::start`].
+    pub fn start_all(&self) -> Result<(), LabError> {
+        self.nodes().iter().try_for_each(|node| self.start(&node.name).map(drop))
+    }
+
+    /// Makes the network, and starts no node.
+    ///
+    /// # Errors
+    /// The caller's fault (rights, directory, program) or the machine's; nothing is left behind.
+    pub fn network_up(config: LabConfig) -> Result<Self, LabError> {
         let network = NetworkDir::open(&config.dir)?;
         if network.nodes().iter().any(|n| n.ip.is_loopback()) {
             return Err(LabError::Loopback { dir: network.dir().to_owned() });
@@ -103,11 +121,7 @@ impl Lab {
         let http = PlaceHttp::new(wan.enter(&Place::Ops)?).map_err(thread)?;
         let created = || Mutex::new(Process { child: None, state: NodeState::Created });
         let nodes = network.nodes().iter().map(|_| created()).collect();
-        let lab = Self { nodes, http, spawner, wan, network, config, passphrase };
-        for node in lab.nodes() {
-            lab.start(&node.name)?;
-        }
-        Ok(lab)
+        Ok(Self { nodes, http, spawner, wan, network, config, passphrase })
     }
 
     /// Every node, in topology order.

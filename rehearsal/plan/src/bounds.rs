@@ -98,6 +98,22 @@ impl Bounds {
             ("floor_max_permille", self.floor_max_permille, guide.floor_max_permille),
             ("scrape_gap_max_ms", self.scrape_gap_max_ms, guide.scrape_gap_max_ms),
             ("align_ms", self.align_ms, guide.align_ms),
+            (
+                "view_changes_base_permille",
+                self.view_changes_base_permille,
+                guide.view_changes_base_permille,
+            ),
+            ("view_changes_per_fault", self.view_changes_per_fault, guide.view_changes_per_fault),
+            (
+                "link_delay_tolerance_us",
+                self.link_delay_tolerance_us,
+                guide.link_delay_tolerance_us,
+            ),
+            (
+                "link_jitter_tolerance_permille",
+                self.link_jitter_tolerance_permille,
+                guide.link_jitter_tolerance_permille,
+            ),
         ];
         let lower = [
             ("outbound_peers_min", self.outbound_peers_min, guide.outbound_peers_min),
@@ -106,6 +122,16 @@ impl Bounds {
             ("tps_min_permille", self.tps_min_permille, guide.tps_min_permille),
             ("latency_samples_min", self.latency_samples_min, guide.latency_samples_min),
             ("tps_seconds_min", self.tps_seconds_min, guide.tps_seconds_min),
+            (
+                "bootstrap_resamples",
+                u64::from(self.bootstrap_resamples),
+                u64::from(guide.bootstrap_resamples),
+            ),
+            (
+                "bootstrap_block_s",
+                u64::from(self.bootstrap_block_s),
+                u64::from(guide.bootstrap_block_s),
+            ),
         ];
         let loose_upper = upper.iter().filter(|(_, set, guide)| set > guide);
         let loose_lower = lower.iter().filter(|(_, set, guide)| set < guide);

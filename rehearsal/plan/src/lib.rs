@@ -9,6 +9,7 @@
 mod bounds;
 mod error;
 mod fault;
+mod limits;
 mod live;
 mod manifest;
 mod plan;
@@ -20,6 +21,7 @@ pub mod topology;
 pub use bounds::Bounds;
 pub use error::{PlanError, Problem};
 pub use fault::{Expectation, PlannedFault};
+pub use limits::TIME_MAX_UNIX_MS;
 pub use live::{ExecutedFault, LIVE_SCHEMA, LiveRecord};
 pub use manifest::{
     Expect, FaultKind, FaultSpec, Form, GateType, Live, Load, MANIFEST_SCHEMA, Manifest, Measure,

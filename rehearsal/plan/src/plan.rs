@@ -182,13 +182,17 @@ impl Plan {
     /// Reads a plan from text; `file` is the name errors use.
     ///
     /// # Errors
-    /// Not a plan, an unknown key, another schema.
+    /// Not a plan, an unknown key, another schema, a number outside its limits.
     pub fn parse(file: &str, text: &str) -> Result<Self, PlanError> {
         let plan: Self = parse(file, text)?;
         if plan.schema != PLAN_SCHEMA {
             let message = format!("is {:?}, expected {PLAN_SCHEMA:?}", plan.schema);
             let problem =
                 Problem { file: file.to_owned(), line: None, key: "schema".into(), message };
+            return Err(PlanError::Problems { problems: vec![problem] });
+        }
+        if let Some((key, message)) = crate::limits::broken(&plan) {
+            let problem = Problem { file: file.to_owned(), line: None, key, message };
             return Err(PlanError::Problems { problems: vec![problem] });
         }
         Ok(plan)

@@ -67,7 +67,7 @@ impl Default for Options {
             scrape_interval: Duration::from_secs(5),
             commit_poll: Duration::from_millis(500),
             timeout: Duration::from_secs(4),
-            drain: Duration::from_secs(20),
+            drain: Duration::from_secs(120),
         }
     }
 }

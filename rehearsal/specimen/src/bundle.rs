@@ -48,6 +48,9 @@ pub fn sealed(
     let at = operator.finished_unix_ms - 600_000;
     let envelope = sign_plan(dir, at, std::slice::from_ref(&operator.key))?;
     journal.append(PLAN_SIGNED_RECORD, json!({ (PLAN_SIGNED_FIELD): envelope }))?;
+    for (id, result_sha3) in evidence.noted_steps.iter().flatten() {
+        journal.append("step.done", json!({ "id": id, "result_sha3": result_sha3 }))?;
+    }
     let gates = evaluate_dir(dir)?;
     fs::write(dir.join("gates.json"), gates.to_json())?;
     journal.append("verdict", json!({ "verdict": gates.verdict.to_string() }))?;

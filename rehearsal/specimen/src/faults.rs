@@ -56,6 +56,11 @@ fn commit(evidence: &mut Evidence, node: &str, at: u64, change: impl Fn(&mut Fee
     }
 }
 
+/// Whether it says that this height was committed.
+fn is_commit(line: &FeedLine, at: u64) -> bool {
+    matches!(line, FeedLine::Commit { height, .. } if *height == at)
+}
+
 /// Rebuilds the block at `height` and its certificate.
 fn rebuild(evidence: &mut Evidence, height: u64, change: impl Fn(&mut CommittedBlock)) {
     let mut block: CommittedBlock = decode(&evidence.blocks[&height]).unwrap();

@@ -7,7 +7,7 @@ use qbind_crypto::{
 };
 use qbind_gates::{Evidence, STEPS, Scrape, StepFile, records::*, series};
 use qbind_ledger::{BlockInput, EvidenceCheck, Genesis, Ledger, Params, SerialRunner, Status};
-use qbind_links::PairMeasurement;
+use qbind_measure::{RawMeasurement, RawPair, Schedule};
 use qbind_plan::*;
 use qbind_types::*;
 use serde_json::json;
@@ -363,12 +363,16 @@ fn chain(evidence: &mut Evidence) {
         }
         (parent, executed) = (id, ExecutedState { height: Height(height), root });
     }
-    for (node, lines) in &mut evidence.feeds {
-        for second in 0..=WINDOW_S + 6 {
-            let at_unix_ms = START + second * 1000;
-            let late = if node.starts_with("ap") { 150 } else { 0 };
-            let tip = ((at_unix_ms - late - FIRST_BLOCK) / 1000).min(BLOCKS);
-            lines.push(FeedLine::Poll { at_unix_ms, duration_ms: 3, tip });
+    for lines in evidence.feeds.values_mut() {
+        *lines = polled(std::mem::take(lines));
+    }
+    let victim = evidence.feeds.get_mut("eu-v2").unwrap();
+    for line in victim {
+        // Killed from the 20th second to the 25th.
+        let FeedLine::Poll { at_unix_ms, duration_ms, .. } = *line else { continue };
+        if (START + 21_000..START + 25_000).contains(&at_unix_ms) {
+            let error = "connection refused".to_owned();
+            *line = FeedLine::Gap { at_unix_ms, duration_ms, error };
         }
     }
     evidence.load = Some(LoadSummary {
@@ -395,10 +399,40 @@ fn chain(evidence: &mut Evidence) {
     });
 }
 
+/// The feed of a node that is asked once a second and made these commits, in order of their heights.
+pub(crate) fn polled(commits: Vec<FeedLine>) -> Vec<FeedLine> {
+    let mut commits: Vec<FeedLine> =
+        commits.into_iter().filter(|line| matches!(line, FeedLine::Commit { .. })).collect();
+    let mut lines = Vec::new();
+    for second in 0..=WINDOW_S + 30 {
+        let now = START + second * 1000;
+        let is_there = |line: &FeedLine| match line {
+            FeedLine::Commit { committed_unix_ms, .. } => *committed_unix_ms <= now,
+            _ => false,
+        };
+        let ready = commits.iter().take_while(|line| is_there(line)).count();
+        let later = commits.split_off(ready);
+        let known = lines.iter().rev().find_map(|line| match line {
+            FeedLine::Commit { height, .. } => Some(*height),
+            _ => None,
+        });
+        let tip = known.unwrap_or(0) + ready as u64;
+        lines.push(FeedLine::Poll { at_unix_ms: now, duration_ms: 3, tip });
+        for mut line in std::mem::replace(&mut commits, later) {
+            if let FeedLine::Commit { seen_unix_ms, .. } = &mut line {
+                *seen_unix_ms = now + 3;
+            }
+            lines.push(line);
+        }
+    }
+    lines
+}
+
 /// A `/metrics` body.
 pub(crate) fn metrics(outbound: u64, view: u64, mismatch: &str) -> String {
     format!(
         "# TYPE qbind_p2p_outbound_peers gauge\nqbind_p2p_outbound_peers {outbound}\n\
+         qbind_consensus_validator_equivocations_total{{validator=\"1\"}} 0\n\
          qbind_p2p_connected_peers 9\nqbind_anti_eclipse_asn_diversity 3\n\
          qbind_consensus_current_view {view}\nqbind_consensus_view_changes_total 1\n\
          qbind_consensus_safety_violations_total 0\n\
@@ -460,16 +494,23 @@ fn links(evidence: &mut Evidence) {
     let plan = evidence.plan.clone().unwrap();
     let mut pairs = Vec::new();
     let mut zero = LinkSnapshot { links: Vec::new() };
-    let mut after = LinkSnapshot { links: Vec::new() };
-    for link in &plan.links {
-        pairs.push(PairMeasurement {
+    let (mut after, mut live) = (zero.clone(), zero.clone());
+    for (n, link) in (1u8..).zip(&plan.links) {
+        // Evenly spread, so that p95 - p50 is 5 ms.
+        let rtt = (0..1_000).map(|k| (2 * link.delay_us - 5_555 + k * 11_110 / 999) * 1_000);
+        pairs.push(RawPair {
             from: link.from.clone(),
             to: link.to.clone(),
-            p50_us: 2 * link.delay_us,
-            jitter_us: 5_000,
-            sent: 1_000,
-            lost: 0,
-            longest_burst: None,
+            source: [10, 0, 0, n].into(),
+            target: [10, 0, 1, n].into(),
+            phase_us: 0,
+            late_us: vec![5; 1_000],
+            rtt_ns: rtt.map(|ns| i64::try_from(ns).unwrap()).collect(),
+            duplicates: Some(0),
+            program_stamped: 0,
+            refused: 0,
+            largest_clock_step_us: 0,
+            clock_steps: 0,
         });
         let bins: Vec<(u64, u64)> =
             (0..80).map(|b| (link.delay_us - 4_000 + b * 100, 25)).collect();
@@ -486,9 +527,15 @@ fn links(evidence: &mut Evidence) {
         };
         zero.links.push(counters(0, &[]));
         after.links.push(counters(4_000, &bins));
+        let mut harmed = counters(4_000, &bins);
+        let ends = [link.from.as_str(), link.to.as_str()];
+        harmed.lost_random = if ends.contains(&"eu") { 0 } else { 9 };
+        harmed.lost_partition = if ends.contains(&"ap") { 300 } else { 0 };
+        live.links.push(harmed);
     }
-    evidence.matrix = Some(pairs);
-    for (path, snapshot) in paths::LINK_SNAPSHOTS.iter().zip([&zero, &after, &zero, &after]) {
+    let schedule = Schedule::quick(plan.seed);
+    evidence.samples = Some(RawMeasurement { schedule, started_unix_ms: START - 90_000, pairs });
+    for (path, snapshot) in paths::LINK_SNAPSHOTS.iter().zip([&zero, &after, &zero, &live]) {
         evidence.links.insert((*path).to_owned(), snapshot.clone());
     }
 }
@@ -496,7 +543,9 @@ fn links(evidence: &mut Evidence) {
 fn steps(evidence: &mut Evidence) {
     for id in STEPS {
         let facts = match id {
-            "t234" => json!({"baseline": {"offered_tps": 10, "tps": 9.98, "p50_us": 60_000}}),
+            "t234" => {
+                json!({"baseline": {"offered_tps": 10, "tps_milli": 9_980, "p50_us": 60_000}})
+            }
             _ => json!({}),
         };
         let check = json!({"name": "c", "expected": "1", "got": "1", "ok": true});
@@ -505,6 +554,7 @@ fn steps(evidence: &mut Evidence) {
             "scenarios": [{"name": "s", "verdict": "PASS", "checks": [check], "facts": facts}],
         });
         let sha3 = digest_of(result.to_string().as_bytes());
+        evidence.noted_steps.get_or_insert_default().insert(id.to_owned(), sha3.clone());
         evidence.steps.insert(id.to_owned(), StepFile { result, sha3 });
     }
 }

@@ -49,7 +49,13 @@ pub fn store(evidence: &Evidence, dir: &Path) -> io::Result<()> {
     folder.json(paths::LIVE, evidence.live.as_ref())?;
     folder.json(paths::LOAD_SUMMARY, evidence.load.as_ref())?;
     folder.lines(paths::TRANSACTIONS, Some(&evidence.transactions))?;
-    folder.json(paths::MATRIX, evidence.matrix.as_ref())?;
+    if let Some(samples) = &evidence.samples {
+        let mut lines = Vec::new();
+        samples.write_to(&mut lines).map_err(io::Error::other)?;
+        folder.put(paths::SAMPLES, lines)?;
+        let table = serde_json::to_string_pretty(&samples.evaluate(&Default::default()))?;
+        folder.put(paths::MATRIX, table + "\n")?;
+    }
     for (height, raw) in &evidence.blocks {
         folder.put(&paths::block(*height), raw)?;
     }

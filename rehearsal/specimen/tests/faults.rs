@@ -37,12 +37,12 @@ fn the_overall_verdict_adds_up() {
             Verdict::Fail,
             (|e| {
                 e.configs.get_mut("us-v1").unwrap()["config"]["enable_discovery"] = json!(false);
-                e.matrix.as_mut().unwrap()[0].p50_us += 3_000;
+                e.links.get_mut("links/measure-end.json").unwrap().links[0].lost_random = 40;
             }) as fn(&mut Evidence),
         ),
         ("invalid over unknown", Verdict::Invalid, |e| {
             e.steps.remove("t222");
-            e.matrix.as_mut().unwrap()[0].p50_us += 3_000;
+            e.links.get_mut("links/measure-end.json").unwrap().links[0].lost_random = 40;
         }),
         ("unknown", Verdict::Inconclusive, |e| {
             e.steps.remove("t222");

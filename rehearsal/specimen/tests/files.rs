@@ -1,23 +1,34 @@
 //! The same verdict from the files as from memory, and none from damaged ones.
 
-use qbind_gates::{Outcome, Verdict, evaluate, evaluate_dir, read_dir, records::*};
+use qbind_evidence::Journal;
+use qbind_gates::{Evidence, Outcome, Verdict, evaluate, evaluate_dir, read_dir, records::*};
 use qbind_specimen::{sound, store};
+use serde_json::json;
 use std::{fs, path::Path};
+
+/// The files of `evidence`, and a journal of its steps.
+fn stored(evidence: &Evidence, dir: &Path) {
+    store(evidence, dir).unwrap();
+    let journal = Journal::create(&dir.join(paths::JOURNAL)).unwrap();
+    for (id, sha3) in evidence.noted_steps.iter().flatten() {
+        journal.append("step.done", json!({ "id": id, "result_sha3": sha3 })).unwrap();
+    }
+}
 
 #[test]
 fn files_and_memory_give_the_same_result() {
     let dir = tempfile::tempdir().unwrap();
     let evidence = sound();
-    store(&evidence, dir.path()).unwrap();
+    stored(&evidence, dir.path());
     let (files, memory) = (evaluate_dir(dir.path()).unwrap(), evaluate(&evidence));
-    assert_eq!(files, memory);
+    assert!(files == memory, "{}\n{}", files.to_json(), memory.to_json());
     assert_eq!(evaluate_dir(dir.path()).unwrap().to_json(), files.to_json());
 }
 
 #[test]
 fn damaged_files_never_pass() {
     let dir = tempfile::tempdir().unwrap();
-    store(&sound(), dir.path()).unwrap();
+    stored(&sound(), dir.path());
     let node = "us-v1";
     for (path, gate) in [
         (paths::PLAN.to_owned(), "G1"),
@@ -31,7 +42,8 @@ fn damaged_files_never_pass() {
         (paths::config(node), "G12"),
         (paths::TRANSACTIONS.to_owned(), "G8"),
         (paths::LOAD_SUMMARY.to_owned(), "G8"),
-        (paths::MATRIX.to_owned(), "G10"),
+        (paths::SAMPLES.to_owned(), "G10"),
+        (paths::JOURNAL.to_owned(), "G11"),
         (paths::step("t223"), "G11"),
         (paths::LINK_SNAPSHOTS[3].to_owned(), "G13"),
     ] {

@@ -75,8 +75,9 @@ pub struct Baseline {
     pub rpc: u32,
     /// Transactions per second that were offered.
     pub offered_tps: u32,
-    /// Committed transactions by the time from the first submission to the last commit.
-    pub tps: f64,
+    /// Committed transactions in a thousand seconds, by the time from the first submission to the last
+    /// commit.
+    pub tps_milli: u64,
     /// Median submit-to-commit time in microseconds, nearest rank.
     pub p50_us: u64,
     /// 90th percentile.
@@ -286,7 +287,7 @@ mod tests {
             validators: 4,
             rpc: 0,
             offered_tps: 100,
-            tps: 99.0,
+            tps_milli: 99_000,
             p50_us: 100_000,
             p90_us: 200_000,
             p99_us: 300_000,

@@ -13,7 +13,7 @@ pub(super) fn g1() -> Cases {
         }),
         ("a node changes its mind", "G1 FAIL", |e| {
             let lines = e.feeds.get_mut("eu-v1").unwrap();
-            let mut again = lines[30].clone();
+            let mut again = lines.iter().find(|l| is_commit(l, 30)).unwrap().clone();
             if let FeedLine::Commit { block_id, .. } = &mut again {
                 *block_id = BlockId([1; 32]);
             }
@@ -94,6 +94,12 @@ pub(super) fn g1() -> Cases {
         ("no genesis", "G1 UNKNOWN, G2 UNKNOWN, G3 UNKNOWN, G4 UNKNOWN, G12 UNKNOWN", |e| {
             e.genesis = None;
         }),
+        ("equivocations are not exported", "G1 UNKNOWN", |e| {
+            let name = "qbind_consensus_validator_equivocations_total";
+            let body = metrics(4, 9, "0").replace(&format!("{name}{{validator=\"1\"}} 0\n"), "");
+            let last = e.scrapes.get_mut("us-v2").unwrap().last_mut().unwrap();
+            last.samples = Some(series::parse(&body).unwrap());
+        }),
         ("violations are not exported", "G1 UNKNOWN", |e| {
             let body =
                 metrics(4, 9, "0").replace("qbind_consensus_safety_violations_total 0\n", "");
@@ -171,8 +177,9 @@ pub(super) fn g3() -> Cases {
         let made = certified(3, 900, vec![transfer(0, 0)]);
         let executed = tip.block.executed;
         let block = committed(116, block_id(&tip.block), executed, vec![made.certificate.batch]);
-        let FeedLine::Commit { state_root, system_root, .. } = e.feeds["eu-v1"][114] else {
-            panic!("no commit")
+        let tip_line = e.feeds["eu-v1"].iter().find(|line| is_commit(line, 115)).unwrap();
+        let FeedLine::Commit { state_root, system_root, .. } = *tip_line else {
+            unreachable!("found as a commit")
         };
         let id = qbind_crypto::tx_id(Network::Mainnet, &made.batch.transactions[0]);
         for lines in e.feeds.values_mut() {
@@ -182,9 +189,9 @@ pub(super) fn g3() -> Cases {
                 block_id: block_id(&block.block),
                 state_root,
                 system_root,
-                committed_unix_ms: START + 111_000,
+                committed_unix_ms: START + 130_000,
                 transactions: 1,
-                seen_unix_ms: START + 111_000,
+                seen_unix_ms: START + 130_003,
             });
         }
         for (node, claims) in &mut e.claims {
@@ -207,6 +214,9 @@ pub(super) fn g3() -> Cases {
         }),
         ("the summary counts duplicates", "G3 FAIL", |e| {
             e.load.as_mut().unwrap().duplicated = 1;
+        }),
+        ("claims with a hole", "G3 UNKNOWN", |e| {
+            e.claims.get_mut("eu-v3").unwrap().remove(40);
         }),
         ("no claims", "G3 UNKNOWN", |e| {
             e.claims.remove("eu-v3");

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// What no gate can rest on.
+const UNMEASURED: &str = "G5 UNKNOWN, G7 UNKNOWN, G9 UNKNOWN, G10 UNKNOWN, G13 UNKNOWN";
+
 pub(super) fn g5() -> Cases {
     fn lag(e: &mut Evidence, node: &str, ms: u64, from: u64, to: u64) {
         for line in e.feeds.get_mut(node).unwrap() {
@@ -14,11 +17,20 @@ pub(super) fn g5() -> Cases {
                 _ => {}
             }
         }
+        let lines = e.feeds.get_mut(node).unwrap();
+        *lines = polled(std::mem::take(lines));
     }
     vec![
         ("seven blocks behind", "G5 FAIL", |e| lag(e, "us-v1", 7_000, 1, 115)),
         ("behind by no more than the bound", "", |e| lag(e, "us-v1", 3_500, 1, 115)),
-        ("behind while it is cut out", "", |e| lag(e, "ap-v1", 9_000, 72, 74)),
+        ("behind while it is cut out", "", |e| {
+            for line in e.feeds.get_mut("ap-v1").unwrap() {
+                if let FeedLine::Commit { height: 71..=79, committed_unix_ms, .. } = line {
+                    *committed_unix_ms = START + 74_900;
+                }
+            }
+            lag(e, "ap-v1", 0, 1, 115);
+        }),
         ("behind, then gone ever further", "G5 FAIL", |e| {
             for k in 0..16 {
                 lag(e, "us-v1", 1_000, 20 + 5 * k, 115);
@@ -43,8 +55,38 @@ pub(super) fn g5() -> Cases {
                 }
             }
         }),
-        ("no matrix", "G5 UNKNOWN, G7 UNKNOWN, G9 UNKNOWN, G10 UNKNOWN, G13 UNKNOWN", |e| {
-            e.matrix = None;
+        ("a height is claimed and never handed over", "G5 UNKNOWN", |e| {
+            for line in e.feeds.get_mut("us-v1").unwrap() {
+                if let FeedLine::Poll { tip, .. } = line {
+                    *tip = u64::MAX;
+                }
+            }
+        }),
+        ("a clock a minute ahead", "G5 FAIL", |e| {
+            for line in e.feeds.get_mut("us-v1").unwrap() {
+                if let FeedLine::Commit { committed_unix_ms, .. } = line {
+                    *committed_unix_ms += 60_000;
+                }
+            }
+        }),
+        ("a clock two seconds ahead", "G5 UNKNOWN", |e| {
+            for line in e.feeds.get_mut("us-v1").unwrap() {
+                if let FeedLine::Commit { committed_unix_ms, .. } = line {
+                    *committed_unix_ms += 2_000;
+                }
+            }
+        }),
+        ("no samples", UNMEASURED, |e| e.samples = None),
+        ("a prober that was late", UNMEASURED, |e| {
+            for pair in &mut e.samples.as_mut().unwrap().pairs {
+                pair.late_us.fill(2_000);
+            }
+        }),
+        ("a pair not measured", UNMEASURED, |e| {
+            e.samples.as_mut().unwrap().pairs.pop();
+        }),
+        ("a silent pair", "G5 INVALID, G7 INVALID, G9 INVALID, G10 INVALID, G13 INVALID", |e| {
+            e.samples.as_mut().unwrap().pairs[0].rtt_ns.fill(-1)
         }),
     ]
 }
@@ -77,6 +119,14 @@ pub(super) fn g6() -> Cases {
                 }
             }
         }),
+        ("lists only itself", "G6 FAIL", |e| {
+            let own = e.plan.as_ref().unwrap().nodes[0].http.clone();
+            let name = e.plan.as_ref().unwrap().nodes[0].name.clone();
+            for line in e.peers.get_mut(&name).unwrap() {
+                let list = line.body.as_mut().unwrap()["peers"].as_array_mut().unwrap();
+                list.iter_mut().for_each(|peer| peer["address"] = json!(own));
+            }
+        }),
         ("no lists", "G6 UNKNOWN", |e| {
             e.peers.remove("us-v1");
         }),
@@ -97,10 +147,10 @@ pub(super) fn g7_g8_g10() -> Cases {
             latencies(e, |n| 900_000 + n % 9);
         }),
         ("a long tail", "G8 FAIL", |e| {
-            latencies(e, |n| if n % 20 == 0 { 11_000_000 } else { 350_000 });
+            latencies(e, |n| if n % 20 == 0 { 11_000_000 } else { 340_000 });
         }),
         ("an interval on both sides of the bound", "G8 UNKNOWN", |e| {
-            latencies(e, |n| if n % 300 < 3 { 12_000_000 } else { 350_000 });
+            latencies(e, |n| if n % 300 < 3 { 12_000_000 } else { 340_000 });
         }),
         ("a third of the load commits", "G7 FAIL", |e| {
             for tx in &mut e.transactions {
@@ -117,8 +167,17 @@ pub(super) fn g7_g8_g10() -> Cases {
         ("a commit the chain does not hold", "G8 FAIL", |e| {
             e.transactions[500].height = Some(20);
         }),
-        ("records left out", "G8 UNKNOWN", |e| {
+        ("records left out", "G7 UNKNOWN, G8 UNKNOWN, G10 UNKNOWN", |e| {
             e.transactions.truncate(990);
+        }),
+        ("less load than planned", "G7 UNKNOWN, G8 UNKNOWN, G10 UNKNOWN", |e| {
+            e.plan.as_mut().unwrap().load.rate_per_second = 11;
+        }),
+        ("load that thins out", "G7 UNKNOWN, G8 UNKNOWN, G10 UNKNOWN", |e| {
+            e.transactions[900].scheduled_us += 50_000;
+        }),
+        ("load long before the window", "G7 UNKNOWN, G8 UNKNOWN, G10 UNKNOWN", |e| {
+            e.load.as_mut().unwrap().started_unix_ms -= 60_000;
         }),
         ("the client was late", "G8 UNKNOWN", |e| {
             e.load.as_mut().unwrap().late_sends = 100;

@@ -21,6 +21,12 @@ pub(super) fn g11() -> Cases {
             e.steps.remove("t234");
         }),
         ("the result of another step", "G11 UNKNOWN", |e| step(e)["id"] = json!("T238")),
+        ("changed after it was done", "G11 FAIL", |e| {
+            e.steps.get_mut("t222").unwrap().sha3 = "0x00".into();
+        }),
+        ("not in the journal", "G11 UNKNOWN", |e| {
+            e.noted_steps.as_mut().unwrap().remove("t222");
+        }),
         ("nothing checked", "G11 UNKNOWN", |e| step(e)["scenarios"] = json!([])),
     ]
 }
@@ -59,6 +65,9 @@ pub(super) fn g12() -> Cases {
                 }
             }
         }),
+        ("more power than genesis gives", "G12 INVALID", |e| {
+            e.plan.as_mut().unwrap().nodes[0].power = Some(1_200_000);
+        }),
         ("no configuration", "G3 UNKNOWN, G4 UNKNOWN, G12 UNKNOWN", |e| {
             e.configs.remove("us-v1");
         }),
@@ -94,7 +103,12 @@ pub(super) fn g13() -> Cases {
             }
         }),
         ("probes disagree", "G13 INVALID", |e| {
-            e.matrix.as_mut().unwrap()[0].p50_us += 3_000;
+            for rtt in &mut e.samples.as_mut().unwrap().pairs[0].rtt_ns {
+                *rtt += 3_000_000;
+            }
+        }),
+        ("loses in the live window", "G13 INVALID", |e| {
+            link(e, "links/live-end.json").lost_random = 40;
         }),
         ("no snapshot", "G13 UNKNOWN", |e| {
             e.links.remove("links/live-end.json");
@@ -117,6 +131,30 @@ pub(super) fn as_planned() -> Cases {
         ("an unplanned fault", INVALID, unplanned),
         ("a fault left out", INVALID, |e| drop(e.live.as_mut().unwrap().faults.pop())),
         ("a fault not done", INVALID, |e| e.live.as_mut().unwrap().faults[1].done = false),
+        ("a fault cut short", INVALID, |e| {
+            e.live.as_mut().unwrap().faults[1].healed_unix_ms -= 5_000;
+        }),
+        ("a kill nobody noticed", INVALID, |e| {
+            let victim = e.feeds.get_mut("eu-v2").unwrap();
+            victim.retain(|line| !matches!(line, FeedLine::Gap { .. }));
+        }),
+        ("a killed node that answers", INVALID, |e| {
+            let victim = e.feeds.get_mut("eu-v2").unwrap();
+            let gap = victim.iter_mut().filter(|line| matches!(line, FeedLine::Gap { .. })).nth(1);
+            let at_unix_ms = START + 22_500;
+            *gap.unwrap() = FeedLine::Poll { at_unix_ms, duration_ms: 3, tip: 1 };
+        }),
+        ("a cut that lost nothing", INVALID, |e| {
+            for link in &mut e.links.get_mut("links/live-end.json").unwrap().links {
+                link.lost_partition = 0;
+            }
+        }),
+        ("a burst that lost nothing", INVALID, |e| {
+            for link in &mut e.links.get_mut("links/live-end.json").unwrap().links {
+                link.lost_random = 0;
+            }
+        }),
+        ("a long window", INVALID, |e| e.live.as_mut().unwrap().ended_unix_ms += 90_000),
         ("a fault too long", INVALID, |e| {
             e.live.as_mut().unwrap().faults[1].healed_unix_ms += 60_000;
         }),

@@ -307,14 +307,14 @@ impl Load {
             }
         }
         latencies.sort_unstable();
-        let took = last.saturating_duration_since(self.first).as_secs_f64();
+        let took = micros(last.saturating_duration_since(self.first)).max(1);
         let committed = latencies.len() as u64;
         let foreign = |id: &&TxId| !self.accepted.contains_key(id) && Some(**id) != probed;
         Baseline {
             validators: spec.validators,
             rpc: spec.rpc,
             offered_tps: spec.tps,
-            tps: if took > 0.0 { committed as f64 / took } else { 0.0 },
+            tps_milli: committed.saturating_mul(1_000_000_000) / took,
             p50_us: percentile(&latencies, 50),
             p90_us: percentile(&latencies, 90),
             p99_us: percentile(&latencies, 99),
