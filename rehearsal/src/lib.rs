@@ -4,6 +4,7 @@ pub mod chain;
 mod faults;
 pub mod load;
 mod outcome;
+mod resume;
 mod stages;
 
 pub use outcome::{Finished, RehearsalError};

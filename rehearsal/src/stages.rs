@@ -5,6 +5,7 @@ use crate::{
     faults::unix_ms,
     load::{self, Load},
     outcome::Doing,
+    resume::{Done, Resumed, resume},
 };
 use qbind_crypto::SecretKey;
 use qbind_evidence::{
@@ -17,7 +18,9 @@ use qbind_lab::{
     network::{self, CreateOptions, EPOCH_BLOCKS, NetworkDir, NetworkProfile, Reach},
 };
 use qbind_links::{Class, PairMeasurement};
-use qbind_measure::{Measurement, Pair, Schedule, Soundness, csv, markdown, measure_pairs};
+use qbind_measure::{
+    Measurement, Pair, RawMeasurement, Schedule, Soundness, csv, markdown, measure_pairs,
+};
 use qbind_plan::{
     BinaryRef, Cluster, Form, GenesisRef, LiveRecord, Manifest, Plan, StepForm, TopologyRef,
     digest_of, topology::Topology,
@@ -26,7 +29,7 @@ use qbind_report::{
     ReportInput, render_checklist, render_html, render_json, render_junit, render_upgrade_checklist,
 };
 use qbind_scrape::{Options as ScrapeOptions, Scraper, Target};
-use qbind_steps::{Options as StepOptions, StepId, t238::Measured};
+use qbind_steps::{Options as StepOptions, StepId, t238};
 use qbind_types::Network;
 use serde_json::json;
 use std::{
@@ -40,7 +43,7 @@ use std::{
 /// Days for which the attestation may be relied on.
 const VALID_DAYS: u32 = 14;
 /// Keys, configurations and data of the nodes, below the output directory.
-const NETWORK: &str = "network";
+pub(crate) const NETWORK: &str = "network";
 /// How often the network is measured at most.
 const MEASUREMENTS: u32 = 3;
 /// How long nodes may take to find each other.
@@ -53,12 +56,15 @@ pub struct Request {
     pub manifest: Manifest,
     /// Regions and links.
     pub topology: Topology,
-    /// Where the evidence goes; must not exist, or be empty.
+    /// Where the evidence goes; must not exist, or be empty, unless an earlier start is resumed.
     pub out: PathBuf,
     /// The program under rehearsal.
     pub node_binary: PathBuf,
     /// Who runs it, for the report.
     pub operator: String,
+    /// Whether `out` holds a rehearsal that was interrupted, to go on with; its own plan and network count
+    /// then, not `manifest` and `topology`.
+    pub resume: bool,
     /// Whether to plant a violation for each gate in the evidence, and see it turn red.
     pub controls: bool,
 }
@@ -76,6 +82,9 @@ pub fn rehearse(
     told: &(dyn Fn(&str) + Sync),
 ) -> Result<Finished, RehearsalError> {
     let out = request.out.as_path();
+    if request.resume {
+        return all_stages(request, key, told);
+    }
     let existed = out.exists();
     refuse_used(out)?;
     let ended = all_stages(request, key, told);
@@ -104,21 +113,22 @@ fn all_stages(
     told: &(dyn Fn(&str) + Sync),
 ) -> Result<Finished, RehearsalError> {
     let out = request.out.as_path();
-    let started = unix_ms();
-    told("plan: keys, genesis and configuration of every node");
-    let network = prepare_network(request)?;
-    let plan = fix_plan(request, &network)?;
-    let journal = Journal::create(&out.join("journal.jsonl")).doing("create the journal")?;
-    let digest = plan.store(&out.join(paths::PLAN)).doing("store the plan")?;
-    let note = |kind: &str, data| journal.append(kind, data).map(drop).doing("write the journal");
-    note("plan.fixed", json!({ "plan_digest": digest }))?;
     let signer = key.as_ref().map_or("this run's own key", |_| "operator");
     let key = key.unwrap_or_else(SecretKey::generate);
-    let envelope = sign_plan(out, unix_ms(), std::slice::from_ref(&key)).doing("sign the plan")?;
-    note(PLAN_SIGNED_RECORD, json!({ (PLAN_SIGNED_FIELD): envelope }))?;
-    told(&format!("plan: signed by {signer}; hand out {}", out.join("plan.dsse.json").display()));
-    for sentence in &plan.notes {
-        told(&format!("note: {sentence}"));
+    let Resumed { plan, network, journal, done } = match request.resume {
+        true => resume(request)?,
+        false => begin(request, &key, signer, told)?,
+    };
+    let started = done.started_unix_ms.unwrap_or_else(unix_ms);
+    let note = |kind: &str, data| journal.append(kind, data).map(drop).doing("write the journal");
+    if request.resume {
+        let steps = done.steps.len();
+        let (measured, live) = (done.measured.is_some(), done.live);
+        told(&format!("resume: measured {measured}, {steps} of 7 steps stand, live window {live}"));
+    }
+    if done.live {
+        told("gates: deriving every verdict from the evidence");
+        return finish(request, (signer, key), &plan, &journal, started);
     }
 
     told("lab: the network between the regions");
@@ -131,11 +141,19 @@ fn all_stages(
 
     // Before the nodes run: they would take the time that probes and steps are measured in.
     told("measure: RTT, jitter and loss of every directed pair of regions");
-    let measurement = soundly_measured(&lab, &plan, out, told)?;
-    let measured = map(&measurement, &plan, out)?;
-    note("network.mapped", json!({ "class": measured.class.name() }))?;
+    let measured = match done.measured {
+        Some(measured) => measured,
+        None => {
+            let measurement = soundly_measured(&lab, &plan, out, told)?;
+            let measured = map(&measurement, &plan, out)?;
+            let samples = fs::read(out.join(paths::SAMPLES)).doing("read the samples")?;
+            let class = measured.class.name();
+            note("network.mapped", json!({ "class": class, "samples_sha3": digest_of(&samples) }))?;
+            measured
+        }
+    };
 
-    for step in StepId::ALL {
+    for step in StepId::ALL.into_iter().filter(|step| !done.steps.contains(step)) {
         told(&format!("step {step}: {}", step.title()));
         let (verdict, sha3) = run_step(step, request, &plan, &measured, out)?;
         let noted = json!({ "id": step.as_str(), "verdict": verdict, "result_sha3": sha3 });
@@ -156,6 +174,7 @@ fn all_stages(
     note("lab.ready", json!({ "nodes": plan.nodes.len() }))?;
 
     told("live: load, faults, scrapes");
+    note("live.begun", json!({}))?;
     live(&lab, &plan, &network, &runtime, out, told)?;
     let collected = runtime
         .block_on(async { runtime.spawn(scraper.stop()).await })
@@ -170,6 +189,32 @@ fn all_stages(
         told("controls: planting a violation for each gate, and judging again");
     }
     finish(request, (signer, key), &plan, &journal, started)
+}
+
+/// Fixes and seals the plan.
+fn begin(
+    request: &Request,
+    key: &SecretKey,
+    signer: &str,
+    told: &(dyn Fn(&str) + Sync),
+) -> Result<Resumed, RehearsalError> {
+    let out = request.out.as_path();
+    let started = unix_ms();
+    told("plan: keys, genesis and configuration of every node");
+    let network = prepare_network(request)?;
+    let plan = fix_plan(request, &network)?;
+    let journal = Journal::create(&out.join(paths::JOURNAL)).doing("create the journal")?;
+    let digest = plan.store(&out.join(paths::PLAN)).doing("store the plan")?;
+    let note = |kind: &str, data| journal.append(kind, data).map(drop).doing("write the journal");
+    note("plan.fixed", json!({ "plan_digest": digest }))?;
+    let envelope = sign_plan(out, unix_ms(), std::slice::from_ref(key)).doing("sign the plan")?;
+    note(PLAN_SIGNED_RECORD, json!({ (PLAN_SIGNED_FIELD): envelope }))?;
+    told(&format!("plan: signed by {signer}; hand out {}", out.join("plan.dsse.json").display()));
+    for sentence in &plan.notes {
+        told(&format!("note: {sentence}"));
+    }
+    let done = Done { started_unix_ms: Some(started), ..Done::default() };
+    Ok(Resumed { plan, network, journal, done })
 }
 
 fn prepare_network(request: &Request) -> Result<NetworkDir, RehearsalError> {
@@ -270,16 +315,22 @@ fn store_json(path: &Path, value: &impl serde::Serialize) -> Result<(), Rehearsa
 }
 
 /// The class of the measured network, and the network for T238.
-struct MeasuredNetwork {
+#[derive(Debug)]
+pub(crate) struct Measured {
     class: Class,
-    profile: Option<Measured>,
+    profile: Option<t238::Measured>,
 }
 
-fn map(
-    measurement: &Measurement,
-    plan: &Plan,
-    out: &Path,
-) -> Result<MeasuredNetwork, RehearsalError> {
+impl Measured {
+    /// From the samples of an earlier start.
+    pub(crate) fn load(out: &Path, plan: &Plan) -> Result<Self, RehearsalError> {
+        let samples = fs::File::open(out.join(paths::SAMPLES)).doing("read the samples")?;
+        let samples = RawMeasurement::read_from(std::io::BufReader::new(samples));
+        map(&samples.doing("read the samples")?.evaluate(&Default::default()), plan, out)
+    }
+}
+
+fn map(measurement: &Measurement, plan: &Plan, out: &Path) -> Result<Measured, RehearsalError> {
     let pairs: Vec<PairMeasurement> = measurement.measurements();
     let mapping = qbind_links::map(&pairs);
     let mut answer = serde_json::to_value(&mapping).doing("serialise the mapping")?;
@@ -292,15 +343,15 @@ fn map(
     validators.sort_by_key(|v| v.validator_id);
     let validators = validators.into_iter().map(|v| v.region.clone()).collect();
     let height_bound = if stressed { 10 } else { 5 };
-    let measured = |profile| Measured { profile, validators, height_bound };
-    Ok(MeasuredNetwork { class: mapping.class, profile: mapping.custom_profile.map(measured) })
+    let measured = |profile| t238::Measured { profile, validators, height_bound };
+    Ok(Measured { class: mapping.class, profile: mapping.custom_profile.map(measured) })
 }
 
 fn run_step(
     step: StepId,
     request: &Request,
     plan: &Plan,
-    measured: &MeasuredNetwork,
+    measured: &Measured,
     out: &Path,
 ) -> Result<(String, String), RehearsalError> {
     let options = StepOptions {

@@ -68,8 +68,11 @@ pub(crate) struct RehearseArgs {
     #[arg(long)]
     controls: bool,
     /// New or empty directory for evidence, report and bundle
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "resume")]
+    out: Option<PathBuf>,
+    /// Go on with the rehearsal in this directory, which was interrupted
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "topology", "manifest", "quick", "gate_type"])]
+    resume: Option<PathBuf>,
     /// The program under rehearsal; beside this one by default
     #[arg(long, value_name = "FILE")]
     node_binary: Option<PathBuf>,
@@ -154,9 +157,10 @@ fn request(args: &RehearseArgs) -> Result<Request, String> {
         let path = node_binary.display();
         return Err(format!("no node program at {path}; give --node-binary FILE"));
     }
-    let (out, operator) = (args.out.clone(), args.operator.clone());
-    let controls = args.controls;
-    Ok(Request { manifest, topology, out, node_binary, operator, controls })
+    let operator = args.operator.clone();
+    let out = args.out.clone().or_else(|| args.resume.clone()).unwrap_or_default();
+    let (controls, resume) = (args.controls, args.resume.is_some());
+    Ok(Request { manifest, topology, out, node_binary, operator, controls, resume })
 }
 
 fn chain(error: &(dyn Error + 'static)) -> String {

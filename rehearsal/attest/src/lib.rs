@@ -17,7 +17,7 @@ mod standing;
 pub mod upgrade;
 
 pub use policy::{Algorithm, Instant, Member, Policy, PolicyError};
-pub use standing::{Decided, Standing, Voice, judge};
+pub use standing::{Decided, Standing, Voice, judge, moved_bar};
 
 #[cfg(test)]
 mod tests;

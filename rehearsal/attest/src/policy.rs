@@ -132,6 +132,9 @@ pub struct Policy {
     /// Whether a member must have signed the plan before the run.
     #[serde(default = "yes")]
     pub plan_signed: bool,
+    /// Bounds of the plan that may let more through than the guide's.
+    #[serde(default)]
+    pub looser_bounds: BTreeSet<String>,
     /// Days after the end of a run in which it may be approved.
     #[serde(default = "month")]
     pub max_age_days: u32,

@@ -2,6 +2,7 @@
 
 use crate::policy::{Instant, Member, Policy};
 use qbind_evidence::{Decision, Digest, SignedOff, SignerStatus, Verdict, Verification};
+use qbind_plan::Plan;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,6 +73,7 @@ pub fn judge(policy: &Policy, bundle: &Verification, now: u64) -> Standing {
         let why = "no member vouches for the plan as signed before the run (plan_signed)";
         obstacles.push(why.to_owned());
     }
+    obstacles.extend(moved_bar(policy, &bundle.plan));
     let good = bundle.signers.iter().filter(|signer| signer.status == SignerStatus::Valid);
     if !good.into_iter().any(|signer| policy.vouches(signer.keyid, now)) {
         obstacles.push("no member whose key is in its term signed the bundle".to_owned());
@@ -124,6 +126,17 @@ pub fn judge(policy: &Policy, bundle: &Verification, now: u64) -> Standing {
         voices,
         waived,
     }
+}
+
+/// The first bound that is looser than the guide's and that the policy does not let be.
+///
+/// A plan that cannot be read has no verdict to approve: judging the raw files again shows it.
+pub fn moved_bar(policy: &Policy, plan: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(plan).ok()?;
+    let plan = Plan::parse("plan.yaml", text).ok()?;
+    let looser = plan.bounds.looser_than_the_guide();
+    let found = looser.iter().find(|bound| !policy.looser_bounds.contains(bound.key))?;
+    Some(format!("{found}, and the policy does not allow it (looser_bounds)"))
 }
 
 fn counts(voice: &Voice, decision: Decision) -> bool {

@@ -87,6 +87,8 @@ pub struct Verification {
     pub statement: Option<Statement<Predicate>>,
     /// Root over the files of the manifest.
     pub merkle_root: Option<Digest>,
+    /// `plan.yaml` as it is in the bundle; empty if it is not there.
+    pub plan: Vec<u8>,
     /// The journal, if its chain holds.
     pub journal: Option<JournalSummary>,
     /// The files read, with size and digest as found.
@@ -135,6 +137,7 @@ pub fn verify(source: impl BufRead, options: &VerifyOptions<'_>) -> Verification
         sign_offs,
         statement,
         merkle_root: manifest.map(|manifest| manifest.merkle_root),
+        plan: content.document(layout::PLAN).unwrap_or_default().to_vec(),
         journal,
         files: content.listing(),
         unpacked_bytes: content.unpacked,

@@ -382,7 +382,7 @@ fn offered(
     if load.schema != LOAD_SCHEMA {
         return Some(format!("{path} has another schema"));
     }
-    if u64::from(load.rate_per_second) != rate || load.window_ms != window_s * 1000 {
+    if load.rate_per_second != rate || load.window_ms != window_s * 1000 {
         return Some(format!(
             "{path} is of {} transfers a second for {} ms, the plan's load is {rate} for {window_s} s",
             load.rate_per_second, load.window_ms

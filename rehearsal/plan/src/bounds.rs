@@ -1,6 +1,7 @@
 //! The bounds of the gates, with the guide's values as defaults.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Bounds and sample rules of all gates; a manifest may set any of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,24 @@ pub struct Bounds {
     pub bootstrap_block_s: u32,
 }
 
+/// A bound that lets more through than the guide does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Looser {
+    /// Which.
+    pub key: &'static str,
+    /// What the plan says.
+    pub set: u64,
+    /// What the guide says.
+    pub guide: u64,
+}
+
+impl fmt::Display for Looser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, set, guide } = self;
+        write!(f, "gates.{key} is {set}, looser than the default of {guide}")
+    }
+}
+
 impl Default for Bounds {
     fn default() -> Self {
         Self {
@@ -79,8 +98,8 @@ impl Default for Bounds {
 }
 
 impl Bounds {
-    /// Every bound that is looser than the guide's, as sentences: the report shows them.
-    pub fn looser_than_the_guide(&self) -> Vec<String> {
+    /// Every bound that is looser than the guide's: the report shows them, and a policy may refuse them.
+    pub fn looser_than_the_guide(&self) -> Vec<Looser> {
         let guide = Self::default();
         let upper = [
             (
@@ -137,9 +156,7 @@ impl Bounds {
         let loose_lower = lower.iter().filter(|(_, set, guide)| set < guide);
         loose_upper
             .chain(loose_lower)
-            .map(|(key, set, guide)| {
-                format!("gates.{key} is {set}, looser than the default of {guide}")
-            })
+            .map(|(key, set, guide)| Looser { key, set: *set, guide: *guide })
             .collect()
     }
 }

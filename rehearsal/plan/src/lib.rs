@@ -18,7 +18,7 @@ mod resolve;
 mod tests;
 pub mod topology;
 
-pub use bounds::Bounds;
+pub use bounds::{Bounds, Looser};
 pub use error::{PlanError, Problem};
 pub use fault::{Expectation, PlannedFault};
 pub use limits::TIME_MAX_UNIX_MS;

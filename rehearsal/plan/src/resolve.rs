@@ -3,6 +3,7 @@
 use crate::{
     error::{PlanError, Problem},
     fault::{Expectation, PlannedFault},
+    limits,
     manifest::{FaultKind, FaultSpec, Manifest},
     plan::{
         BinaryRef, GenesisRef, PLAN_SCHEMA, Plan, PlannedLink, PlannedNode, PlannedRegion, Role,
@@ -134,8 +135,8 @@ impl Manifest {
         let mut notes = self.layout_notes(cluster, &stakes);
         overlaps(&mut faults, cluster, &stakes, &mut notes);
         notes.extend(faults.iter().map(|f| format!("fault {}: {}", f.id, f.note)));
-        notes.extend(bounds.looser_than_the_guide());
-        Ok(Plan {
+        notes.extend(bounds.looser_than_the_guide().iter().map(ToString::to_string));
+        let plan = Plan {
             schema: PLAN_SCHEMA.to_owned(),
             name: self.name.clone(),
             form: self.form,
@@ -155,7 +156,14 @@ impl Manifest {
             faults,
             bounds,
             notes,
-        })
+        };
+        match limits::broken(&plan) {
+            None => Ok(plan),
+            Some((key, message)) => {
+                let problems = vec![self.problem(None, &key, message)];
+                Err(PlanError::Problems { problems })
+            }
+        }
     }
 
     /// Layout rules no run can satisfy later (guide, section 3.2; verdict's layout check).

@@ -6,6 +6,11 @@
 //!
 //! For tests and benchmarks only: nothing here is part of a program that judges.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "made for tests: what does not hold here is a fault of its own"
+)]
+
 mod bundle;
 mod faults;
 mod hostile;

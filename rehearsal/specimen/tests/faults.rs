@@ -1,5 +1,7 @@
 //! A sound run passes every gate; each fault turns its gates and no others.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use qbind_gates::{Evidence, Outcome, Verdict, evaluate, records::FeedLine};
 use qbind_specimen::{faults, sound};
 use qbind_types::BlockId;

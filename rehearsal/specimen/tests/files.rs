@@ -1,5 +1,7 @@
 //! The same verdict from the files as from memory, and none from damaged ones.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use qbind_evidence::Journal;
 use qbind_gates::{Evidence, Outcome, Verdict, evaluate, evaluate_dir, read_dir, records::*};
 use qbind_specimen::{sound, store};
@@ -8,10 +10,10 @@ use std::{fs, path::Path};
 
 /// The files of `evidence`, and a journal of its steps.
 fn stored(evidence: &Evidence, dir: &Path) {
-    store(evidence, dir).unwrap();
-    let journal = Journal::create(&dir.join(paths::JOURNAL)).unwrap();
+    store(evidence, dir).expect("a disk");
+    let journal = Journal::create(&dir.join(paths::JOURNAL)).expect("a disk");
     for (id, sha3) in evidence.noted_steps.iter().flatten() {
-        journal.append("step.done", json!({ "id": id, "result_sha3": sha3 })).unwrap();
+        journal.append("step.done", json!({ "id": id, "result_sha3": sha3 })).expect("a disk");
     }
 }
 

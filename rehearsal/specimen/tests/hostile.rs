@@ -1,6 +1,8 @@
 //! Hostile bundles are refused for their own reason, in little memory, and nothing leaves the directory
 //! they were to be extracted to.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use peak_alloc::PeakAlloc;
 use qbind_crypto::SecretKey;
 use qbind_evidence::{VerifyOptions, extract, verify};

@@ -3,7 +3,8 @@
 use super::Failure;
 use crate::commands::evidence_dir::EvidenceDir;
 use qbind_evidence::Digest;
-use qbind_gates::{GatesResult, evaluate_dir};
+use qbind_gates::{GatesResult, evaluate_dir, records::paths};
+use qbind_measure::RawMeasurement;
 use std::{fs, path::Path};
 
 /// How the second judgement compares.
@@ -53,10 +54,25 @@ pub(super) fn recompute(bundle: &Path, judged: Option<Digest>) -> Result<Recompu
         Err(error) => return Ok(Recomputed::Unverifiable(format!("gates.json: {error}"))),
     };
     let again = evaluate_dir(dir).map_err(|e| Failure::of(&e, hint))?;
-    Ok(compare(&stored, &again))
+    let mut differences = compare(&stored, &again);
+    differences.extend(other_table(dir));
+    Ok(match differences.is_empty() {
+        true => Recomputed::Match,
+        false => Recomputed::Mismatch(differences),
+    })
 }
 
-fn compare(stored: &GatesResult, again: &GatesResult) -> Recomputed {
+/// A table of the network that does not follow from the samples: gates do not read it, people do.
+fn other_table(dir: &Path) -> Option<String> {
+    let [samples, stored] =
+        [paths::SAMPLES, paths::MATRIX].map(|path| fs::read(dir.join(path)).ok());
+    let measurement = RawMeasurement::read_from(&samples?[..]).ok()?.evaluate(&Default::default());
+    let again = serde_json::to_string_pretty(&measurement).ok()? + "\n";
+    (stored.as_deref() != Some(again.as_bytes()))
+        .then(|| format!("{} does not follow from {}", paths::MATRIX, paths::SAMPLES))
+}
+
+fn compare(stored: &GatesResult, again: &GatesResult) -> Vec<String> {
     let mut differences = Vec::new();
     if stored.verdict != again.verdict {
         differences.push(format!(
@@ -77,5 +93,5 @@ fn compare(stored: &GatesResult, again: &GatesResult) -> Recomputed {
     for gate in stored.gates.iter().filter(|gate| again.gate(&gate.id).is_none()) {
         differences.push(format!("{}: no such gate", gate.id));
     }
-    if differences.is_empty() { Recomputed::Match } else { Recomputed::Mismatch(differences) }
+    differences
 }

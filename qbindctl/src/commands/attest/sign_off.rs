@@ -7,7 +7,7 @@ use super::{
     render::shown,
 };
 use clap::{Args, ValueEnum};
-use qbind_attest::{Decided, Policy, Standing, judge};
+use qbind_attest::{Decided, Policy, Standing, judge, moved_bar};
 use qbind_evidence::{
     Decision, Digest, Seen, SignOff, Verdict, Verification, VerifyOptions, Waiver, cosign_bundle,
     key_id, open_key,
@@ -253,7 +253,8 @@ fn objection(policy: &Policy, bundle: &Verification, decided: &SignOff) -> Optio
     if !decided.recomputed {
         return Some("the raw files do not give the same verdict".to_owned());
     }
-    if let Some(why) = policy.objection(said.gate_type, said.form) {
+    let objection = policy.objection(said.gate_type, said.form);
+    if let Some(why) = objection.or_else(|| moved_bar(policy, &bundle.plan)) {
         return Some(why);
     }
     let is_open = |id: &str| said.open_gates().any(|gate| gate == id);
