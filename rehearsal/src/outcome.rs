@@ -1,6 +1,6 @@
 //! How a rehearsal ends.
 
-use qbind_gates::{Controls, GatesResult};
+use qbind_gates::{Comparison, Controls, GatesResult};
 use std::{error::Error, path::PathBuf};
 
 /// A rehearsal that came to a verdict.
@@ -10,6 +10,8 @@ pub struct Finished {
     pub gates: GatesResult,
     /// What a planted violation did to each gate, if that was asked for.
     pub controls: Option<Controls>,
+    /// What changed against the run before, if one was named.
+    pub compared: Option<Comparison>,
     /// The page for people.
     pub report: PathBuf,
     /// The signed file.

@@ -5,6 +5,7 @@ use crate::{
     faults::unix_ms,
     load::{self, Load},
     outcome::Doing,
+    purpose::Purpose,
     resume::{Done, Resumed, resume},
 };
 use qbind_crypto::SecretKey;
@@ -65,6 +66,8 @@ pub struct Request {
     /// Whether `out` holds a rehearsal that was interrupted, to go on with; its own plan and network count
     /// then, not `manifest` and `topology`.
     pub resume: bool,
+    /// What it is for.
+    pub purpose: Purpose,
     /// Whether to plant a violation for each gate in the evidence, and see it turn red.
     pub controls: bool,
 }
@@ -92,6 +95,7 @@ pub fn rehearse(
         // Best effort: the error that matters is the operator's. Only what was made here goes.
         drop(fs::remove_dir_all(out.join(NETWORK)));
         drop(fs::remove_file(out.join(paths::GENESIS)));
+        drop(fs::remove_file(out.join("upgrade-envelope.json")));
         if !existed {
             drop(fs::remove_dir(out));
         }
@@ -140,10 +144,10 @@ fn all_stages(
     let lab = Lab::network_up(config).doing("start the lab")?;
 
     // Before the nodes run: they would take the time that probes and steps are measured in.
-    told("measure: RTT, jitter and loss of every directed pair of regions");
     let measured = match done.measured {
         Some(measured) => measured,
         None => {
+            told("measure: RTT, jitter and loss of every directed pair of regions");
             let measurement = soundly_measured(&lab, &plan, out, told)?;
             let measured = map(&measurement, &plan, out)?;
             let samples = fs::read(out.join(paths::SAMPLES)).doing("read the samples")?;
@@ -201,8 +205,12 @@ fn begin(
     let out = request.out.as_path();
     let started = unix_ms();
     told("plan: keys, genesis and configuration of every node");
+    let binary = fs::read(&request.node_binary).usage("read the node binary")?;
+    fs::create_dir_all(out).usage("create the output directory")?;
+    let purpose = request.purpose.begin(request.manifest.gate_type, &binary, out)?;
     let network = prepare_network(request)?;
-    let plan = fix_plan(request, &network)?;
+    let mut plan = fix_plan(request, &network, &binary)?;
+    plan.notes.extend(purpose);
     let journal = Journal::create(&out.join(paths::JOURNAL)).doing("create the journal")?;
     let digest = plan.store(&out.join(paths::PLAN)).doing("store the plan")?;
     let note = |kind: &str, data| journal.append(kind, data).map(drop).doing("write the journal");
@@ -219,7 +227,6 @@ fn begin(
 
 fn prepare_network(request: &Request) -> Result<NetworkDir, RehearsalError> {
     let out = &request.out;
-    fs::create_dir_all(out).usage("create the output directory")?;
     let options = CreateOptions {
         topology: request.topology.clone(),
         out: out.join(NETWORK),
@@ -231,15 +238,18 @@ fn prepare_network(request: &Request) -> Result<NetworkDir, RehearsalError> {
     network::create(&options).usage("make the network")
 }
 
-fn fix_plan(request: &Request, network: &NetworkDir) -> Result<Plan, RehearsalError> {
-    let binary = fs::read(&request.node_binary).usage("read the node binary")?;
+fn fix_plan(
+    request: &Request,
+    network: &NetworkDir,
+    binary: &[u8],
+) -> Result<Plan, RehearsalError> {
     let genesis = fs::read(network.genesis_path()).doing("read the genesis file")?;
     fs::write(request.out.join(paths::GENESIS), &genesis).doing("keep the genesis file")?;
     let file: serde_json::Value =
         serde_json::from_slice(&genesis).doing("read the genesis file")?;
     let chain_id = file["chain_id"].as_str().unwrap_or_default().to_owned();
     let genesis = GenesisRef { sha3: network.genesis_hash(), network: Network::Mainnet, chain_id };
-    let binaries = vec![BinaryRef { name: "qbind-node".to_owned(), sha3: digest_of(&binary) }];
+    let binaries = vec![BinaryRef { name: "qbind-node".to_owned(), sha3: digest_of(binary) }];
     let topology = &request.topology;
     let sha3 = digest_of(topology.to_yaml().as_bytes());
     let accounts = request.manifest.load.value.accounts;
@@ -429,10 +439,12 @@ fn finish(
         let (digest, _) = digest_of_file(path).doing("digest a subject")?;
         Ok::<_, RehearsalError>(Subject { name: name.to_owned(), digest })
     };
-    let subjects = vec![
+    let compared = request.purpose.compared(out)?;
+    let mut subjects = vec![
         subject("qbind-node", &request.node_binary)?,
         subject("genesis.json", &out.join(paths::GENESIS))?,
     ];
+    subjects.extend(Purpose::subject(out)?);
     let gate_type = match plan.gate_type {
         qbind_plan::GateType::MainnetLaunch => qbind_evidence::GateType::MainnetLaunch,
         qbind_plan::GateType::ClassCUpgrade => qbind_evidence::GateType::ClassCUpgrade,
@@ -476,5 +488,5 @@ fn finish(
     seal(out, &bundle, &SealOptions { facts: None, signers: &[key] }).doing("seal the bundle")?;
     let trust = out.join("trust.yaml");
     fs::write(&trust, Trust::new(vec![trusted]).to_yaml()).doing("write the trust file")?;
-    Ok(Finished { gates, controls, report, bundle, trust })
+    Ok(Finished { gates, controls, compared, report, bundle, trust })
 }

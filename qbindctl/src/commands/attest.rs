@@ -7,8 +7,8 @@ mod sign_off;
 use clap::{Args, Subcommand, ValueEnum};
 use qbind_crypto::SecretKey;
 use qbind_evidence::{
-    Digest, DigestPair, Facts, SealOptions, Trust, TrustedKey, Verification, VerifyOptions,
-    create_key, digest_of_file, open_key, seal, sign_bundle, verify,
+    Digest, DigestPair, Facts, GateType, SealOptions, Trust, TrustedKey, Verification,
+    VerifyOptions, create_key, digest_of_file, open_key, seal, sign_bundle, verify,
 };
 use recompute::Recomputed;
 use serde_json::json;
@@ -231,6 +231,20 @@ fn keygen(args: &KeygenArgs, answer: &mut String) -> Result<u8, Failure> {
     Ok(VALID)
 }
 
+/// What the purpose of a run demands and its evidence lacks.
+fn lacking(dir: &Path) -> Option<String> {
+    let facts: Facts = serde_json::from_slice(&fs::read(dir.join("facts.json")).ok()?).ok()?;
+    match facts.gate_type {
+        GateType::ClassCUpgrade if !facts.subjects.iter().any(|s| s.name == "upgrade-envelope") => {
+            Some("a class C upgrade is attested with its envelope as a subject".to_owned())
+        }
+        GateType::PostIncident if !dir.join("baseline.json").exists() => {
+            Some("a run after an incident is attested with a baseline.json".to_owned())
+        }
+        _ => None,
+    }
+}
+
 fn sign(args: &SignArgs, answer: &mut String) -> Result<u8, Failure> {
     let passphrases = passphrases(&args.passphrase, args.key.len())?;
     let mut keys: Vec<SecretKey> = Vec::new();
@@ -244,6 +258,12 @@ fn sign(args: &SignArgs, answer: &mut String) -> Result<u8, Failure> {
             Some(out) => out.clone(),
             None => default_name(&args.target)?,
         };
+        if let Some(why) = lacking(&args.target) {
+            return Err(Failure::new(
+                why,
+                "nothing was signed; rehearse with what its purpose demands",
+            ));
+        }
         let options = SealOptions { facts: None, signers: &keys };
         let hint = "nothing was signed; put the evidence in order and try again";
         let sealed = seal(&args.target, &out, &options).map_err(|e| Failure::of(&e, hint))?;
@@ -378,6 +398,19 @@ fn read(bundle: &Path, options: &VerifyOptions<'_>) -> Result<Verification, Fail
     let file = File::open(bundle)
         .map_err(|e| Failure::new(format!("cannot read {}: {e}", bundle.display()), hint))?;
     Ok(verify(BufReader::with_capacity(128 * 1024, file), options))
+}
+
+/// A bundle checked with the keys of a trust file, whenever it was valid.
+///
+/// # Errors
+/// In a sentence with a hint: one of the files cannot be read.
+pub(crate) fn verified(bundle: &Path, trust: &Path) -> Result<(Verification, Trust), String> {
+    let failed = |f: Failure| format!("{}; {}", f.message, f.hint);
+    let hint = "a trust file names the keys whose signatures count; see docs/evidence.md";
+    let trust = Trust::load(trust).map_err(|e| failed(Failure::of(&e, hint)))?;
+    let options = VerifyOptions { trust: Some(&trust), ..VerifyOptions::default() };
+    let found = read(bundle, &options).map_err(failed)?;
+    Ok((found, trust))
 }
 
 /// Opens one encrypted signing key.

@@ -82,7 +82,8 @@ fn value(figure: &Figure, value: u64) -> String {
     format!("{}.{:03} {unit}", value / 1000, value % 1000)
 }
 
-fn text(compared: &Comparison) -> String {
+/// The comparison for people.
+pub(crate) fn text(compared: &Comparison) -> String {
     let mut rows = Builder::default();
     rows.push_record(["figure", "first", "second", "change (95 %)", "", "detectable"]);
     for figure in &compared.figures {

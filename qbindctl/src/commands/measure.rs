@@ -7,14 +7,14 @@ use std::error::Error;
 use std::io::{self, IsTerminal};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use qbind_measure::{
-    Coordinates, Engine, MeasureError, Measurement, Pair, Place, Progress, Schedule, Soundness,
-    measure_pairs, terminal,
+    Coordinates, Engine, MeasureError, Measurement, Pair, Place, Progress, RawMeasurement,
+    Schedule, Soundness, measure_pairs, terminal,
 };
 
 const SOUND: u8 = 0;
@@ -147,6 +147,16 @@ pub(crate) fn run(args: MeasureArgs) -> u8 {
             failure.code
         }
     }
+}
+
+/// Measures all directed pairs of the lab that is up in `dir`; else an exit code and why.
+pub(crate) fn measure_lab(dir: &Path, schedule: &Schedule) -> Result<RawMeasurement, (u8, String)> {
+    let failed = |failure: Failure| (failure.code, failure.message);
+    let pairs = lab::pairs(dir).map_err(failed)?;
+    let seconds = schedule.duration_us().div_ceil(1_000_000);
+    eprintln!("measuring {} directed pairs, about {seconds} s", pairs.len());
+    measure_pairs(&pairs, schedule, |_| ControlFlow::Continue(()))
+        .map_err(|error| failed(Failure::caused(&error, UNKNOWN)))
 }
 
 fn measure(args: &MeasureArgs) -> Result<Measurement, Failure> {

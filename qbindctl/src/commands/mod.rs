@@ -4,6 +4,7 @@ mod account;
 mod attest;
 mod chain;
 mod compare;
+mod drift;
 mod evidence_dir;
 mod gates;
 mod genesis;
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     Chain(chain::ChainCommand),
     /// Two runs side by side: what changed by more than chance
     Compare(compare::CompareArgs),
+    /// Whether the network is still the one an attestation speaks of
+    Drift(drift::DriftArgs),
     /// Gates: what a run is judged by
     #[command(subcommand)]
     Gates(gates::GatesCommand),
@@ -77,6 +80,7 @@ pub(crate) fn run(command: Command) -> u8 {
         Command::Attest(command) => attest::run(command),
         Command::Chain(command) => chain::run(command),
         Command::Compare(args) => compare::run(&args),
+        Command::Drift(args) => drift::run(&args),
         Command::Gates(command) => gates::run(command),
         Command::Genesis(command) => genesis::run(command),
         Command::Lab(command) => lab::run(command),

@@ -1,15 +1,19 @@
 //! `qbindctl rehearse`: every stage in one command.
 
-use crate::commands::attest::{PassphraseArgs, signing_key};
+use crate::commands::{
+    attest::{PassphraseArgs, signing_key},
+    compare,
+    evidence_dir::EvidenceDir,
+};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use qbind_gates::{Gate, Outcome, Verdict};
 use qbind_plan::{GateType, Manifest, topology::Topology};
-use qbind_rehearsal::{Finished, Request, rehearse};
+use qbind_rehearsal::{Finished, Purpose, Request, rehearse};
 use std::{
     error::Error,
     io::IsTerminal,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -64,6 +68,15 @@ pub(crate) struct RehearseArgs {
     /// Why it is run [default: the manifest's, mainnet-launch]
     #[arg(long, value_enum)]
     gate_type: Option<GateTypeArg>,
+    /// Class C upgrade: the draft of its envelope, before it has evidence and approvals
+    #[arg(long, value_name = "FILE")]
+    upgrade_envelope: Option<PathBuf>,
+    /// Post-incident: which incident
+    #[arg(long, value_name = "TEXT")]
+    incident: Option<String>,
+    /// A bundle or evidence directory of a run before, to compare with; demanded post-incident
+    #[arg(long, value_name = "RUN")]
+    baseline: Option<PathBuf>,
     /// Also plant a violation for each gate in the evidence and see that gate, and no other, turn red
     #[arg(long)]
     controls: bool,
@@ -93,8 +106,15 @@ pub(crate) struct RehearseArgs {
 
 pub(crate) fn run(args: RehearseArgs) -> u8 {
     let key = args.key.as_ref().map(|file| signing_key(file, &args.passphrase)).transpose();
-    let (request, key) = match key.and_then(|key| Ok((request(&args)?, key))) {
-        Ok(both) => both,
+    let before = args.baseline.as_deref().map(EvidenceDir::open).transpose();
+    let prepared = key.and_then(|key| {
+        let before = before?;
+        let request = request(&args, before.as_ref().map(EvidenceDir::path))?;
+        Ok((request, key, before))
+    });
+    // The unpacked run before stays until the end.
+    let (request, key, _before) = match prepared {
+        Ok(all) => all,
         Err(why) => {
             eprintln!("qbindctl: {why}");
             return USAGE;
@@ -132,7 +152,7 @@ pub(crate) fn run(args: RehearseArgs) -> u8 {
     }
 }
 
-fn request(args: &RehearseArgs) -> Result<Request, String> {
+fn request(args: &RehearseArgs, before: Option<&Path>) -> Result<Request, String> {
     if matches!(args.target, RehearseTarget::Inventory) {
         return Err("UNSUPPORTED: --target inventory; this build rehearses in the lab".into());
     }
@@ -160,7 +180,12 @@ fn request(args: &RehearseArgs) -> Result<Request, String> {
     let operator = args.operator.clone();
     let out = args.out.clone().or_else(|| args.resume.clone()).unwrap_or_default();
     let (controls, resume) = (args.controls, args.resume.is_some());
-    Ok(Request { manifest, topology, out, node_binary, operator, controls, resume })
+    let purpose = Purpose {
+        envelope: args.upgrade_envelope.clone(),
+        incident: args.incident.clone(),
+        baseline: before.map(Path::to_owned),
+    };
+    Ok(Request { manifest, topology, out, node_binary, operator, controls, resume, purpose })
 }
 
 fn chain(error: &(dyn Error + 'static)) -> String {
@@ -185,6 +210,9 @@ fn print_text(finished: &Finished) {
     }
     if let Some(controls) = &finished.controls {
         print!("{}", super::gates::controls_text(controls));
+    }
+    if let Some(compared) = &finished.compared {
+        print!("against the run before:\n{}", compare::text(compared));
     }
     println!("verdict: {}", finished.gates.verdict);
     println!("report:  {}", finished.report.display());

@@ -73,7 +73,7 @@ pub fn judge(policy: &Policy, bundle: &Verification, now: u64) -> Standing {
         let why = "no member vouches for the plan as signed before the run (plan_signed)";
         obstacles.push(why.to_owned());
     }
-    obstacles.extend(moved_bar(policy, &bundle.plan));
+    obstacles.extend(moved_bar(policy, bundle));
     let good = bundle.signers.iter().filter(|signer| signer.status == SignerStatus::Valid);
     if !good.into_iter().any(|signer| policy.vouches(signer.keyid, now)) {
         obstacles.push("no member whose key is in its term signed the bundle".to_owned());
@@ -128,11 +128,15 @@ pub fn judge(policy: &Policy, bundle: &Verification, now: u64) -> Standing {
     }
 }
 
-/// The first bound that is looser than the guide's and that the policy does not let be.
+/// A live window begun too often; else the first bound that is looser than the guide's and that the policy does not let be.
 ///
 /// A plan that cannot be read has no verdict to approve: judging the raw files again shows it.
-pub fn moved_bar(policy: &Policy, plan: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(plan).ok()?;
+pub fn moved_bar(policy: &Policy, bundle: &Verification) -> Option<String> {
+    let (begun, allowed) = (bundle.live_begun, policy.live_attempts);
+    if begun > allowed {
+        return Some(format!("the live window was begun {begun} times (live_attempts {allowed})"));
+    }
+    let text = std::str::from_utf8(&bundle.plan).ok()?;
     let plan = Plan::parse("plan.yaml", text).ok()?;
     let looser = plan.bounds.looser_than_the_guide();
     let found = looser.iter().find(|bound| !policy.looser_bounds.contains(bound.key))?;

@@ -52,6 +52,7 @@ pub const FILES: &[&str] = &[
     TEST_RESULT,
     "topology.yaml",
     "upgrade-checklist.md",
+    "upgrade-envelope.json",
     "validators.json",
     "waivers.json",
 ];

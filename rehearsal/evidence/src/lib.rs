@@ -16,6 +16,7 @@
 
 mod container;
 mod digest;
+mod drift;
 mod dsse;
 mod envelopes;
 mod extract;
@@ -38,6 +39,7 @@ mod ustar;
 mod verify;
 
 pub use digest::{Digest, DigestPair, Digester, digest_of_file};
+pub use drift::{DRIFT_PREDICATE, DriftNotice, Lasting};
 pub use dsse::{Envelope, EnvelopeError, EnvelopeSignature, IN_TOTO_PAYLOAD, key_id, pae};
 pub use extract::{ExtractError, extract};
 pub use facts::{

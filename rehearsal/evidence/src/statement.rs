@@ -112,6 +112,13 @@ struct Configuration {
 }
 
 impl Predicate {
+    /// The last moment at which it may be relied on, Unix milliseconds; nothing if it cannot be read.
+    pub fn valid_until_unix_ms(&self) -> Option<u64> {
+        let time = humantime::parse_rfc3339(&self.validity.end).ok()?;
+        let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
+        u64::try_from(since.as_millis()).ok()
+    }
+
     /// Ids of the soft gates that did not pass: an approval must waive each.
     pub fn open_gates(&self) -> impl Iterator<Item = &str> {
         let open =

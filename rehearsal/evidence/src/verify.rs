@@ -89,6 +89,8 @@ pub struct Verification {
     pub merkle_root: Option<Digest>,
     /// `plan.yaml` as it is in the bundle; empty if it is not there.
     pub plan: Vec<u8>,
+    /// How often the live window was begun, as the journal says.
+    pub live_begun: u64,
     /// The journal, if its chain holds.
     pub journal: Option<JournalSummary>,
     /// The files read, with size and digest as found.
@@ -136,6 +138,7 @@ pub fn verify(source: impl BufRead, options: &VerifyOptions<'_>) -> Verification
         plan_signed_at: planned.map(|(_, at)| at),
         sign_offs,
         statement,
+        live_begun: content.live_begun,
         merkle_root: manifest.map(|manifest| manifest.merkle_root),
         plan: content.document(layout::PLAN).unwrap_or_default().to_vec(),
         journal,
@@ -482,4 +485,4 @@ fn check_subjects(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

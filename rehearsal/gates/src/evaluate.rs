@@ -48,7 +48,7 @@ pub fn evaluate(evidence: &Evidence) -> GatesResult {
             let performance =
                 Performance::of(evidence, plan, windows, chain.as_ref().ok(), &measured);
             gates.push(height::gate(evidence, plan, &feeds, windows, &measured));
-            gates.push(peers::gate(evidence, plan, windows));
+            gates.push(peers::gate(evidence, plan, &feeds, windows));
             gates.push(performance.against_baseline());
             gates.push(performance.tail());
             gates.push(views::gate(evidence, plan, windows, &measured));

@@ -163,6 +163,11 @@ impl Feed {
         self.commits.keys().next_back().copied().unwrap_or(0)
     }
 
+    /// Whether it tells of a commit made after `from` and before `to`.
+    pub(crate) fn committed_between(&self, from: u64, to: u64) -> bool {
+        self.commits.values().any(|commit| (from + 1..to).contains(&commit.committed_unix_ms))
+    }
+
     /// The first height between 1 and the tip that is missing.
     pub(crate) fn hole(&self) -> Option<u64> {
         (1..=self.tip()).find(|h| !self.commits.contains_key(h))

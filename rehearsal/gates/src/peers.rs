@@ -1,7 +1,7 @@
 //! G6: peers, as each node counts them and as the others confirm.
 
 use crate::{
-    catalogue::known, coverage, evidence::Evidence, finding::Finding, records::paths,
+    catalogue::known, coverage, evidence::Evidence, feed::Feed, finding::Finding, records::paths,
     series::scalar, verdict::Gate, windows::Windows,
 };
 use qbind_plan::Plan;
@@ -24,7 +24,12 @@ struct Peer {
     direction: String,
 }
 
-pub(crate) fn gate(evidence: &Evidence, plan: &Plan, windows: &Windows) -> Gate {
+pub(crate) fn gate(
+    evidence: &Evidence,
+    plan: &Plan,
+    feeds: &BTreeMap<String, Feed>,
+    windows: &Windows,
+) -> Gate {
     let mut finding = Finding::over(windows.shown());
     let b = &plan.bounds;
     let others = (plan.nodes.len() as u64).saturating_sub(1);
@@ -39,7 +44,9 @@ pub(crate) fn gate(evidence: &Evidence, plan: &Plan, windows: &Windows) -> Gate 
     let mut eased = 0u64;
     for node in &plan.nodes {
         let scrapes = evidence.scrapes.get(&node.name).map_or(&[][..], Vec::as_slice);
-        if let Some(why) = coverage::hole(scrapes, &node.name, windows, b.scrape_gap_max_ms) {
+        if let Some(why) =
+            coverage::hole(scrapes, &node.name, feeds.get(&node.name), windows, b.scrape_gap_max_ms)
+        {
             finding.unknown(why);
         }
         let mut counted = 0;

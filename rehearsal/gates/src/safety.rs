@@ -215,7 +215,9 @@ impl Safety<'_> {
             }
             if let Ok(windows) = self.windows {
                 let max = self.plan.bounds.scrape_gap_max_ms;
-                if let Some(why) = coverage::hole(scrapes, &node.name, windows, max) {
+                if let Some(why) =
+                    coverage::hole(scrapes, &node.name, self.feeds.get(&node.name), windows, max)
+                {
                     finding.unknown(why);
                 }
             }

@@ -17,6 +17,7 @@
 mod binomial;
 mod class;
 mod coverage;
+mod drift;
 mod floor;
 mod layout;
 mod mapping;
@@ -31,6 +32,7 @@ pub use binomial::{
 };
 pub use class::{Class, Flag, HeightBound, PairMeasurement, millis};
 pub use coverage::{Coverage, Exercised};
+pub use drift::{Drift, Moved, drift};
 pub use floor::{DelayMatrix, Floor, FloorError, Seat, Spread, floor};
 pub use layout::{LayoutCheck, RegionLayout, RegionLoss, check_layout};
 pub use mapping::{Decided, Mapping, map};

@@ -20,21 +20,18 @@ const AHEAD: usize = 4;
 const BATCHES: usize = 4;
 /// Nodes asked before a height is put off.
 const TRIES: usize = 4;
-/// Heights left until the end, when nodes have nothing else to do: what they spend on handing over blocks
-/// they do not have for the load. They keep at least 10,000.
-const LEFT: u64 = 4_000;
 /// Pause before a height nobody could hand over is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Follows the feeds until stopped, then for at most `drain`.
-pub(crate) async fn run(shared: Shared, drain: Duration) -> Result<(), StoreError> {
+/// Follows the feeds until stopped, at a distance of `left` heights, then for at most `drain`.
+pub(crate) async fn run(shared: Shared, drain: Duration, left: u64) -> Result<(), StoreError> {
     let mut index = Lines::open(&shared.dir, paths::BLOCK_INDEX)?;
     let mut next = 1u64;
     let mut stop = shared.stop.clone();
     let mut deadline: Option<Instant> = None;
     loop {
         let tip = shared.tip();
-        let left = if deadline.is_some() { 0 } else { LEFT };
+        let left = if deadline.is_some() { 0 } else { left };
         let heights: Vec<u64> = (next..=tip.saturating_sub(left)).take(64).collect();
         if heights.is_empty() {
             if deadline.is_some() && shared.feeds_ended() {

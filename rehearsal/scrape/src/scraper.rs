@@ -59,6 +59,9 @@ pub struct Options {
     pub timeout: Duration,
     /// For blocks still missing after the stop.
     pub drain: Duration,
+    /// Heights whose blocks are left until the stop, when nodes have nothing else to do: what they spend on
+    /// handing them over they do not have for the load. They keep at least 10,000.
+    pub left: u64,
 }
 
 impl Default for Options {
@@ -68,6 +71,7 @@ impl Default for Options {
             commit_poll: Duration::from_millis(500),
             timeout: Duration::from_secs(4),
             drain: Duration::from_secs(120),
+            left: 4_000,
         }
     }
 }
@@ -233,7 +237,7 @@ impl Scraper {
             };
             tasks.push((name, runtime.spawn(follow)));
         }
-        let fetch = blocks::run(shared.clone(), options.drain);
+        let fetch = blocks::run(shared.clone(), options.drain, options.left);
         tasks.push(("block".to_owned(), runtime.spawn(fetch)));
         Ok(Self { shared, stop, tasks })
     }

@@ -218,6 +218,7 @@ fn options() -> Options {
         commit_poll: Duration::from_millis(20),
         timeout: Duration::from_millis(1500),
         drain: Duration::from_secs(10),
+        left: 0,
     }
 }
 
@@ -369,4 +370,17 @@ async fn a_full_disk_ends_the_scrape_with_an_error() {
         Scraper::start(&Handle::current(), vec![target("a", http)], options(), out).unwrap();
     let error = scraper.stop().await.unwrap_err();
     assert!(matches!(error, ScrapeError::Store { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_blocks_are_left_until_the_load_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let targets = vec![target("good", serve(chain(5, Manner::Good)).await.0)];
+    let options = Options { left: 3, ..options() };
+    let out = dir.path().to_owned();
+    let scraper = Scraper::start(&Handle::current(), targets, options, out).unwrap();
+    until(&scraper, |s| s.tips.get("good") == Some(&5) && s.blocks == 2 && s.scrapes >= 4).await;
+    assert_eq!(scraper.summary().blocks, 2);
+    let summary = scraper.stop().await.unwrap();
+    assert_eq!((summary.blocks, summary.missing_blocks), (5, 0));
 }

@@ -68,12 +68,6 @@ fn rebuild(evidence: &mut Evidence, height: u64, change: impl Fn(&mut CommittedB
     evidence.blocks.insert(height, encode(&block));
 }
 
-fn scraped(evidence: &mut Evidence, node: &str, body: &str) {
-    for scrape in evidence.scrapes.get_mut(node).unwrap() {
-        scrape.samples = Some(series::parse(body).unwrap());
-    }
-}
-
 fn config(evidence: &mut Evidence, key: &str, value: Value) {
     evidence.configs.get_mut("us-v1").unwrap()["config"][key] = value;
 }

@@ -254,7 +254,7 @@ fn objection(policy: &Policy, bundle: &Verification, decided: &SignOff) -> Optio
         return Some("the raw files do not give the same verdict".to_owned());
     }
     let objection = policy.objection(said.gate_type, said.form);
-    if let Some(why) = objection.or_else(|| moved_bar(policy, &bundle.plan)) {
+    if let Some(why) = objection.or_else(|| moved_bar(policy, bundle)) {
         return Some(why);
     }
     let is_open = |id: &str| said.open_gates().any(|gate| gate == id);

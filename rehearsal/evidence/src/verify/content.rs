@@ -41,6 +41,8 @@ pub(super) struct Content {
     pub(super) plans_in_journal: BTreeSet<String>,
     /// Where the journal says that the plan was signed, and the digest it names.
     pub(super) plan_signed: Vec<(u64, String)>,
+    /// How often the journal says that the live window was begun.
+    pub(super) live_begun: u64,
     pub(super) findings: Vec<Finding>,
     /// Reading ended early: what is missing may have come later.
     pub(super) broken: bool,
@@ -56,6 +58,7 @@ impl Content {
             journal: None,
             plans_in_journal: BTreeSet::new(),
             plan_signed: Vec::new(),
+            live_begun: 0,
             findings: Vec::new(),
             broken: false,
             unpacked: 0,
@@ -108,6 +111,7 @@ impl Content {
         let mut digester = Digester::default();
         let mut journal = (entry.name == layout::JOURNAL).then(JournalChecker::default);
         let (plans, signed) = (&mut self.plans_in_journal, &mut self.plan_signed);
+        let begun = &mut self.live_begun;
         reader.content(&entry, |piece| {
             digester.update(piece);
             if document.is_some() || is_sign_off {
@@ -120,6 +124,7 @@ impl Content {
                         let named = named.and_then(|v| v.as_str()).unwrap_or_default();
                         signed.push((record.seq, named.chars().take(64).collect()));
                     }
+                    *begun += u64::from(record.kind == "live.begun");
                     let mentioned = record.data.get("plan_digest").and_then(|v| v.as_str());
                     if let Some(digest) = mentioned
                         && plans.len() < PLANS

@@ -12,7 +12,7 @@ mod limits;
 mod planned;
 mod tamper;
 
-pub(super) fn trust() -> Trust {
+pub(crate) fn trust() -> Trust {
     Trust::new(vec![TrustedKey {
         name: "operator".to_owned(),
         operator: "o".to_owned(),

@@ -162,6 +162,11 @@ pub(super) fn g2() -> Cases {
                 }
             },
         ),
+        ("metrics that stand still", "G2 UNKNOWN, G6 UNKNOWN", |e| {
+            let scrapes = e.scrapes.get_mut("us-v1").unwrap();
+            let first = scrapes[0].samples.clone();
+            scrapes.iter_mut().for_each(|scrape| scrape.samples = first.clone());
+        }),
         ("a hole nothing explains", "G2 UNKNOWN, G6 UNKNOWN", |e| {
             for scrape in &mut e.scrapes.get_mut("us-v1").unwrap()[3..8] {
                 scrape.samples = None;

@@ -206,8 +206,11 @@ pub(super) fn g9() -> Cases {
             }
         }),
         ("series absent", "G9 UNKNOWN", |e| {
-            let body = metrics(4, 9, "0").replace("qbind_consensus_view_changes_total 1\n", "");
-            scraped(e, "us-rpc1", &body);
+            for (k, scrape) in e.scrapes.get_mut("us-rpc1").unwrap().iter_mut().enumerate() {
+                let body = metrics(4, 9 + k as u64, "0")
+                    .replace("qbind_consensus_view_changes_total 1\n", "");
+                scrape.samples = Some(series::parse(&body).unwrap());
+            }
         }),
     ]
 }
