@@ -4,7 +4,7 @@ OUT ?= out/$(shell date -u +%Y-%m-%dT%H%M%SZ)
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 REHEARSE = $(TARGET_DIR)/debug/qbindctl rehearse --target lab --topology standard-tri-region
 
-.PHONY: help setup test test-verifier verdict-power build rehearse rehearse-full bench-latency bench-catch-up bench-execution bench-state growth lint docs
+.PHONY: help setup test test-verifier verifier-agreement verdict-power build rehearse rehearse-full bench-latency bench-catch-up bench-execution bench-state growth lint docs
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ bench-execution: setup ## Stage B beside serial execution, part by part, signatu
 
 bench-state: setup ## What a state of 1,000,000 accounts costs: times, memory, disk; snapshot, fast sync, pruning
 	@cargo run -q -p qbind-storage --example state_at_scale
+
+verifier-agreement: setup test-verifier ## Both verifiers over 200 generated bundles, good, faulty, tampered and hostile: about four minutes
+	@cargo build -q -p qbind-specimen --example bundles
+	@rm -rf $(TARGET_DIR)/bundles
+	$(TARGET_DIR)/debug/examples/bundles $(TARGET_DIR)/bundles
+	$(TARGET_DIR)/verifier/bin/python docs/verifier/agree.py $(TARGET_DIR)/bundles
 
 verdict-power: build ## Faults planted in live rehearsals, and 20 clean ones: about three hours; goes on where it was
 	@cargo build -q -p qbind-rehearsal --example verdict_power

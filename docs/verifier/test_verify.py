@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import struct
 import tempfile
 import unittest
 from contextlib import redirect_stderr, redirect_stdout
@@ -16,9 +15,7 @@ from pathlib import Path
 import zstandard
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
-import chain
 import container
-import gates
 import statements
 import verify
 
@@ -244,49 +241,6 @@ class Tampering(Case):
             trust = os.path.join(self.folder.name, "trust.yaml")
             Path(trust).write_text(f"schema: qbind.trust/v1\nkeys:\n  - {{name: v, public_key: {PUBLIC.hex()}}}\n")
             self.assertEqual(verify.main([self.path, "--trust", trust, "--json"]), 1)
-
-
-class Recomputing(unittest.TestCase):
-    def test_a_quorum_of_right_signatures_is_asked_for(self):
-        keys = [MLDSA44PrivateKey.generate() for _ in range(4)]
-        members = [((k.public_key().public_bytes_raw(),), 1) for k in keys]
-        message = b"QBIND:MAIN:COMMIT:v1" + struct.pack("<QQ", 0, 7) + bytes(32)
-        votes = [(i, k.sign(message)) for i, k in enumerate(keys)]
-        self.assertTrue(chain.certified(members, votes[1:], message))
-        self.assertFalse(chain.certified(members, votes[2:], message))
-        self.assertFalse(chain.certified(members, [votes[0], votes[0], votes[1]], message))
-        self.assertFalse(chain.certified(members, votes[:2] + [(2, votes[3][1])], message))
-        self.assertFalse(chain.certified(members, votes, message + b"."))
-
-    def test_worked_classes(self):
-        def matrix(ab, ac, bc, jitter=5_000, lost=0):
-            rtt = {"AB": ab, "AC": ac, "BC": bc}
-            return {pair: {"p50_us": int(ms * 1000), "jitter_us": jitter, "sent": 3000, "received": 3000 - lost}
-                    for name, ms in rtt.items() for pair in (tuple(name), tuple(name[::-1]))}
-
-        for expected, cases in {
-            "Uniform": [(100, 149.999, 130), (20, 39, 40), (70, 75, 80, 30_000), (70, 75, 80, 0, 8)],
-            "Asymmetric": [(30, 70, 75), (100, 150, 130), (20, 41, 42), (10, 10, 100), (90, 290, 200)],
-            "HighJitter": [(70, 75, 80, 30_001)], "Lossy": [(70, 75, 80, 0, 9), (70, 75, 80, 0, 120)],
-            "Mixed": [(250, 255, 260), (70, 75, 80, 40_000, 60)],
-        }.items():
-            for figures in cases:
-                self.assertEqual(gates.classify(matrix(*figures)), expected, figures)
-
-    def test_verdicts_add_up(self):
-        def gate(severity, verdict):
-            return {"severity": severity, "verdict": verdict}
-
-        self.assertEqual(statements.overall([gate("hard", "PASS"), gate("soft", "FAIL")]), "PASS")
-        self.assertEqual(statements.overall([gate("hard", "UNKNOWN")]), "INCONCLUSIVE")
-        self.assertEqual(statements.overall([gate("hard", "UNKNOWN"), gate("hard", "INVALID")]), "INVALID")
-        self.assertEqual(statements.overall([gate("hard", "INVALID"), gate("hard", "FAIL")]), "FAIL")
-
-    def test_only_the_same_verdict_and_value_agree(self):
-        stored = {"verdict": "PASS", "value": "2 blocks at most"}
-        self.assertEqual(gates.compare(stored, "PASS", "2 blocks at most", "")[0], gates.AGREES)
-        self.assertEqual(gates.compare(stored, "FAIL", "2 blocks at most", "")[0], gates.DIFFERS)
-        self.assertEqual(gates.compare(stored, "PASS", "3 blocks at most", "")[0], gates.DIFFERS)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def examine(bundle, trusted, planned=None):
     except Refused as error:
         report["problems"].append(str(error))
     report["valid"] = not report["problems"]
-    report["agrees"] = report["valid"] and all(row[1] != gates.DIFFERS for row in report["gates"])
+    report["agrees"] = report["valid"] and all(row[1] == gates.AGREES for row in report["gates"])
     return report
 
 
@@ -49,8 +49,9 @@ def show(report):
         print(f"VERDICT  {report['verdict']}")
     else:
         print("NOT VALID")
-    for gate, result, told, ours in report["gates"]:
-        print(f"{gate:8} {result}: {ours}" + (f"\n{'':8} stored: {told}" if result != gates.AGREES else ""))
+    for gate, result, told, ours, why in report["gates"]:
+        stored = f", stored {told or 'nothing'}" if result == gates.DIFFERS else ""
+        print(f"{gate:8} {result}: {ours or told}{stored}" + (f" ({why})" if why else ""))
     rows = [row[1] for row in report["gates"] if row[0] != "overall"]
     if rows:
         print(f"{rows.count(gates.AGREES)} gates agree, {rows.count(gates.DIFFERS)} differ, "
@@ -74,7 +75,7 @@ def main(arguments):
         print(f"verify.py: {error}", file=sys.stderr)
         return 64
     if options.json:
-        keys = ("gate", "result", "stored", "recomputed")
+        keys = ("gate", "result", "stored", "recomputed", "why")
         print(json.dumps(report | {"gates": [dict(zip(keys, row)) for row in report["gates"]]}, indent=2))
     else:
         show(report)

@@ -38,22 +38,25 @@ const SHELL: &[&str] = &["qbind-storage", "qbind-network", "qbind-signer"];
 const REHEARSAL: &[&str] = &[
     "qbind-links",
     "qbind-plan",
+    // What the network is follows from samples, not from a table.
+    "qbind-measure",
     // What is collected is written as the records that gates read.
     "qbind-gates",
     "qbind-scrape",
-    "qbind-measure",
     "qbind-lab",
     "qbind-sim",
     "qbind-steps",
     "qbind-evidence",
+    // Evidence made by the node's own ledger, for tests.
+    "qbind-specimen",
     "qbind-attest",
     "qbind-report",
     "qbind-playbooks",
     "qbind-rehearsal",
 ];
 
-/// The only two that drive the pure core.
-const DRIVERS: &[&str] = &["qbind-sim", "qbind-steps"];
+/// The only ones that drive the pure core.
+const DRIVERS: &[&str] = &["qbind-sim", "qbind-steps", "qbind-specimen"];
 
 /// Why one crate may not use another; `None` when it may.
 fn objection(from: &str, to: &str, is_dev: bool) -> Option<&'static str> {

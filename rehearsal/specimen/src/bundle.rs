@@ -7,6 +7,7 @@ use qbind_evidence::{
     Subject, Trust, TrustedKey, seal, sign_plan,
 };
 use qbind_gates::{Evidence, GatesResult, evaluate_dir, records::paths};
+use qbind_plan::digest_of;
 use serde_json::json;
 use std::{error::Error, fs, path::Path};
 
@@ -30,6 +31,15 @@ impl Operator {
     }
 }
 
+/// What an operator who does not stay honest does before sealing.
+#[derive(Default)]
+pub struct Lies<'a> {
+    /// Claims these gates instead of judging.
+    pub gates: Option<&'a GatesResult>,
+    /// Changes files of the evidence directory.
+    pub edit: Option<&'a dyn Fn(&Path)>,
+}
+
 /// Stores `evidence` in the new directory `dir`, judges the files, and seals them into `bundle`.
 ///
 /// # Errors
@@ -40,18 +50,39 @@ pub fn sealed(
     dir: &Path,
     bundle: &Path,
 ) -> Result<GatesResult, Box<dyn Error>> {
+    sealed_with(evidence, operator, &Lies::default(), dir, bundle)
+}
+
+/// As [`sealed`], by an operator who lies.
+///
+/// # Errors
+/// As [`sealed`].
+pub fn sealed_with(
+    evidence: &Evidence,
+    operator: &Operator,
+    lies: &Lies<'_>,
+    dir: &Path,
+    bundle: &Path,
+) -> Result<GatesResult, Box<dyn Error>> {
     fs::create_dir_all(dir)?;
     store(evidence, dir)?;
+    if let Some(edit) = lies.edit {
+        edit(dir);
+    }
     let plan = evidence.plan.as_ref().ok_or("without a plan nothing is sealed")?;
+    let digest = digest_of(&fs::read(dir.join(paths::PLAN))?);
     let journal = Journal::create(&dir.join("journal.jsonl"))?;
-    journal.append("plan.fixed", json!({ "plan_digest": plan.digest() }))?;
+    journal.append("plan.fixed", json!({ "plan_digest": digest }))?;
     let at = operator.finished_unix_ms - 600_000;
     let envelope = sign_plan(dir, at, std::slice::from_ref(&operator.key))?;
     journal.append(PLAN_SIGNED_RECORD, json!({ (PLAN_SIGNED_FIELD): envelope }))?;
     for (id, result_sha3) in evidence.noted_steps.iter().flatten() {
         journal.append("step.done", json!({ "id": id, "result_sha3": result_sha3 }))?;
     }
-    let gates = evaluate_dir(dir)?;
+    let gates = match lies.gates {
+        Some(claimed) => claimed.clone(),
+        None => evaluate_dir(dir)?,
+    };
     fs::write(dir.join("gates.json"), gates.to_json())?;
     journal.append("verdict", json!({ "verdict": gates.verdict.to_string() }))?;
     let genesis = fs::read(dir.join(paths::GENESIS)).unwrap_or_default();
@@ -59,7 +90,7 @@ pub fn sealed(
         |name: &str, bytes: &[u8]| Subject { name: name.to_owned(), digest: DigestPair::of(bytes) };
     let facts = Facts {
         schema: Facts::SCHEMA.to_owned(),
-        run_id: plan.digest().trim_start_matches("0x").chars().take(8).collect(),
+        run_id: digest.trim_start_matches("0x").chars().take(8).collect(),
         gate_type: GateType::MainnetLaunch,
         target: plan.target.clone(),
         form: Form::Quick,

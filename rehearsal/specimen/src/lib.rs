@@ -17,7 +17,7 @@ mod hostile;
 mod sound;
 mod store;
 
-pub use bundle::{Operator, sealed};
+pub use bundle::{Lies, Operator, sealed, sealed_with};
 pub use faults::{Fault, faults};
 pub use hostile::{Hostile, files, hostile, repacked};
 pub use sound::sound;

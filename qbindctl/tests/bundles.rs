@@ -1,0 +1,315 @@
+//! What `qbindctl` says of bundles of liars and attackers: the right thing, in bounded memory and time, and
+//! nothing is written but where it was asked to.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use qbind_crypto::SecretKey;
+use qbind_gates::GatesResult;
+use qbind_specimen::{
+    Lies, Operator, faults, files, hostile, repacked, sealed, sealed_with, sound,
+};
+use std::{
+    fs,
+    os::unix::process::{CommandExt, ExitStatusExt},
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+/// Address space and processor time of one command.
+const MEMORY: u64 = 2 << 30;
+const CPU_S: u64 = 60;
+
+fn operator(seed: u8) -> Operator {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let finished_unix_ms = u64::try_from(now.as_millis()).unwrap();
+    Operator { key: SecretKey::from_seed(&[seed; 32]), finished_unix_ms }
+}
+
+/// A directory with the trust file of operator 1, and an empty one to work in.
+struct Room {
+    dir: tempfile::TempDir,
+    desk: PathBuf,
+}
+
+impl Room {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let desk = dir.path().join("desk");
+        fs::create_dir(&desk).unwrap();
+        fs::write(dir.path().join("trust.yaml"), operator(1).trust().to_yaml()).unwrap();
+        Self { dir, desk }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A bundle under this name; the evidence directory is gone again.
+    fn sealed(
+        &self,
+        name: &str,
+        by: &Operator,
+        lies: &Lies<'_>,
+        plant: impl Fn(&mut qbind_gates::Evidence),
+    ) -> PathBuf {
+        let mut evidence = sound();
+        plant(&mut evidence);
+        let (dir, bundle) = (self.path("evidence"), self.path(name));
+        sealed_with(&evidence, by, lies, &dir, &bundle).unwrap();
+        fs::remove_dir_all(dir).unwrap();
+        bundle
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_qbindctl"));
+        command.args(args).current_dir(&self.desk).env("TMPDIR", &self.desk);
+        // SAFETY: setrlimit is safe between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                let limit = |most| libc::rlimit { rlim_cur: most, rlim_max: most };
+                libc::setrlimit(libc::RLIMIT_AS, &limit(MEMORY));
+                libc::setrlimit(libc::RLIMIT_CPU, &limit(CPU_S));
+                Ok(())
+            });
+        }
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), None, "{args:?}: {said}");
+        assert!(!said.contains("panicked"), "{args:?}: {said}");
+        assert_eq!(fs::read_dir(&self.desk).unwrap().count(), 0, "{args:?} left files");
+        output
+    }
+
+    fn verify(&self, bundle: &Path) -> (i32, String) {
+        let (bundle, trust) = (bundle.to_str().unwrap(), self.path("trust.yaml"));
+        let args = ["attest", "verify", bundle, "--trust", trust.to_str().unwrap(), "--recompute"];
+        let output = self.run(&args);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code().unwrap(), text)
+    }
+}
+
+fn claimed(room: &Room) -> GatesResult {
+    let (dir, bundle) = (room.path("sound"), room.path("sound.qbundle"));
+    sealed(&sound(), &operator(1), &dir, &bundle).unwrap()
+}
+
+#[test]
+fn raw_files_that_do_not_bear_the_verdict_out_are_named_by_gate_whoever_signed() {
+    let room = Room::new();
+    let passed = claimed(&room);
+    let (code, text) = room.verify(&room.path("sound.qbundle"));
+    assert!(code == 0 && text.contains("recompute   MATCH"), "{text}");
+    // One fault of each group that turns a gate, claimed to have passed.
+    let mut groups = Vec::new();
+    for fault in faults().iter().filter(|fault| fault.expected.starts_with(fault.group)) {
+        if groups.contains(&fault.group) {
+            continue;
+        }
+        groups.push(fault.group);
+        let lies = Lies { gates: Some(&passed), edit: None };
+        let bundle = room.sealed("liar.qbundle", &operator(1), &lies, fault.plant);
+        let (code, text) = room.verify(&bundle);
+        let gate = fault.expected.split([' ', ',']).next().unwrap();
+        assert_eq!(code, 1, "{}: {text}", fault.name);
+        let named = format!("{gate}: the bundle says PASS");
+        assert!(text.contains("MISMATCH") && text.contains(&named), "{}: {text}", fault.name);
+        fs::remove_file(bundle).unwrap();
+    }
+    assert!(groups.len() >= 9, "{groups:?}");
+}
+
+#[test]
+fn a_raw_file_edited_with_its_digest_breaks_the_signature_and_a_stranger_cannot_mend_it() {
+    let room = Room::new();
+    claimed(&room);
+    let all = files(&fs::read(room.path("sound.qbundle")).unwrap());
+    let mut folders: Vec<&str> = Vec::new();
+    for name in all.keys().filter(|name| name.contains('/')) {
+        let folder = name.split('/').next().unwrap();
+        if folders.contains(&folder) {
+            continue;
+        }
+        folders.push(folder);
+        let mut edited = all.clone();
+        let content = edited.get_mut(name).unwrap();
+        content.push(b'\n');
+        let (size, digest) = (content.len(), hex::encode(qbind_crypto::sha3_256(&[content])));
+        let manifest = String::from_utf8(edited["manifest.json"].clone()).unwrap();
+        let mut value: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+        let files = value["files"].as_array_mut().unwrap();
+        let file = files.iter_mut().find(|file| file["path"] == name.as_str()).unwrap();
+        (file["size"], file["sha3_256"]) = (size.into(), digest.into());
+        let manifest = serde_json::to_string_pretty(&value).unwrap() + "\n";
+        edited.insert("manifest.json".to_owned(), manifest.into_bytes());
+        let bundle = room.path("edited.qbundle");
+        fs::write(&bundle, repacked(&edited)).unwrap();
+        let (code, text) = room.verify(&bundle);
+        assert!(code == 1 && text.starts_with("NOT VALID"), "{name}: {text}");
+    }
+    assert!(folders.len() >= 10, "{folders:?}");
+    // Sealed anew by somebody nobody trusts.
+    let bundle = room.sealed("stranger.qbundle", &operator(2), &Lies::default(), |_| {});
+    let (code, text) = room.verify(&bundle);
+    assert!(code == 1 && text.contains("no key of the trust file signed it"), "{text}");
+}
+
+#[test]
+fn hostile_bundles_are_refused_by_every_command_that_reads_one() {
+    let room = Room::new();
+    claimed(&room);
+    let trust = room.path("trust.yaml").to_str().unwrap().to_owned();
+    let sound = room.path("sound.qbundle").to_str().unwrap().to_owned();
+    for bad in hostile(&fs::read(&sound).unwrap()) {
+        let path = room.path("bad.qbundle");
+        fs::write(&path, &bad.bytes).unwrap();
+        let path = path.to_str().unwrap();
+        for args in [
+            &["attest", "verify", path, "--trust", &trust, "--recompute"][..],
+            &["gates", "evaluate", path],
+            &["report", path, "--format", "json"],
+            &["compare", &sound, path],
+            &["drift", path, "--trust", &trust, "--samples", "none"],
+        ] {
+            let output = room.run(args);
+            assert_ne!(output.status.code(), Some(0), "{}: {args:?}", bad.name);
+            let said = [output.stdout, output.stderr].concat();
+            let is_plain = said.iter().all(|b| *b == b'\n' || *b >= b' ');
+            assert!(is_plain, "{}: {args:?} hands on control characters", bad.name);
+        }
+    }
+}
+
+/// Evidence that a trusted operator signed, made to harm who judges it again.
+#[test]
+fn signed_evidence_cannot_make_judging_unbounded() {
+    let room = Room::new();
+    let passed = claimed(&room);
+    let put = |dir: &Path, path: &str, bytes: Vec<u8>| {
+        let path = dir.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    let lines = |line: String| line.repeat(200_000).into_bytes();
+    let commit = |height: u64| {
+        let id = "0x".to_owned() + &"11".repeat(32);
+        format!(
+            "{{\"kind\":\"commit\",\"height\":{height},\"view\":1,\"block_id\":\"{id}\",\"state_root\":\
+             \"{id}\",\"system_root\":\"{id}\",\"committed_unix_ms\":{},\"transactions\":0,\
+             \"seen_unix_ms\":{}}}\n",
+            u64::MAX,
+            u64::MAX
+        )
+    };
+    let huge = u64::MAX;
+    let plan = |from: &'static str, to: &'static str| {
+        move |dir: &Path| {
+            let path = dir.join("plan.yaml");
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.contains(from), "{text}");
+            fs::write(path, text.replace(from, to)).unwrap();
+        }
+    };
+    type Edit<'a> = Box<dyn Fn(&Path) + 'a>;
+    let cases: Vec<(&str, Edit<'_>)> = vec![
+        (
+            "heights at the end of numbers",
+            Box::new(|d| put(d, "commits/eu-v1.jsonl", commit(huge).into())),
+        ),
+        (
+            "a block at the last height",
+            Box::new(|d| {
+                let block = fs::read(d.join("blocks/0000000001.borsh")).unwrap();
+                put(d, &format!("blocks/{huge}.borsh"), block);
+            }),
+        ),
+        (
+            "lists that claim four billion items",
+            Box::new(|d| {
+                put(d, "blocks/0000000050.borsh", vec![0xff; 4096]);
+                for entry in fs::read_dir(d.join("batches")).unwrap().take(3) {
+                    fs::write(entry.unwrap().path(), vec![0xff; 4096]).unwrap();
+                }
+                put(d, "validators/0000000001.borsh", vec![0xff; 4096]);
+            }),
+        ),
+        ("deep JSON", Box::new(|d| put(d, "steps/t222/result.json", vec![b'['; 1 << 20]))),
+        (
+            "polls without end",
+            Box::new(|d| {
+                put(
+                    d,
+                    "commits/eu-v1.jsonl",
+                    lines(format!(
+                        "{{\"kind\":\"poll\",\"at_unix_ms\":{huge},\"duration_ms\":1,\"tip\":{huge}}}\n"
+                    )),
+                );
+            }),
+        ),
+        (
+            "a line of metrics without end",
+            Box::new(|d| {
+                let name = "qbind_consensus_validator_equivocations_total";
+                let labels: String = (0..100_000).map(|n| format!("l{n}=\"{n}\",")).collect();
+                put(d, "scrapes/us-v1/000003.txt", format!("{name}{{{labels}}} 1\n").into());
+            }),
+        ),
+        (
+            "a live window of an age",
+            Box::new(move |d| {
+                put(d, "faults/live.json", format!("{{\"schema\":\"qbind.live/v1\",\"started_unix_ms\":0,\"ended_unix_ms\":{huge},\"faults\":[]}}").into());
+            }),
+        ),
+        (
+            "four billion resamples",
+            Box::new(plan("bootstrap_resamples: 60", "bootstrap_resamples: 4294967295")),
+        ),
+        ("an instant a nanosecond", Box::new(plan("align_ms: 1000", "align_ms: 0"))),
+        (
+            "a plan that doubles itself",
+            Box::new(|d| {
+                let mut text = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+                for n in 1..30 {
+                    let item = format!("*a{}", n - 1);
+                    text += &format!("a{n}: &a{n} [{}]\n", [item.as_str(); 10].join(","));
+                }
+                put(d, "plan.yaml", text.into());
+            }),
+        ),
+        (
+            "samples without end",
+            Box::new(|d| {
+                put(d, "measure/samples.jsonl", lines("0,".repeat(100)));
+            }),
+        ),
+        (
+            "times at the end of numbers",
+            Box::new(move |d| {
+                let path = d.join("load/transactions.jsonl");
+                let text = fs::read_to_string(&path).unwrap();
+                let line = text
+                    .lines()
+                    .next()
+                    .unwrap()
+                    .replace("\"scheduled_us\":0", &format!("\"scheduled_us\":{huge}"));
+                fs::write(path, text.replacen(text.lines().next().unwrap(), &line, 1)).unwrap();
+            }),
+        ),
+    ];
+    for (name, edit) in &cases {
+        let lies = Lies { gates: Some(&passed), edit: Some(edit.as_ref()) };
+        let bundle = room.path("harm.qbundle");
+        let dir = room.path("evidence");
+        // Sealing refuses some of it, which is as good.
+        let made = sealed_with(&sound(), &operator(1), &lies, &dir, &bundle);
+        fs::remove_dir_all(&dir).unwrap();
+        if let Err(why) = made {
+            println!("{name}: not sealed: {why}");
+            continue;
+        }
+        let (code, text) = room.verify(&bundle);
+        assert!([1, 2].contains(&code), "{name}: {code} {text}");
+        assert!(!text.contains("recompute   MATCH"), "{name}: {text}");
+        fs::remove_file(bundle).unwrap();
+    }
+}
