@@ -9,7 +9,7 @@ import records
 import statements
 from chain import Chain, Wrong, read_genesis
 from container import Refused, sha3
-from network import (TRIALS_MAX, NotRecomputed, bootstrap, classify, latency_floor, loss_interval, percentile,
+from network import (NotRecomputed, bootstrap, classify, latency_floor, loss_interval, percentile,
                      read_measurement)
 from replay import SKIPPED, SUCCESS, Replay, state_root
 from run import (ASN, CONNECTED, EQUIVOCATIONS, FAIL, INVALID, MISMATCH, OUTBOUND, PASS, TIME_MAX, UNKNOWN, VIEW,
@@ -61,9 +61,10 @@ class Evidence(Run):
         """Latencies in microseconds of the transfers that count, by block of the bootstrap."""
         blocks, summary = defaultdict(list), self.summary
         for t in self.transfers if summary else ():
-            until = {"committed": t["committed_us"], "duplicated": t["committed_us"]}.get(t["fate"])
-            if t["fate"] in ("lost", "unanswered"):
-                until = 1000 * (summary["ended_unix_ms"] - summary["started_unix_ms"])
+            last = 1000 * max(0, summary["ended_unix_ms"] - summary["started_unix_ms"])
+            until = {"lost": last, "unanswered": last}.get(t["fate"])
+            if t["fate"] in ("committed", "duplicated") and t["committed_us"] is not None:
+                until = min(t["committed_us"], last)
             due = summary["started_unix_ms"] + t["scheduled_us"] // 1000
             if (until is not None and self.warm <= due <= self.load_last
                     and not self.overlaps(t["node"], due, due + LEAD_MS)):
@@ -302,6 +303,8 @@ def g5(run):
         feed = feeds[node] = run.feeds[node]
         if feed.withholds or max(feed.backdated, feed.postdated) > align:
             yield UNKNOWN, f"{node}: contradicts our own clock"
+        if run.gap(node, [at for at in feed.polls if run.start <= at <= run.end]):
+            yield UNKNOWN, f"{node}: its feed is silent for too long"
     if len(feeds) < 2:
         yield UNKNOWN, "fewer than two nodes to compare"
         return
@@ -492,12 +495,16 @@ def g10(run):
 
 def g11(run):
     journal = records.lines(run.files, "journal.jsonl", records.JOURNAL)
-    noted = {}
+    noted, failed = {}, set()
     for record in journal or ():
         data = record["data"] if record["kind"] == records.STEP_DONE and isinstance(record["data"], dict) else {}
         if isinstance(data.get("id"), str) and isinstance(data.get("result_sha3"), str):
             noted[data["id"].lower()] = data["result_sha3"].lower()
+        if isinstance(data.get("id"), str) and data.get("verdict") != "PASS":
+            failed.add(data["id"].lower())
     for step in STEPS:
+        if step in failed:
+            yield FAIL, f"journal.jsonl: a run of {step} did not pass"
         name = f"steps/{step}/result.json"
         result = records.whole(run.files, name, records.free)
         if result is None:
@@ -641,11 +648,14 @@ def quantile(bins, thousandths):
             return edge + 50
 
 
+PACKETS = 100_000
+
+
 def loss(found, link):
     """Findings about the loss of a link."""
     packets, lost = max(0, found["packets_in"] - found["lost_partition"]), found["lost_random"]
-    if packets > TRIALS_MAX:
-        packets, lost = TRIALS_MAX, lost * TRIALS_MAX // packets
+    if packets > PACKETS:
+        packets, lost = PACKETS, lost * PACKETS // packets
     interval = loss_interval(packets, lost)
     if interval is None:
         yield UNKNOWN, f"{where(link)}: no interval of its loss"

@@ -265,7 +265,8 @@ BOUNDS = {  # default, least, most
     "scrape_gap_max_ms": (15_000, 0, 3_600_000), "latency_samples_min": (500, 1, 5_000_000),
     "tps_seconds_min": (20, 1, 86_400), "bootstrap_resamples": (400, 40, 1000), "bootstrap_block_s": (5, 1, 3600)}
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
-NODES_MAX, FAULTS_MAX, LINKS_MAX, OFFERED_MAX = 1000, 1000, 10_000, 5_000_000
+NODES_MAX, FAULTS_MAX, LINKS_MAX, OFFERED_MAX = 1000, 100, 1000, 5_000_000
+VALIDATORS_MAX, INSTANTS_MAX = 256, 20_000_000
 PLAN_FORM = record({
     "schema": one_of("qbind.plan/v1"), "name": text, "target": one_of("lab", "inventory"),
     "form": one_of("quick", "full"), "gate_type": one_of("mainnet_launch", "class_c_upgrade", "post_incident"),
@@ -297,6 +298,8 @@ def plan(value):
     """A plan within its limits."""
     found = PLAN_FORM(value)
     need(len(found["nodes"]) <= NODES_MAX and len(found["faults"]) <= FAULTS_MAX and len(found["links"]) <= LINKS_MAX
+         and sum(node["role"] == "validator" for node in found["nodes"]) <= VALIDATORS_MAX
+         and 1000 * found["live"]["window_s"] // found["bounds"]["align_ms"] * len(found["nodes"]) <= INSTANTS_MAX
          and found["load"]["rate_per_second"] * found["live"]["window_s"] <= OFFERED_MAX, "beyond the limits of a plan")
     return found
 

@@ -198,7 +198,13 @@ class Run:
             ends = {link["from"], link["to"]}
             hit = plan["region"] in ends if plan["kind"] == "cut_region" else ends == {plan["from"], plan["to"]}
             old, new = (self.snapshot_link(name, link) for name in ("live-start", "live-end"))
-            if hit and old and new and new[counter] <= old[counter]:
+            if not (hit and old and new):
+                continue
+            packets = max(0, new["packets_in"] - old["packets_in"])
+            sure = plan["kind"] == "cut_region" or (
+                packets * plan["duration_ms"] * (plan["loss_bps"] or 0)
+                >= 20 * 10_000 * 1000 * self.plan["live"]["window_s"])
+            if sure and new[counter] <= old[counter]:
                 return True
         return False
 
@@ -238,7 +244,10 @@ class Run:
 
     def hole(self, node):
         """Whether the scrapes of a node leave a gap in the window that no cut excuses."""
-        times = [scrape.at for scrape in self._fresh(node)]
+        return self.gap(node, [scrape.at for scrape in self._fresh(node)])
+
+    def gap(self, node, times):
+        """Whether times in the window are further apart than allowed, cuts of the node left out."""
         edges = [self.start, *times, self.end]
         return not times or any(b - a - self.excused(node, a, b) > self.bounds["scrape_gap_max_ms"]
                                 for a, b in zip(edges, edges[1:]))

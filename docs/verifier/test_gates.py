@@ -143,11 +143,13 @@ class Windows(unittest.TestCase):
         for rows in ([("poll", 1_022_000), ("gap", 1_022_500)], [("gap", 1_019_999)], [("poll", 1_010_000)]):
             self.assertEqual(fault(*rows)[0], "INVALID", rows)
         plan = PLAN.replace("links: []", "links: [{from: x, to: y, delay_us: 1, jitter_us: 0, loss_bps: 0}]").replace(
-            "kind: kill_leader", "kind: loss_burst, from: y, to: x").replace("affected: []", "affected: [a]")
-        for lost, expected in ((0, "INVALID"), (1, None)):
+            "kind: kill_leader", "kind: loss_burst, from: y, to: x, loss_bps: 500").replace("affected: []", "affected: [a]")
+        # 20 packets of 7,999 or more were to be lost: 5 % for 5 seconds of 100.
+        for packets, lost, expected in ((8000, 0, "INVALID"), (8000, 1, None), (7999, 0, None)):
             link = {"from": "x", "to": "y", **dict.fromkeys(gates.COUNTED, 0), "delivered": 0,
                     "datagram_delay_bins": [], "ordered_delay_bins": []}
-            first, last = (json.dumps({"links": [link | {"lost_random": n}]}) for n in (0, lost))
+            first, last = (json.dumps({"links": [link | {"packets_in": sent, "lost_random": n}]})
+                           for sent, n in ((0, 0), (packets, lost)))
             found = evidence(**{"plan.yaml": plan, "links/live-start.json": first,
                                 "links/live-end.json": last}).window_fault
             self.assertEqual(found and found[0], expected)
@@ -265,10 +267,11 @@ class Steps(unittest.TestCase):
                       "scenarios": [{"verdict": "PASS", "checks": [{"ok": True}]}]}
             files[f"steps/{step}/result.json"] = json.dumps(result)
             digest = "0x" + sha3(json.dumps(result).encode()).hex()
-            lines.append(json.dumps({"kind": "step.done", "data": {"id": step, "result_sha3": digest}, "seq": 1}))
+            lines.append(json.dumps({"kind": "step.done", "data": {"id": step, "verdict": "PASS", "result_sha3": digest}, "seq": 1}))
         found = lambda lines, **more: verdict("G11", **files | more | {"journal.jsonl": "\n".join(lines)})
         self.assertEqual(found(lines), "PASS")
         self.assertEqual(found(lines[1:]), "UNKNOWN")
+        self.assertEqual(found([lines[0].replace("PASS", "FAIL"), *lines]), "FAIL", "whatever came of it later")
         self.assertEqual(found([*lines, lines[0].replace("0x", "0x0")]), "FAIL")
         self.assertEqual(found(lines, **{"steps/t185/result.json": "{}"}), "FAIL")
         self.assertEqual(verdict("G11", **files), "UNKNOWN")

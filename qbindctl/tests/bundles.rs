@@ -277,6 +277,53 @@ fn signed_evidence_cannot_make_judging_unbounded() {
             }),
         ),
         (
+            "bins at the end of numbers",
+            Box::new(move |d| {
+                let path = d.join("links/live-end.json");
+                let text = fs::read_to_string(&path).unwrap();
+                let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+                for link in value["links"].as_array_mut().unwrap() {
+                    link["ordered_delay_bins"] = serde_json::json!([[huge, huge], [1, huge]]);
+                    link["packets_in"] = huge.into();
+                    link["lost_random"] = (huge / 2).into();
+                }
+                fs::write(path, value.to_string()).unwrap();
+            }),
+        ),
+        (
+            "commits at the end of numbers",
+            Box::new(move |d| {
+                let path = d.join("load/transactions.jsonl");
+                let text = fs::read_to_string(&path).unwrap();
+                let lines = text.lines().enumerate().map(|(n, line)| {
+                    let mut value: serde_json::Value = serde_json::from_str(line).unwrap();
+                    if n % 90 == 0 {
+                        value["committed_us"] = huge.into();
+                    }
+                    value.to_string() + "\n"
+                });
+                let text: String = lines.collect();
+                fs::write(path, text).unwrap();
+            }),
+        ),
+        (
+            "views that jump up and down",
+            Box::new(move |d| {
+                for n in 0..20 {
+                    let path = d.join(format!("scrapes/us-v1/{n:06}.txt"));
+                    let view = if n % 2 == 0 { 0u64 } else { 1 << 53 };
+                    let text = fs::read_to_string(&path).unwrap();
+                    let name = "qbind_consensus_current_view ";
+                    let lines = text.lines().map(|line| match line.starts_with(name) {
+                        true => format!("{name}{view}\n"),
+                        false => format!("{line}\n"),
+                    });
+                    let text: String = lines.collect();
+                    fs::write(path, text).unwrap();
+                }
+            }),
+        ),
+        (
             "samples without end",
             Box::new(|d| {
                 put(d, "measure/samples.jsonl", lines("0,".repeat(100)));

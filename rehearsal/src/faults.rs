@@ -27,8 +27,13 @@ pub(crate) fn carry_out(
         let due = started + Duration::from_millis(fault.at_ms);
         thread::sleep(due.saturating_duration_since(Instant::now()));
         told(&format!("fault {}: {}", fault.id, fault.note));
+        // Whom to kill is found out first: the fault begins with the kill.
+        let victim = match fault.kind {
+            FaultKind::KillLeader => leader(lab, plan).map(Some),
+            _ => Ok(None),
+        };
         let from_unix_ms = unix_ms();
-        let outcome = one(lab, plan, fault);
+        let outcome = victim.and_then(|victim| one(lab, fault, victim));
         let (nodes, note) = match outcome {
             Ok(nodes) => (nodes, String::new()),
             Err(note) => (Vec::new(), note),
@@ -45,12 +50,12 @@ pub(crate) fn carry_out(
     done
 }
 
-fn one(lab: &Lab, plan: &Plan, fault: &PlannedFault) -> Result<Vec<String>, String> {
+fn one(lab: &Lab, fault: &PlannedFault, victim: Option<String>) -> Result<Vec<String>, String> {
     let pause = Duration::from_millis(fault.duration_ms);
     let text = |error: &dyn std::error::Error| error.to_string();
     match fault.kind {
         FaultKind::KillLeader => {
-            let victim = leader(lab, plan)?;
+            let victim = victim.ok_or("there is nobody to kill")?;
             lab.kill(&victim).map_err(|e| text(&e))?;
             thread::sleep(pause);
             lab.start(&victim).map_err(|e| text(&e))?;

@@ -7,7 +7,7 @@ use crate::{RehearsalError, outcome::Doing};
 use qbind_attest::upgrade::{Class, Envelope};
 use qbind_evidence::{DigestPair, Subject};
 use qbind_gates::{Comparison, compare, read_dir};
-use qbind_plan::{GateType, digest_of};
+use qbind_plan::{GateType, Plan, digest_of};
 use serde_json::json;
 use std::{
     fs,
@@ -38,45 +38,61 @@ impl Purpose {
         binary: &[u8],
         out: &Path,
     ) -> Result<Vec<String>, RehearsalError> {
-        let demanded = |why: &str| Err::<(), _>(why.to_owned()).usage("rehearse for that purpose");
+        let demanded = |why: &str| Err(why.to_owned()).usage("rehearse for that purpose");
         let mut notes = Vec::new();
         match gate_type {
-            GateType::MainnetLaunch => {}
+            GateType::MainnetLaunch => self.resumed(gate_type)?,
             GateType::ClassCUpgrade => {
                 let Some(path) = &self.envelope else {
-                    demanded(
+                    return demanded(
                         "a class C upgrade is rehearsed with the draft of its envelope: make it with \
                          `qbindctl upgrade envelope new` and give --upgrade-envelope FILE",
-                    )?;
-                    return Ok(notes);
+                    );
                 };
                 notes.push(keep(path, binary, out)?);
             }
             GateType::PostIncident => {
                 let Some(incident) = self.incident.as_ref().filter(|text| !text.trim().is_empty())
                 else {
-                    demanded("a rehearsal after an incident names it: give --incident TEXT")?;
-                    return Ok(notes);
+                    return demanded(
+                        "a rehearsal after an incident names it: give --incident TEXT",
+                    );
                 };
-                if self.baseline.is_none() {
-                    demanded(
-                        "a rehearsal after an incident is compared with a run before it: give \
-                         --baseline BUNDLE",
-                    )?;
-                }
+                self.resumed(gate_type)?;
                 notes.push(format!("after the incident: {incident}"));
             }
         }
         Ok(notes)
     }
 
-    /// The upgrade envelope, if the run is about one.
-    pub(crate) fn subject(out: &Path) -> Result<Option<Subject>, RehearsalError> {
+    /// Checks that there is what `gate_type` demands at the end as well.
+    pub(crate) fn resumed(&self, gate_type: GateType) -> Result<(), RehearsalError> {
+        if gate_type == GateType::PostIncident && self.baseline.is_none() {
+            let why = "a rehearsal after an incident is compared with a run before it: give --baseline \
+                       BUNDLE";
+            return Err(why.to_owned()).usage("rehearse for that purpose");
+        }
+        let Some(before) = &self.baseline else { return Ok(()) };
+        let before = read_dir(before).usage("read the run before")?;
+        if before.plan.is_none() || before.live.is_none() || before.transactions.is_empty() {
+            let why = "what --baseline names is no evidence of a rehearsal";
+            return Err(why.to_owned()).usage("compare with a run before");
+        }
+        Ok(())
+    }
+
+    /// The upgrade envelope, if the run is about one: the one the plan notes.
+    pub(crate) fn subject(out: &Path, plan: &Plan) -> Result<Option<Subject>, RehearsalError> {
         let path = out.join(ENVELOPE);
         if !path.exists() {
             return Ok(None);
         }
         let bytes = fs::read(path).doing("read the upgrade envelope")?;
+        let digest = digest_of(&bytes);
+        if !plan.notes.iter().any(|note| note.contains(&digest)) {
+            return Err(format!("{ENVELOPE} is not the one the plan notes"))
+                .doing("attest the upgrade envelope");
+        }
         Ok(Some(Subject { name: "upgrade-envelope".to_owned(), digest: DigestPair::of(&bytes) }))
     }
 
@@ -113,5 +129,7 @@ fn keep(path: &Path, binary: &[u8], out: &Path) -> Result<String, RehearsalError
         .usage(what);
     }
     fs::copy(path, out.join(ENVELOPE)).doing("keep the upgrade envelope")?;
-    Ok(format!("upgrade {} to {}", envelope.envelope_id, envelope.protocol_version))
+    let kept = digest_of(&fs::read(out.join(ENVELOPE)).doing("keep the upgrade envelope")?);
+    let (id, version) = (&envelope.envelope_id, &envelope.protocol_version);
+    Ok(format!("upgrade {id} to {version}, envelope SHA3-256 {kept}"))
 }

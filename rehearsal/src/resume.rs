@@ -63,26 +63,27 @@ pub(crate) struct Resumed {
 /// that were sealed.
 pub(crate) fn resume(request: &Request) -> Result<Resumed, RehearsalError> {
     let out = request.out.as_path();
-    let refused = |why: String| Err::<(), _>(why).usage(&format!("resume {}", out.display()));
+    let refused = |why: &str| Err(why.to_owned()).usage(&format!("resume {}", out.display()));
     let path = out.join(paths::JOURNAL);
+    whole_lines(&path).usage("take up the journal")?;
     let journal = Journal::resume(&path).usage("take up the journal")?;
     let records = records(&path).usage("read the journal")?;
     let last = |kind: &str| records.iter().rev().find(|record| record.kind == kind);
-    if last("verdict").is_some() {
-        refused("it came to its verdict; rehearse anew in another directory".to_owned())?;
+    if last("verdict").is_some() && has_bundle(out) {
+        return refused("it came to its verdict; rehearse anew in another directory");
     }
     let fixed = last("plan.fixed").and_then(|record| record.data["plan_digest"].as_str());
     let (Some(fixed), Some(_)) = (fixed, last(PLAN_SIGNED_RECORD)) else {
-        refused("its plan was not sealed; rehearse anew in another directory".to_owned())?;
-        unreachable!("refused");
+        return refused("its plan was not sealed; rehearse anew in another directory");
     };
     let plan = Plan::load(&out.join(paths::PLAN)).usage("read the sealed plan")?;
     plan.expect_digest(fixed).usage("go on: the plan was changed after it was sealed")?;
+    request.purpose.resumed(plan.gate_type)?;
     let (binary, _) = digest_of_file(&request.node_binary).usage("read the node binary")?;
     let binary = format!("0x{}", binary.sha3_256);
     if !plan.binaries.iter().any(|planned| planned.sha3 == binary) {
         let path = request.node_binary.display();
-        refused(format!("{path} is not the program the plan was made for"))?;
+        return refused(&format!("{path} is not the program the plan was made for"));
     }
     let network = NetworkDir::open(&out.join(NETWORK)).usage("open the network")?;
     let mut done = Done {
@@ -116,6 +117,27 @@ pub(crate) fn resume(request: &Request) -> Result<Resumed, RehearsalError> {
     Ok(Resumed { plan, network, journal, done })
 }
 
+/// Drops a last line that was being written when the rehearsal was interrupted: nothing rests on it.
+///
+/// # Errors
+/// The file cannot be read or cut, or a rehearsal that is under way holds it.
+fn whole_lines(path: &Path) -> io::Result<()> {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path)?;
+    file.try_lock().map_err(|_| io::Error::other("the rehearsal is still under way"))?;
+    let bytes = fs::read(path)?;
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    if whole < bytes.len() {
+        file.set_len(whole as u64)?;
+        file.sync_all()?;
+    }
+    Ok(())
+}
+
+fn has_bundle(out: &Path) -> bool {
+    let names = fs::read_dir(out).into_iter().flatten().flatten().map(|entry| entry.path());
+    names.into_iter().any(|path| path.extension().is_some_and(|kind| kind == "qbundle"))
+}
+
 fn records(path: &Path) -> io::Result<Vec<Record>> {
     let lines = io::BufReader::new(fs::File::open(path)?).lines();
     lines.map(|line| serde_json::from_str(&line?).map_err(io::Error::other)).collect()
@@ -127,6 +149,12 @@ fn as_noted(file: &Path, noted: &Value) -> bool {
 }
 
 fn discard(out: &Path) -> io::Result<()> {
+    for file in [paths::LIVE, paths::LINK_SNAPSHOTS[2], paths::LINK_SNAPSHOTS[3]] {
+        match fs::remove_file(out.join(file)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
     for folder in LIVE {
         match fs::remove_dir_all(out.join(folder)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -134,4 +162,25 @@ fn discard(out: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_was_being_written_is_dropped_and_a_journal_in_use_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.jsonl");
+        let journal = Journal::create(&path).unwrap();
+        assert!(whole_lines(&path).is_err(), "its rehearsal is under way");
+        journal.append("plan.fixed", json!({})).unwrap();
+        drop(journal);
+        let before = fs::read(&path).unwrap();
+        fs::write(&path, [&before[..], b"{\"seq\":1,\"ti"].concat()).unwrap();
+        assert!(Journal::resume(&path).is_err());
+        whole_lines(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), before);
+        Journal::resume(&path).unwrap();
+    }
 }

@@ -13,7 +13,7 @@ use qbind_evidence::{
     Facts, Journal, PLAN_SIGNED_FIELD, PLAN_SIGNED_RECORD, SealOptions, Subject, Trust, TrustedKey,
     digest_of_file, seal, sign_plan,
 };
-use qbind_gates::{controls, evaluate_dir, read_dir, records::paths};
+use qbind_gates::{controls, evaluate_dir, lint, read_dir, records::paths};
 use qbind_lab::{
     Lab, LabConfig, Place,
     network::{self, CreateOptions, EPOCH_BLOCKS, NetworkDir, NetworkProfile, Reach},
@@ -23,11 +23,12 @@ use qbind_measure::{
     Measurement, Pair, RawMeasurement, Schedule, Soundness, csv, markdown, measure_pairs,
 };
 use qbind_plan::{
-    BinaryRef, Cluster, Form, GenesisRef, LiveRecord, Manifest, Plan, StepForm, TopologyRef,
-    digest_of, topology::Topology,
+    BinaryRef, Cluster, Form, GenesisRef, LiveRecord, Manifest, Plan, PlannedNode, StepForm,
+    TopologyRef, digest_of, topology::Topology,
 };
 use qbind_report::{
-    ReportInput, render_checklist, render_html, render_json, render_junit, render_upgrade_checklist,
+    ReportInput, render_checklist, render_html, render_json, render_junit, render_markdown,
+    render_upgrade_checklist,
 };
 use qbind_scrape::{Options as ScrapeOptions, Scraper, Target};
 use qbind_steps::{Options as StepOptions, StepId, t238};
@@ -35,6 +36,7 @@ use qbind_types::Network;
 use serde_json::json;
 use std::{
     fs,
+    net::SocketAddr,
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::Arc,
@@ -176,6 +178,7 @@ fn all_stages(
         .doing("start the scraper")?;
     lab.wait_ready(READY, |_, _| true).doing("get every node ready")?;
     note("lab.ready", json!({ "nodes": plan.nodes.len() }))?;
+    bind_gates(&lab, &plan)?;
 
     told("live: load, faults, scrapes");
     note("live.begun", json!({}))?;
@@ -260,6 +263,41 @@ fn fix_plan(
         planned.http = node.http.to_string();
     }
     request.manifest.resolve(&cluster).usage("plan this rehearsal")
+}
+
+/// How long a view may take to move.
+const MOVES: Duration = Duration::from_secs(10);
+
+/// Sees that every series a gate reads is there on every node: what is missing now would be found missing
+/// after the window.
+fn bind_gates(lab: &Lab, plan: &Plan) -> Result<(), RehearsalError> {
+    let bodies = || -> Result<Vec<String>, RehearsalError> {
+        let body = |node: &PlannedNode| {
+            let address: SocketAddr = node.http.parse().doing("read a node's address")?;
+            let reply = lab.http().get(address, "/metrics", Duration::from_secs(4));
+            let reply = reply.doing(&format!("ask {} for its metrics", node.name))?;
+            Ok(String::from_utf8_lossy(&reply.body).into_owned())
+        };
+        plan.nodes.iter().map(body).collect()
+    };
+    let (begun, first) = (Instant::now(), bodies()?);
+    loop {
+        let second = bodies()?;
+        let each = plan.nodes.iter().zip(first.iter().zip(&second));
+        let problem = each.into_iter().find_map(|(node, (first, second))| {
+            let wrong =
+                lint(first, second).into_iter().find(|binding| binding.problem.is_some())?;
+            let (name, gates) = (&node.name, wrong.gates.join(", "));
+            Some(format!("{name}: {} {} ({gates})", wrong.series, wrong.problem?))
+        });
+        match problem {
+            None => return Ok(()),
+            Some(problem) if begun.elapsed() > MOVES => {
+                return Err(problem).doing("bind the gates to live series");
+            }
+            Some(_) => std::thread::sleep(Duration::from_millis(500)),
+        }
+    }
 }
 
 /// Measures again where our own prober was too late: a table it cannot vouch for decides nothing.
@@ -444,7 +482,7 @@ fn finish(
         subject("qbind-node", &request.node_binary)?,
         subject("genesis.json", &out.join(paths::GENESIS))?,
     ];
-    subjects.extend(Purpose::subject(out)?);
+    subjects.extend(Purpose::subject(out, plan)?);
     let gate_type = match plan.gate_type {
         qbind_plan::GateType::MainnetLaunch => qbind_evidence::GateType::MainnetLaunch,
         qbind_plan::GateType::ClassCUpgrade => qbind_evidence::GateType::ClassCUpgrade,
@@ -475,6 +513,7 @@ fn finish(
     fs::write(out.join("upgrade-checklist.md"), render_upgrade_checklist(&input))
         .doing("write the upgrade checklist")?;
     fs::write(out.join("report.json"), render_json(&input)).doing("write the report")?;
+    fs::write(out.join("report.md"), render_markdown(&input)).doing("write the report")?;
     fs::write(out.join("junit.xml"), render_junit(&input)).doing("write the report")?;
     let verdict = gates.verdict.to_string();
     journal.append("verdict", json!({ "verdict": verdict })).doing("write the journal")?;

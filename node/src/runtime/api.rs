@@ -77,8 +77,14 @@ impl NodeApi {
         Self { status, inputs, shared, network, slashing_mode, is_hidden }
     }
 
-    /// Index entries of executed heights, ascending; fewer than asked for where blocks are full.
-    fn indexed(&self, from: Height, limit: usize) -> Result<Page<CommitIndex>, ViewError> {
+    /// Index entries of executed heights, ascending; fewer than asked for where they would hold more than
+    /// `most_transactions`.
+    fn indexed(
+        &self,
+        from: Height,
+        limit: usize,
+        most_transactions: usize,
+    ) -> Result<Page<CommitIndex>, ViewError> {
         let tip = self.shared.height();
         let lowest = self.lowest()?;
         let first = from.0.max(1);
@@ -91,7 +97,7 @@ impl NodeApi {
             let index = self.shared.store.commit_index(Height(height)).map_err(storage)?;
             transactions += index.as_ref().map_or(0, |index| index.transactions.len());
             items.extend(index);
-            if transactions >= PAGE_TRANSACTIONS {
+            if transactions >= most_transactions {
                 break;
             }
         }
@@ -220,7 +226,7 @@ impl NodeView for NodeApi {
     }
 
     fn commits(&self, from: Height, limit: usize) -> Result<Page<Commit>, ViewError> {
-        let Page { tip, items } = self.indexed(from, limit)?;
+        let Page { tip, items } = self.indexed(from, limit, usize::MAX)?;
         let items = items.into_iter().map(|i| Commit {
             height: i.height,
             view: i.view,
@@ -238,7 +244,7 @@ impl NodeView for NodeApi {
         from: Height,
         limit: usize,
     ) -> Result<Page<CommittedTransactions>, ViewError> {
-        let Page { tip, items } = self.indexed(from, limit)?;
+        let Page { tip, items } = self.indexed(from, limit, PAGE_TRANSACTIONS)?;
         let items = items.into_iter().map(|i| CommittedTransactions {
             height: i.height,
             committed_unix_ms: i.committed_unix_ms,

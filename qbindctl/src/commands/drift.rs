@@ -7,7 +7,7 @@ use super::{
 };
 use clap::{Args, ValueEnum};
 use qbind_evidence::{Digest, DriftNotice, Lasting, Trust, Verification};
-use qbind_gates::records::paths;
+use qbind_gates::{read_samples, records::paths};
 use qbind_links::drift;
 use qbind_measure::{Measurement, RawMeasurement, Schedule, Soundness};
 use serde_json::json;
@@ -51,7 +51,7 @@ pub(crate) struct DriftArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "check")]
     samples: Vec<PathBuf>,
     /// Only check this notice, which somebody signed
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
     check: Option<PathBuf>,
     /// Encrypted key to sign the answer with
     #[arg(long, value_name = "FILE", requires = "out")]
@@ -97,10 +97,10 @@ fn answer(args: &DriftArgs) -> Result<u8, Failure> {
     if let Some(file) = &args.check {
         return check(args, file, &found, &trust);
     }
-    let before = evidence(&args.bundle)?;
+    let before = evidence(&args.bundle, &found)?;
     let (samples, after) = measured(args)?;
-    if after.soundness != Soundness::Sound {
-        return Err((UNKNOWN, format!("the measurement: {}", after.reasons.join("; "))));
+    if let Some(why) = incomparable(&before, &after) {
+        return Err((UNKNOWN, why));
     }
     let notice = compared(&found, &before, &after, &samples, now());
     if let (Some(key), Some(out), Some(about)) = (&key, &args.out, &found.statement) {
@@ -111,12 +111,29 @@ fn answer(args: &DriftArgs) -> Result<u8, Failure> {
 }
 
 /// The measurement the attestation rests on, from its samples.
-fn evidence(bundle: &Path) -> Result<Measurement, Failure> {
+fn evidence(bundle: &Path, found: &Verification) -> Result<Measurement, Failure> {
     let dir = EvidenceDir::open(bundle).map_err(usage)?;
-    let bytes = fs::read(dir.path().join(paths::SAMPLES))
-        .map_err(|e| usage(format!("{} has no {}: {e}", bundle.display(), paths::SAMPLES)))?;
-    let raw = RawMeasurement::read_from(&bytes[..]).map_err(usage)?;
+    if dir.root() != found.merkle_root {
+        return Err(usage("the bundle is not the one that was verified a moment ago"));
+    }
+    let raw = read_samples(dir.path()).map_err(|why| usage(format!("{} {why}", paths::SAMPLES)))?;
+    let raw = raw.ok_or_else(|| usage(format!("the bundle has no {}", paths::SAMPLES)))?;
     Ok(raw.evaluate(&Default::default()))
+}
+
+/// Why nothing follows from two measurements set side by side.
+fn incomparable(before: &Measurement, after: &Measurement) -> Option<String> {
+    for (name, measurement) in [("the bundle's", before), ("the new", after)] {
+        if measurement.soundness != Soundness::Sound {
+            return Some(format!("{name} measurement: {}", measurement.reasons.join("; ")));
+        }
+    }
+    if after.started_unix_ms <= before.started_unix_ms {
+        return Some("the new measurement is not newer than the bundle's".to_owned());
+    }
+    let like = |m: &Measurement| (m.kind.clone(), m.engine, m.size_bytes, m.dscp);
+    (like(before) != like(after))
+        .then(|| "the new measurement was probed in another way than the bundle's".to_owned())
 }
 
 /// The samples of the network as it is, and what follows from them.

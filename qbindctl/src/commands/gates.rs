@@ -4,10 +4,16 @@ use super::evidence_dir::EvidenceDir;
 use crate::exit::{DONE, USAGE};
 use clap::{Args, Subcommand, ValueEnum};
 use qbind_gates::{
-    CATALOGUE, Controls, Entry, Gate, GatesResult, Outcome, controls, evaluate_dir, read_dir,
+    Binding, CATALOGUE, Controls, Entry, Gate, GatesResult, Outcome, controls, evaluate_dir, lint,
+    read_dir, series::KNOWN,
 };
 use serde_json::json;
-use std::{error::Error, fmt::Write, path::PathBuf};
+use std::{
+    error::Error,
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+};
 use tabled::{builder::Builder, settings::Style};
 
 /// Gates: what a run is judged by
@@ -17,6 +23,9 @@ pub enum GatesCommand {
     List(GatesListArgs),
     /// Say how one gate decides, from what, and where the requirement comes from
     Explain(GatesExplainArgs),
+    /// See that every series a gate reads is there and moves, in the first and last scrape of each node; also
+    /// while a rehearsal is under way
+    Lint(GatesEvaluateArgs),
     /// Judge a run again from the raw files of its bundle or evidence directory
     Evaluate(GatesEvaluateArgs),
     /// Plant a violation for each gate in a run's evidence and see that gate, and no other, turn red
@@ -68,6 +77,7 @@ pub fn run(command: GatesCommand) -> u8 {
     match command {
         GatesCommand::List(args) => list(args.output),
         GatesCommand::Explain(args) => explain(&args),
+        GatesCommand::Lint(args) => bind(&args),
         GatesCommand::Evaluate(args) => evaluate(&args),
         GatesCommand::Controls(args) => plant(&args),
     }
@@ -121,6 +131,61 @@ fn open(args: &GatesEvaluateArgs) -> Result<EvidenceDir, u8> {
         eprintln!("qbindctl: {why}");
         USAGE
     })
+}
+
+/// The first and the last scrape of each node that has two.
+fn first_and_last(dir: &Path) -> std::io::Result<Vec<(String, String, String)>> {
+    let mut nodes = Vec::new();
+    for entry in fs::read_dir(dir.join("scrapes"))? {
+        let entry = entry?;
+        if !entry.file_type()?.is_dir() {
+            continue;
+        }
+        let mut files: Vec<PathBuf> = fs::read_dir(entry.path())?
+            .map(|file| Ok(file?.path()))
+            .collect::<Result<_, std::io::Error>>()?;
+        files.retain(|file| file.extension().is_some_and(|kind| kind == "txt"));
+        files.sort();
+        if let [first, .., last] = files.as_slice() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            nodes.push((name, fs::read_to_string(first)?, fs::read_to_string(last)?));
+        }
+    }
+    nodes.sort();
+    Ok(nodes)
+}
+
+/// Exit code 0 where all can be read, 1 where one cannot, 2 where there is nothing to read yet.
+fn bind(args: &GatesEvaluateArgs) -> u8 {
+    let evidence = match open(args) {
+        Ok(evidence) => evidence,
+        Err(code) => return code,
+    };
+    let nodes = first_and_last(evidence.path()).unwrap_or_default();
+    let all: Vec<(&str, Vec<Binding>)> =
+        nodes.iter().map(|(node, first, last)| (node.as_str(), lint(first, last))).collect();
+    let wrong = all.iter().flat_map(|(node, bindings)| bindings.iter().map(move |b| (node, b)));
+    let wrong: Vec<_> = wrong.filter(|(_, binding)| binding.problem.is_some()).collect();
+    match args.output {
+        GatesOutput::Json => {
+            let nodes: Vec<_> =
+                all.iter().map(|(node, series)| json!({"node": node, "series": series})).collect();
+            println!("{:#}", json!({"schema": "qbindctl.gates-lint/v1", "nodes": nodes}));
+        }
+        GatesOutput::Text => {
+            for (node, binding) in &wrong {
+                let problem = binding.problem.as_deref().unwrap_or_default();
+                let gates = binding.gates.join(", ");
+                println!("{node}: {} {problem} ({gates})", binding.series);
+            }
+            println!("{} nodes, {} series each, {} problems", all.len(), KNOWN.len(), wrong.len());
+        }
+    }
+    match (all.is_empty(), wrong.is_empty()) {
+        (true, _) => 2,
+        (false, true) => DONE,
+        (false, false) => 1,
+    }
 }
 
 /// Exit code 0 where every gate that is green could have been red, else 1.
@@ -209,7 +274,6 @@ fn text(result: &GatesResult) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     #[test]
     fn an_empty_directory_is_inconclusive_and_none_is_a_usage_error() {
@@ -220,6 +284,20 @@ mod tests {
         };
         assert_eq!(run(dir.path()), 2);
         assert_eq!(run(&dir.path().join("none")), USAGE);
+    }
+
+    #[test]
+    fn what_gates_cannot_read_is_told_before_they_judge() {
+        let dir = tempfile::tempdir().unwrap();
+        let args =
+            || GatesEvaluateArgs { evidence: dir.path().to_owned(), output: GatesOutput::Text };
+        assert_eq!(bind(&args()), 2, "nothing was scraped yet");
+        let node = dir.path().join("scrapes/eu-v1");
+        fs::create_dir_all(&node).unwrap();
+        for n in 0..3 {
+            fs::write(node.join(format!("00000{n}.txt")), "up 1\n").unwrap();
+        }
+        assert_eq!(bind(&args()), 1);
     }
 
     #[test]

@@ -238,6 +238,9 @@ fn json(finished: &Finished) -> String {
     if let Some(controls) = &finished.controls {
         answer.insert("controls".into(), serde_json::json!(controls.controls));
     }
+    if let Some(compared) = &finished.compared {
+        answer.insert("compared".into(), serde_json::json!(compared));
+    }
     answer.insert("report".into(), finished.report.display().to_string().into());
     answer.insert("bundle".into(), finished.bundle.display().to_string().into());
     answer.insert("trust".into(), finished.trust.display().to_string().into());

@@ -5,7 +5,7 @@ use crate::exit::{DONE, USAGE};
 use clap::{Args, ValueEnum};
 use qbind_report::{
     ReportInput, export_openmetrics, render_checklist, render_html, render_json, render_junit,
-    render_upgrade_checklist,
+    render_markdown, render_upgrade_checklist,
 };
 use std::{
     error::Error,
@@ -19,6 +19,8 @@ use std::{
 pub(crate) enum Format {
     /// The whole report, one self-contained page.
     Html,
+    /// The whole report but for its curves.
+    Markdown,
     /// The guide's checklist, filled in.
     Checklist,
     /// The guide's upgrade checklist, filled in.
@@ -82,6 +84,7 @@ fn write(args: &ReportArgs) -> Result<(), String> {
     let input = ReportInput::from_dir(evidence.path()).map_err(|e| chain(&e))?;
     let text = match args.format {
         Format::Html => render_html(&input),
+        Format::Markdown => render_markdown(&input),
         Format::Checklist => render_checklist(&input),
         Format::UpgradeChecklist => render_upgrade_checklist(&input),
         Format::Junit => render_junit(&input),
@@ -112,6 +115,7 @@ mod tests {
         let path = |name: &str| dir.path().join(name);
         for (format, starts) in [
             (Format::Html, "<!doctype html>"),
+            (Format::Markdown, "# INCONCLUSIVE: "),
             (Format::Checklist, "## T238.5"),
             (Format::UpgradeChecklist, "## Upgrade Checklist"),
             (Format::Junit, "<?xml"),

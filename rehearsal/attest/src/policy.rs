@@ -132,9 +132,9 @@ pub struct Policy {
     /// Whether a member must have signed the plan before the run.
     #[serde(default = "yes")]
     pub plan_signed: bool,
-    /// How often the live window may have been begun: a run that is interrupted and resumed begins it again.
+    /// How often a stage may have been run: one that is interrupted and resumed runs some again.
     #[serde(default = "once")]
-    pub live_attempts: u64,
+    pub attempts: u64,
     /// Bounds of the plan that may let more through than the guide's.
     #[serde(default)]
     pub looser_bounds: BTreeSet<String>,

@@ -1,8 +1,8 @@
 //! Policy x bundle x time -> approved, pending or refused, and why.
 
 use crate::policy::{Instant, Member, Policy};
-use qbind_evidence::{Decision, Digest, SignedOff, SignerStatus, Verdict, Verification};
-use qbind_plan::Plan;
+use qbind_evidence::{Decision, Digest, GateType, SignedOff, SignerStatus, Verdict, Verification};
+use qbind_plan::{FaultKind, Form as PlannedForm, Manifest, Plan};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -128,16 +128,61 @@ pub fn judge(policy: &Policy, bundle: &Verification, now: u64) -> Standing {
     }
 }
 
-/// A live window begun too often; else the first bound that is looser than the guide's and that the policy does not let be.
+/// What the purpose of a run demands and its bundle lacks.
+pub(crate) fn unmet(bundle: &Verification) -> Option<String> {
+    let statement = bundle.statement.as_ref()?;
+    match statement.predicate.gate_type {
+        GateType::ClassCUpgrade
+            if !statement.subject.iter().any(|s| s.name == "upgrade-envelope") =>
+        {
+            Some("a class C upgrade is attested with its envelope as a subject".to_owned())
+        }
+        GateType::PostIncident if !bundle.files.iter().any(|f| f.path == "baseline.json") => {
+            Some("a run after an incident is attested with a baseline.json".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// What a plan that calls itself full has less of than the full form.
+fn short(plan: &Plan) -> Option<String> {
+    let full = Manifest::full();
+    let (probes, window) = (full.measure.value.probes_per_pair, full.live.value.window_s);
+    let kinds = [FaultKind::KillLeader, FaultKind::CutRegion, FaultKind::LossBurst];
+    let why = if plan.measure.probes_per_pair < probes {
+        format!("fewer than {probes} probes a pair")
+    } else if plan.live.window_s < window {
+        format!("a live window below {window} s")
+    } else if plan.steps.form != full.steps.form {
+        "steps in their short form".to_owned()
+    } else if let Some(kind) =
+        kinds.iter().find(|kind| plan.faults.iter().all(|f| f.kind != **kind))
+    {
+        format!("no fault of the kind {kind:?}")
+    } else {
+        return None;
+    };
+    Some(format!("the plan calls itself full and has {why}"))
+}
+
+/// A stage done too often; what the purpose lacks; a full form that is none; else the first bound that is looser than the guide's and that the policy does not let be.
 ///
 /// A plan that cannot be read has no verdict to approve: judging the raw files again shows it.
 pub fn moved_bar(policy: &Policy, bundle: &Verification) -> Option<String> {
-    let (begun, allowed) = (bundle.live_begun, policy.live_attempts);
-    if begun > allowed {
-        return Some(format!("the live window was begun {begun} times (live_attempts {allowed})"));
+    let (attempts, allowed) = (bundle.attempts, policy.attempts);
+    if attempts > allowed {
+        return Some(format!("a stage of the run was done {attempts} times (attempts {allowed})"));
+    }
+    if let Some(why) = unmet(bundle) {
+        return Some(why);
     }
     let text = std::str::from_utf8(&bundle.plan).ok()?;
     let plan = Plan::parse("plan.yaml", text).ok()?;
+    if plan.form == PlannedForm::Full
+        && let Some(why) = short(&plan)
+    {
+        return Some(why);
+    }
     let looser = plan.bounds.looser_than_the_guide();
     let found = looser.iter().find(|bound| !policy.looser_bounds.contains(bound.key))?;
     Some(format!("{found}, and the policy does not allow it (looser_bounds)"))

@@ -59,10 +59,9 @@ fn sealed(purpose: GateType, hard: &str, soft: &str, sign_plan_too: bool) -> Bun
         started_unix_ms: END - HOUR,
         finished_unix_ms: END,
         valid_days: 30,
-        subjects: vec![Subject {
-            name: "qbind-node".to_owned(),
-            digest: DigestPair::of(b"the binary"),
-        }],
+        subjects: ["qbind-node", "upgrade-envelope"]
+            .map(|name| Subject { name: name.to_owned(), digest: DigestPair::of(b"the binary") })
+            .to_vec(),
         producer: "qbindctl 0.1.0".to_owned(),
     };
     let path = dir.path().join("a.qbundle");

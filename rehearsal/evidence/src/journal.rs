@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, TryLockError},
     io::{self, BufRead, BufReader, Write},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
@@ -116,6 +116,7 @@ impl Journal {
     pub fn create(path: &Path) -> Result<Self, JournalError> {
         let file = OpenOptions::new().append(true).create_new(true).open(path);
         let file = file.map_err(|source| JournalError::Io { path: path.to_owned(), source })?;
+        held(path, &file)?;
         Ok(Self::over(path, file, 0, Digest([0; 32])))
     }
 
@@ -128,6 +129,7 @@ impl Journal {
         let broken = |source| JournalError::Broken { path: path.to_owned(), source };
         let summary = verify_journal(path).map_err(io)?.map_err(broken)?;
         let file = OpenOptions::new().append(true).open(path).map_err(io)?;
+        held(path, &file)?;
         Ok(Self::over(path, file, summary.records, summary.head))
     }
 
@@ -181,6 +183,17 @@ impl Journal {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Holds the file for as long as the journal is written: two writers would fork its chain.
+fn held(path: &Path, file: &File) -> Result<(), JournalError> {
+    file.try_lock().map_err(|error| JournalError::Io {
+        path: path.to_owned(),
+        source: match error {
+            TryLockError::WouldBlock => io::Error::other("another process is writing it"),
+            TryLockError::Error(source) => source,
+        },
+    })
 }
 
 fn line(seq: u64, time: u64, kind: &str, data: &Value, prev: Digest) -> (String, Digest) {

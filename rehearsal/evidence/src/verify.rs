@@ -89,8 +89,8 @@ pub struct Verification {
     pub merkle_root: Option<Digest>,
     /// `plan.yaml` as it is in the bundle; empty if it is not there.
     pub plan: Vec<u8>,
-    /// How often the live window was begun, as the journal says.
-    pub live_begun: u64,
+    /// How often the stage that was begun most often was, as the journal says: measurement, a step, live window.
+    pub attempts: u64,
     /// The journal, if its chain holds.
     pub journal: Option<JournalSummary>,
     /// The files read, with size and digest as found.
@@ -138,7 +138,7 @@ pub fn verify(source: impl BufRead, options: &VerifyOptions<'_>) -> Verification
         plan_signed_at: planned.map(|(_, at)| at),
         sign_offs,
         statement,
-        live_begun: content.live_begun,
+        attempts: content.stages.values().max().copied().unwrap_or(0),
         merkle_root: manifest.map(|manifest| manifest.merkle_root),
         plan: content.document(layout::PLAN).unwrap_or_default().to_vec(),
         journal,

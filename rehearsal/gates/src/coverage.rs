@@ -39,20 +39,29 @@ pub(crate) fn hole(
     windows: &Windows,
     max_ms: u64,
 ) -> Option<String> {
-    let mut times = fresh(scrapes, feed, windows);
+    silence(fresh(scrapes, feed, windows), node, windows, max_ms)
+        .map(|why| format!("no fresh scrape of {why}"))
+}
+
+/// The first stretch of the live window longer than `max_ms` without one of `times` that no planned fault
+/// excuses, as the rest of a sentence.
+pub(crate) fn silence(
+    mut times: Vec<u64>,
+    node: &str,
+    windows: &Windows,
+    max_ms: u64,
+) -> Option<String> {
+    times.retain(|at| (windows.start..=windows.end).contains(at));
     times.sort_unstable();
     if times.is_empty() {
-        return Some(format!("no fresh scrape of {node} in the live window"));
+        return Some(format!("{node} in the live window"));
     }
     let edges = std::iter::once(windows.start).chain(times.iter().copied());
     let ends = times.iter().copied().chain(std::iter::once(windows.end));
     edges.zip(ends).find_map(|(from, to)| {
         let unexplained = (to - from).saturating_sub(windows.excused_ms(node, from, to));
         (unexplained > max_ms).then(|| {
-            format!(
-                "no fresh scrape of {node} for {unexplained} ms from {} ms into the window",
-                from - windows.start
-            )
+            format!("{node} for {unexplained} ms from {} ms into the window", from - windows.start)
         })
     })
 }

@@ -95,17 +95,22 @@ fn between(
     })
 }
 
+/// How many packets bins hold.
+fn packets(bins: &[(u64, u64)]) -> u64 {
+    bins.iter().fold(0, |sum: u64, (_, n)| sum.saturating_add(*n))
+}
+
 /// The middle of the bin that holds a quantile.
 fn quantile(bins: &[(u64, u64)], permille: u64) -> u64 {
     let mut bins = bins.to_vec();
     bins.sort_unstable();
-    let total: u64 = bins.iter().map(|(_, n)| n).sum();
-    let rank = (total * permille).div_ceil(1000).max(1);
+    let total: u128 = bins.iter().map(|(_, n)| u128::from(*n)).sum();
+    let rank = (total * u128::from(permille)).div_ceil(1000).max(1);
     let mut seen = 0;
     for (low, n) in &bins {
-        seen += n;
+        seen += u128::from(*n);
         if seen >= rank {
-            return low + BIN_US / 2;
+            return low.saturating_add(BIN_US / 2);
         }
     }
     0
@@ -119,8 +124,8 @@ fn datagrams(
     name: &str,
     counted: &Counted,
 ) -> u64 {
-    let total: u64 = counted.datagrams.iter().map(|(_, n)| n).sum();
-    finding.samples += total;
+    let total = packets(&counted.datagrams);
+    finding.samples = finding.samples.saturating_add(total);
     if total < DATAGRAMS_MIN {
         finding.unknown(format!("{name}: {total} datagrams counted, {DATAGRAMS_MIN} decide"));
         return 0;
@@ -152,7 +157,7 @@ fn is_burst(plan: &Plan, link: &PlannedLink) -> bool {
 }
 
 /// More packets than an interval is computed of: both numbers are then scaled down, which widens it.
-const PACKETS: u64 = 10_000_000;
+const PACKETS: u64 = 100_000;
 
 fn loss(finding: &mut Finding, link: &PlannedLink, name: &str, counted: &Counted) {
     let asked_ppm = u64::from(link.loss_bps) * 100;
@@ -186,12 +191,12 @@ fn loss(finding: &mut Finding, link: &PlannedLink, name: &str, counted: &Counted
 
 /// Node traffic: offsets drift, so only the middle of the delay is held against the plan.
 fn ordered(finding: &mut Finding, plan: &Plan, link: &PlannedLink, name: &str, counted: &Counted) {
-    let total: u64 = counted.ordered.iter().map(|(_, n)| n).sum();
+    let total = packets(&counted.ordered);
     if total == 0 {
         finding.unknown(format!("{name}: no node traffic in the live window"));
         return;
     }
-    finding.samples += total;
+    finding.samples = finding.samples.saturating_add(total);
     let median = quantile(&counted.ordered, 500);
     // In order, a packet is never earlier than the one before: the median may sit anywhere inside
     // the jitter, and queueing behind large messages adds to it.

@@ -6,7 +6,7 @@ use crate::{
 };
 use qbind_measure::RawMeasurement;
 use qbind_plan::{LiveRecord, Plan};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One scrape of one node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -66,6 +66,9 @@ pub struct Evidence {
     /// `journal.jsonl`: SHA3-256 of the result of each step, by lower-case id, as noted when it was done;
     /// nothing if there is no journal.
     pub noted_steps: Option<BTreeMap<String, String>>,
+    /// `journal.jsonl`: steps noted with another verdict than PASS, however often they were run since; by
+    /// lower-case id.
+    pub failed_steps: BTreeSet<String>,
     /// Files that are there and could not be read, and why.
     pub damage: BTreeMap<String, String>,
 }

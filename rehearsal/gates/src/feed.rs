@@ -21,6 +21,8 @@ pub(crate) struct Feed {
     pub(crate) changed: Vec<u64>,
     /// When it was polled with success.
     pub(crate) polls: Vec<u64>,
+    /// When it committed, ascending.
+    times: Vec<u64>,
     /// When it did not answer.
     pub(crate) gaps: Vec<u64>,
     /// What it said of its own clock or height that what it handed over, or our clock, contradicts.
@@ -156,6 +158,8 @@ impl Feed {
         }
         reading.close(&mut feed.contradictions);
         feed.polls.sort_unstable();
+        feed.times = feed.commits.values().map(|commit| commit.committed_unix_ms).collect();
+        feed.times.sort_unstable();
         feed
     }
 
@@ -165,7 +169,8 @@ impl Feed {
 
     /// Whether it tells of a commit made after `from` and before `to`.
     pub(crate) fn committed_between(&self, from: u64, to: u64) -> bool {
-        self.commits.values().any(|commit| (from + 1..to).contains(&commit.committed_unix_ms))
+        let after = self.times.partition_point(|at| *at <= from);
+        self.times.get(after).is_some_and(|at| *at < to)
     }
 
     /// The first height between 1 and the tip that is missing.

@@ -1,8 +1,8 @@
 //! G5: heights at aligned instants.
 
 use crate::{
-    catalogue::known, evidence::Evidence, feed::Feed, finding::Finding, measured::Measured,
-    records::paths, verdict::Gate, windows::Windows,
+    catalogue::known, coverage, evidence::Evidence, feed::Feed, finding::Finding,
+    measured::Measured, records::paths, verdict::Gate, windows::Windows,
 };
 use qbind_links::Class;
 use qbind_plan::{Expectation, Plan};
@@ -63,6 +63,11 @@ pub(crate) fn gate(
                 for found in feed.contradictions.iter().filter(|c| c.exceeds(plan.bounds.align_ms))
                 {
                     finding.unknown(format!("{} {found}: its feed cannot be used", node.name));
+                }
+                let max_ms = plan.bounds.scrape_gap_max_ms;
+                let silence = coverage::silence(feed.polls.clone(), &node.name, windows, max_ms);
+                if let Some(why) = silence {
+                    finding.unknown(format!("no commit feed of {why}"));
                 }
                 tracks.insert(node.name.as_str(), (Track::of(feed), feed));
             }

@@ -20,6 +20,7 @@ mod evidence;
 mod feed;
 mod finding;
 mod height;
+mod lint;
 mod measured;
 mod peers;
 mod performance;
@@ -42,7 +43,8 @@ pub use compare::{Change, Comparison, Figure, GateChange, compare};
 pub use controls::{CONTROLS_SCHEMA, Control, Controls, controls};
 pub use evaluate::evaluate;
 pub use evidence::{Evidence, Scrape, StepFile};
-pub use read::{ReadError, evaluate_dir, read_dir};
+pub use lint::{Binding, lint};
+pub use read::{ReadError, evaluate_dir, read_dir, read_samples};
 pub use steps::STEPS;
 pub use verdict::{
     CutWindow, GATES_SCHEMA, Gate, GatesResult, Outcome, Severity, Vantage, Verdict, Window,

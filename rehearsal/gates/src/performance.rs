@@ -135,8 +135,9 @@ impl<'a> Performance<'a> {
             return "the estimate is the bound, no length decides".to_owned();
         }
         // An interval shrinks with the square root of the sample.
-        let ratio_milli = half * 1000 / distance;
-        let more = (seconds * ratio_milli / 1000 * ratio_milli / 1000).saturating_sub(seconds);
+        let ratio_milli = u128::from(half) * 1000 / u128::from(distance);
+        let whole = u128::from(seconds) * ratio_milli / 1000 * ratio_milli / 1000;
+        let more = whole.saturating_sub(u128::from(seconds));
         format!("about {} more minutes would decide", more.div_ceil(60).max(1))
     }
 
@@ -466,9 +467,11 @@ pub(crate) fn observe(evidence: &Evidence, plan: &Plan, windows: &Windows) -> Op
 
 /// When the waiting ended, from the start of the load; nothing for what was never owed a commit.
 fn until(tx: &LoadTransaction, end_ms: u64) -> Option<u64> {
+    let end_us = end_ms.saturating_mul(1000);
     match tx.fate {
-        Fate::Committed | Fate::Duplicated => tx.committed_us,
-        Fate::Lost | Fate::Unanswered => Some(end_ms.saturating_mul(1000)),
+        // Nobody saw anything after the end.
+        Fate::Committed | Fate::Duplicated => Some(tx.committed_us?.min(end_us)),
+        Fate::Lost | Fate::Unanswered => Some(end_us),
         Fate::Rejected | Fate::Skipped => None,
     }
 }

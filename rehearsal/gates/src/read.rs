@@ -12,7 +12,7 @@ use qbind_measure::RawMeasurement;
 use qbind_plan::{Plan, digest_of};
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -63,9 +63,9 @@ pub fn read_dir(dir: &Path) -> Result<Evidence, ReadError> {
         batches: reader.batches(),
         scrapes: reader.scrapes(),
         samples: reader.samples(),
-        noted_steps: reader.noted_steps(),
         ..Evidence::default()
     };
+    (evidence.noted_steps, evidence.failed_steps) = reader.noted_steps();
     for id in STEPS {
         if let Some(bytes) = reader.bytes(&paths::step(id)) {
             let sha3 = digest_of(&bytes);
@@ -92,6 +92,22 @@ pub fn read_dir(dir: &Path) -> Result<Evidence, ReadError> {
     }
     evidence.damage = reader.damage;
     Ok(evidence)
+}
+
+/// The samples of the measured network; nothing if there are none.
+///
+/// # Errors
+/// In words: they cannot be read, are more than any measurement has, or are no samples.
+pub fn read_samples(dir: &Path) -> Result<Option<RawMeasurement>, String> {
+    let mut reader = Reader { dir, damage: BTreeMap::new() };
+    let Some(bytes) = reader.bytes(paths::SAMPLES) else {
+        return reader.damage.into_values().next().map_or(Ok(None), Err);
+    };
+    // Numbers take four times the memory of their digits.
+    if bytes.len() as u64 > SAMPLES_BYTES {
+        return Err("is larger than any measurement".to_owned());
+    }
+    RawMeasurement::read_from(&bytes[..]).map(Some).map_err(|e| e.to_string())
 }
 
 struct Reader<'a> {
@@ -261,34 +277,37 @@ impl Reader<'_> {
     }
 
     fn samples(&mut self) -> Option<RawMeasurement> {
-        let bytes = self.bytes(paths::SAMPLES)?;
-        // Numbers take four times the memory of their digits.
-        if bytes.len() as u64 > SAMPLES_BYTES {
-            self.harm(paths::SAMPLES, "is larger than any measurement");
-            return None;
-        }
-        match RawMeasurement::read_from(&bytes[..]) {
-            Ok(samples) => Some(samples),
-            Err(e) => {
-                self.harm(paths::SAMPLES, e);
+        match read_samples(self.dir) {
+            Ok(samples) => samples,
+            Err(why) => {
+                self.harm(paths::SAMPLES, why);
                 None
             }
         }
     }
 
-    /// What the journal notes of results of steps; its chain is checked with the bundle.
-    fn noted_steps(&mut self) -> Option<BTreeMap<String, String>> {
+    /// What the journal notes of steps: digests of their results, and which did not pass. Its chain is checked
+    /// with the bundle.
+    fn noted_steps(&mut self) -> (Option<BTreeMap<String, String>>, BTreeSet<String>) {
         #[derive(Deserialize)]
         struct Record {
             kind: String,
             data: serde_json::Value,
         }
-        let records: Vec<Record> = self.lines(paths::JOURNAL)?;
-        let done = records.into_iter().filter(|record| record.kind == "step.done");
-        let noted = done.filter_map(|record| {
+        let Some(records) = self.lines::<Record>(paths::JOURNAL) else {
+            return (None, BTreeSet::new());
+        };
+        let (mut noted, mut failed) = (BTreeMap::new(), BTreeSet::new());
+        for record in records.iter().filter(|record| record.kind == "step.done") {
             let text = |key: &str| Some(record.data[key].as_str()?.to_lowercase());
-            Some((text("id")?, text("result_sha3")?))
-        });
-        Some(noted.collect())
+            let Some(id) = text("id") else { continue };
+            if record.data["verdict"] != "PASS" {
+                failed.insert(id.clone());
+            }
+            if let Some(sha3) = text("result_sha3") {
+                noted.insert(id, sha3);
+            }
+        }
+        (Some(noted), failed)
     }
 }

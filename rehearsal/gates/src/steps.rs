@@ -23,6 +23,10 @@ pub(crate) fn gate(evidence: &Evidence) -> Gate {
         if evidence.noted_steps.is_none() {
             finding.unknown(evidence.absence(paths::JOURNAL));
         }
+        if evidence.failed_steps.contains(id) {
+            let name = id.to_uppercase();
+            finding.fail(format!("{name}: {} notes a run of it that did not pass", paths::JOURNAL));
+        }
         let noted = evidence.noted_steps.iter().find_map(|steps| steps.get(id));
         match noted {
             Some(noted) if *noted == step.sha3 => {}

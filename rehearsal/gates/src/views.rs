@@ -60,8 +60,8 @@ pub(crate) fn gate(
                 && changed >= c
                 && view >= v
             {
-                changes += changed - c;
-                views += view - v;
+                changes = changes.saturating_add(changed - c);
+                views = views.saturating_add(view - v);
                 pairs += 1;
             }
             previous = Some((at, changed, view));
@@ -72,7 +72,8 @@ pub(crate) fn gate(
         }
         finding.samples += pairs;
         let what = format!("view changes of {} in {views} views", node.name);
-        finding.at_most(changes, views * permille / 1000 + extra, &what);
+        let allowed = u128::from(views) * u128::from(permille) / 1000 + u128::from(extra);
+        finding.at_most(changes, u64::try_from(allowed).unwrap_or(u64::MAX), &what);
         most = most.max(Some((changes, views)));
     }
     if let Some((changes, views)) = most {

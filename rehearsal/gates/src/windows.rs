@@ -20,6 +20,8 @@ const LENGTH_SLACK_MS: u64 = 10_000;
 const SHORT_SLACK_MS: u64 = 1_000;
 /// How much longer than planned the live window may be: what is started is ended.
 const WINDOW_SLACK_MS: u64 = 60_000;
+/// Packets a burst must have been expected to lose before their absence says that there was none.
+const SURE: u128 = 20;
 /// Finding the victim of a kill takes a moment, and so does its last answer.
 const KILLING_MS: u64 = 2_000;
 /// The first answer may come before the restart is on record.
@@ -32,6 +34,8 @@ pub(crate) struct Windows {
     pub(crate) end: u64,
     cuts: Vec<CutWindow>,
     by_node: BTreeMap<String, Vec<(u64, u64)>>,
+    /// All cuts as one, without overlaps, ascending.
+    anywhere: Vec<(u64, u64)>,
     /// Cuts of faults that take a node from the others, by node: killed, or cut off.
     absent: BTreeMap<String, Vec<(u64, u64)>>,
     /// Planned harm, counted once for each node.
@@ -73,6 +77,7 @@ impl Windows {
             end,
             cuts: Vec::new(),
             by_node: BTreeMap::new(),
+            anywhere: Vec::new(),
             absent: BTreeMap::new(),
             faults: 0,
         };
@@ -139,6 +144,7 @@ impl Windows {
                 });
             }
         }
+        windows.anywhere = merged(windows.by_node.values().flatten().copied().collect());
         Ok(windows)
     }
 
@@ -154,7 +160,8 @@ impl Windows {
 
     /// Whether any node is cut out at `at`.
     pub(crate) fn is_cut_anywhere(&self, at: u64) -> bool {
-        self.by_node.values().flatten().any(|(from, to)| (*from..=*to).contains(&at))
+        let after = self.anywhere.partition_point(|(_, to)| *to < at);
+        self.anywhere.get(after).is_some_and(|(from, _)| *from <= at)
     }
 
     /// Nodes but `node` that are killed, cut off, or on their way back at `at`.
@@ -194,6 +201,19 @@ impl Windows {
     }
 }
 
+/// The same instants without overlaps.
+fn merged(mut cuts: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    cuts.sort_unstable();
+    let mut out: Vec<(u64, u64)> = Vec::new();
+    for (from, to) in cuts {
+        match out.last_mut() {
+            Some(last) if from <= last.1 => last.1 = last.1.max(to),
+            _ => out.push((from, to)),
+        }
+    }
+    out
+}
+
 fn within(cuts: Option<&Vec<(u64, u64)>>, at: u64) -> bool {
     cuts.into_iter().flatten().any(|(from, to)| (*from..=*to).contains(&at))
 }
@@ -217,8 +237,8 @@ fn wrong_nodes(plan: &Plan, planned: &PlannedFault, nodes: &[String]) -> Option<
 
 /// Why a fault on record left no trace: a killed node's API is silent, and an emulator that cuts or loses
 /// counts what it cut or lost.
-fn unseen(
-    evidence: &Evidence,
+fn unseen<'a>(
+    evidence: &'a Evidence,
     feeds: &BTreeMap<String, Feed>,
     plan: &Plan,
     planned: &PlannedFault,
@@ -255,15 +275,23 @@ fn unseen(
                 }
             };
             plan.links.iter().filter(is_hit).find_map(|link| {
-                let find = |links: &[LinkCounters]| {
-                    let found = links.iter().find(|l| l.from == link.from && l.to == link.to);
-                    found.map(|l| match planned.kind {
-                        FaultKind::CutRegion => l.lost_partition,
-                        _ => l.lost_random,
-                    })
+                let find = |links: &'a [LinkCounters]| {
+                    links.iter().find(|l| l.from == link.from && l.to == link.to)
+                };
+                let packets_in = |l: &LinkCounters| l.packets_in;
+                let lost = |l: &LinkCounters| match planned.kind {
+                    FaultKind::CutRegion => l.lost_partition,
+                    _ => l.lost_random,
                 };
                 let (before, after) = (find(&before.links)?, find(&after.links)?);
-                (after <= before)
+                // A burst of little loss on few packets may well lose none.
+                let packets = u128::from(packets_in(after).saturating_sub(packets_in(before)));
+                let sure = planned.kind == FaultKind::CutRegion
+                    || packets
+                        * u128::from(planned.duration_ms)
+                        * u128::from(planned.loss_bps.unwrap_or(0))
+                        >= SURE * 10_000 * u128::from(plan.live.window_s) * 1000;
+                (sure && lost(after) <= lost(before))
                     .then(|| format!("the emulator lost nothing from {} to {}", link.from, link.to))
             })
         }

@@ -4,6 +4,7 @@
 //! further line one [`RawPair`]. In a pair, `rtt_ns[i]` and `late_us[i]` belong to the i-th counted probe, which
 //! was due at `phase_us + i * interval_us` after the first due time; -1 in `rtt_ns` is "no answer".
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, Write};
 use std::net::Ipv4Addr;
 
@@ -106,11 +107,12 @@ impl RawMeasurement {
         }
         header.schedule.validate().map_err(|error| wrong(1, error.to_string()))?;
         let mut pairs: Vec<RawPair> = Vec::new();
+        let mut names = BTreeSet::new();
         for (line, text) in lines {
             let pair: RawPair =
                 serde_json::from_str(&text?).map_err(|error| wrong(line, error.to_string()))?;
             pair.check(&header.schedule).map_err(|reason| wrong(line, reason))?;
-            if pairs.iter().any(|known| (&known.from, &known.to) == (&pair.from, &pair.to)) {
+            if !names.insert((pair.from.clone(), pair.to.clone())) {
                 return Err(wrong(line, format!("{} -> {} is given twice", pair.from, pair.to)));
             }
             pairs.push(pair);

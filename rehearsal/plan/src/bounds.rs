@@ -122,6 +122,12 @@ impl Bounds {
                 self.view_changes_base_permille,
                 guide.view_changes_base_permille,
             ),
+            // Both ways: with few long blocks an interval shrinks to its estimate.
+            (
+                "bootstrap_block_s",
+                u64::from(self.bootstrap_block_s),
+                u64::from(guide.bootstrap_block_s),
+            ),
             ("view_changes_per_fault", self.view_changes_per_fault, guide.view_changes_per_fault),
             (
                 "link_delay_tolerance_us",

@@ -61,7 +61,15 @@ pub(crate) fn broken(plan: &Plan) -> Option<(String, String)> {
             format!("is {:?}, lab or inventory are known", plan.target),
         ));
     }
-    if plan.nodes.len() > 1_000 || plan.faults.len() > 1_000 || plan.links.len() > 10_000 {
+    let instants = u64::from(plan.live.window_s) * 1000 / b.align_ms.max(100);
+    if instants * plan.nodes.len() as u64 > 20_000_000 {
+        return Some(("bounds.align_ms".into(), "asks for too many comparisons of heights".into()));
+    }
+    if plan.nodes.len() > 1_000
+        || plan.validators().count() > 256
+        || plan.faults.len() > 100
+        || plan.links.len() > 1_000
+    {
         return Some(("nodes, faults, links".into(), "are more than any network has".into()));
     }
     let transfers = u64::from(plan.load.rate_per_second) * u64::from(plan.live.window_s);

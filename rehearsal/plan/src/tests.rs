@@ -103,7 +103,7 @@ fn cutting_the_region_with_three_of_seven_halts_and_the_plan_says_so() {
 
 #[test]
 fn faults_that_together_take_the_quorum_are_announced() {
-    let manifest = changed("at_s: 125", "at_s: 45").unwrap();
+    let manifest = changed("at_s: 82", "at_s: 45").unwrap();
     let plan = manifest.resolve(&tri()).unwrap();
     let note = plan.notes.iter().find(|n| n.contains("overlap")).expect("announced");
     assert!(note.contains("kill-leader and cut-third-region"), "{note}");
@@ -125,11 +125,11 @@ fn unreachable_requirements_are_refused_with_line_and_key() {
     for (from, to, expected) in [
         ("form: quick", "form: quick\nspeed: 3", "m.yaml:5"),
         ("accounts: 100", "accounts: 500", "load.accounts: is 500"),
-        ("at_s: 125", "at_s: 185", "faults[2].at_s"),
+        ("at_s: 82", "at_s: 115", "faults[2].at_s"),
         ("region: \"@3\"", "region: mars", "faults[2].region: \"mars\" is no region"),
         ("region: \"@3\"", "region: \"@4\"", "@1 to @3"),
         ("probes_per_pair: 1000", "probes_per_pair: 100", "measure.probes_per_pair: is 100"),
-        ("window_s: 200", "window_s: 10", "live.window_s"),
+        ("window_s: 120", "window_s: 10", "live.window_s"),
         ("loss_bps: 500", "loss_bps: 9000", "faults[1].loss_bps"),
         ("id: loss-burst", "id: kill-leader", "names another fault too"),
         ("id: loss-burst", "id: Loss Burst", "[a-z0-9-]"),
@@ -150,12 +150,44 @@ fn two_validators_are_refused() {
 }
 
 #[test]
+fn numbers_that_no_judge_could_work_with_are_refused_in_a_plan_and_before_it_is_made() {
+    let text = Manifest::quick().resolve(&tri()).unwrap().to_yaml();
+    for (from, to, key) in [
+        ("bootstrap_resamples: 400", "bootstrap_resamples: 4294967295", "bootstrap_resamples: is"),
+        ("bootstrap_block_s: 5", "bootstrap_block_s: 0", "bootstrap_block_s: is 0"),
+        ("align_ms: 1000", "align_ms: 1", "align_ms: is 1"),
+        ("commit_p99_max_ms: 10000", "commit_p99_max_ms: 0", "commit_p99_max_ms: is 0"),
+        ("window_s: 120", "window_s: 4294967295", "live.window_s"),
+        ("target: lab", "target: moon", "target: is \"moon\""),
+        ("at_ms: 25000", "at_ms: 18446744073709551615", "faults.at_ms"),
+    ] {
+        assert!(text.contains(from), "{from}: {text}");
+        let said = complaint(Plan::parse("plan.yaml", &text.replacen(from, to, 1)));
+        assert!(said.contains(key), "{to}: {said}");
+    }
+    let manifest = changed("seed: 42", "seed: 42\ngates: { bootstrap_resamples: 5000 }").unwrap();
+    assert!(complaint(manifest.resolve(&tri())).contains("bootstrap_resamples"));
+}
+
+#[test]
 fn loosened_bounds_are_shown() {
     let plan = changed("seed: 42", "seed: 42\ngates: { commit_p99_max_ms: 60000 }")
         .unwrap()
         .resolve(&tri())
         .unwrap();
     assert!(plan.notes.iter().any(|n| n.contains("commit_p99_max_ms is 60000, looser")));
+    let guide = Bounds::default();
+    assert_eq!(guide.looser_than_the_guide(), []);
+    for looser in [
+        Bounds { bootstrap_block_s: 600, ..guide.clone() },
+        Bounds { bootstrap_block_s: 1, ..guide.clone() },
+        Bounds { bootstrap_resamples: 40, ..guide.clone() },
+        Bounds { link_delay_tolerance_us: 1_001, ..guide.clone() },
+        Bounds { view_changes_per_fault: 21, ..guide.clone() },
+        Bounds { outbound_peers_min: 3, ..guide },
+    ] {
+        assert_eq!(looser.looser_than_the_guide().len(), 1, "{looser:?}");
+    }
 }
 
 #[test]

@@ -237,7 +237,7 @@ fn blank() -> String {
 }
 
 /// Text that stays text in Markdown, also in a table and when the Markdown becomes HTML.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

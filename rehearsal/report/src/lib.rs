@@ -1,8 +1,8 @@
 //! One result for humans, JSON and signers.
 //!
 //! [`ReportInput`] is everything a report says; [`ReportInput::from_dir`] fills it from an evidence
-//! directory, and [`render_html`], [`render_checklist`], [`render_junit`] and [`render_json`] turn it
-//! into text. [`export_openmetrics`] writes the raw scrapes for a Prometheus.
+//! directory, and [`render_html`], [`render_markdown`], [`render_checklist`], [`render_junit`] and
+//! [`render_json`] turn it into text. [`export_openmetrics`] writes the raw scrapes for a Prometheus.
 //!
 //! Promises: the verdict and its reason come first; every gate is shown; what the evidence does not
 //! hold is shown as missing, never left out or filled in; meaning never rests on colour alone; the
@@ -16,6 +16,7 @@ mod findings;
 mod html;
 mod input;
 mod junit;
+mod markdown;
 mod openmetrics;
 mod plot;
 mod read;
@@ -31,6 +32,7 @@ pub use input::{
     Artifact, Fault, Figures, Mapping, Pair, Plot, Region, ReportInput, Run, Series, Step,
 };
 pub use junit::render_junit;
+pub use markdown::render_markdown;
 pub use openmetrics::{ExportError, Exported, export_openmetrics};
 pub use read::ReadError;
 

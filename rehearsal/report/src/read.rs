@@ -74,6 +74,8 @@ impl ReportInput {
             true => reader.json(CONTROLS).map(|all: Controls| all.controls).unwrap_or_default(),
             false => Vec::new(),
         };
+        let more: Vec<String> =
+            reader.interruptions().into_iter().chain(reader.baseline()).collect();
         Ok(Self {
             run: run(plan.as_ref(), plan_digest, facts),
             verdict: gates.as_ref().map_or(Verdict::Inconclusive, |gates| gates.verdict),
@@ -85,7 +87,7 @@ impl ReportInput {
             figures: load.as_ref().map(figures),
             plots,
             controls,
-            notes: plan.map(|plan| plan.notes).unwrap_or_default(),
+            notes: plan.map(|plan| plan.notes).into_iter().flatten().chain(more).collect(),
             not_tested: Vec::new(),
             missing: reader.missing,
             scraped_nodes,
@@ -93,6 +95,8 @@ impl ReportInput {
     }
 }
 
+/// What changed against a run before.
+const BASELINE: &str = "baseline.json";
 /// What a planted violation did to each gate.
 const CONTROLS: &str = "controls.json";
 
@@ -104,6 +108,40 @@ pub(crate) struct Reader<'a> {
 impl Reader<'_> {
     fn note(&mut self, file: &str, why: impl fmt::Display) {
         self.missing.push(format!("{file}: {why}"));
+    }
+
+    /// Whether the live window was begun more than once.
+    fn interruptions(&mut self) -> Option<String> {
+        let text = fs::read_to_string(self.dir.join("journal.jsonl")).ok()?;
+        let kinds = text.lines().filter_map(|line| {
+            let record: serde_json::Value = serde_json::from_str(line).ok()?;
+            Some(record["kind"] == "live.begun")
+        });
+        let begun = kinds.filter(|is_it| *is_it).count();
+        (begun > 1).then(|| {
+            format!("the run was interrupted and resumed: its live window was begun {begun} times")
+        })
+    }
+
+    /// What changed against the run before, if one was named.
+    fn baseline(&mut self) -> Vec<String> {
+        if !self.dir.join(BASELINE).exists() {
+            return Vec::new();
+        }
+        let Some(kept) = self.json::<serde_json::Value>(BASELINE) else { return Vec::new() };
+        let percent = |n: &serde_json::Value| {
+            let n = n.as_i64().unwrap_or_default();
+            let sign = if n < 0 { "-" } else { "+" };
+            format!("{sign}{}.{} %", n.unsigned_abs() / 10, n.unsigned_abs() % 10)
+        };
+        let figures = kept["comparison"]["figures"].as_array().cloned().unwrap_or_default();
+        let said = figures.iter().map(|figure| {
+            let [low, point, high] = [0, 1, 2].map(|at| percent(&figure["change_permille"][at]));
+            let text = |key: &str| figure[key].as_str().unwrap_or("?").replace('_', " ");
+            let (name, change) = (text("name"), text("change"));
+            format!("against the run before, {name}: {point} ({low} to {high} at 95 %), {change}")
+        });
+        said.collect()
     }
 
     fn bytes(&mut self, file: &str) -> Option<Vec<u8>> {

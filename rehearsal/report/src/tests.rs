@@ -1,5 +1,5 @@
 use crate::{
-    ReportInput, render_checklist, render_html, render_json, render_junit,
+    ReportInput, render_checklist, render_html, render_json, render_junit, render_markdown,
     render_upgrade_checklist, sample,
 };
 use qbind_gates::Verdict;
@@ -239,4 +239,30 @@ fn junit_says_of_each_step_and_gate_how_it_ended() {
     assert!(!xml.contains("<evil>") && !xml.contains('\u{1}'), "{xml}");
     assert!(xml.contains("<error message=\"no result\"/>"), "{xml}");
     assert_eq!(count(&xml, "<testcase "), count(&xml, "</testcase>"));
+}
+
+#[test]
+fn the_markdown_twin_says_the_same_and_holds_no_markup_of_others() {
+    let input = sample::fail();
+    let text = render_markdown(&input);
+    assert!(text.starts_with("# FAIL: "), "{text:.80}");
+    for gate in &input.gates {
+        assert!(text.contains(&format!("| {} | {} |", gate.id, gate.verdict)), "{}", gate.id);
+    }
+    for step in &input.steps {
+        assert!(text.contains(&format!("| {} | ", step.id)), "{}", step.id);
+    }
+    for heading in ["Gates", "Network", "Steps", "Planned faults", "Not tested"] {
+        assert!(text.contains(&format!("\n## {heading}\n")), "{heading}");
+    }
+    let poison = "|x|\n# y <script> [z](http://evil) `q`";
+    let poisoned = render_markdown(&poisoned(&input, poison));
+    assert!(
+        !poisoned.contains("<script>")
+            && !poisoned.contains("](http")
+            && !poisoned.contains("\n# y")
+    );
+    // A table row of a gate keeps its seven cells.
+    let row = poisoned.lines().find(|line| line.starts_with("| G5")).unwrap();
+    assert_eq!(row.replace("\\|", "").matches('|').count(), 8, "{row}");
 }

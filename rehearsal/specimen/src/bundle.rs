@@ -76,8 +76,14 @@ pub fn sealed_with(
     let at = operator.finished_unix_ms - 600_000;
     let envelope = sign_plan(dir, at, std::slice::from_ref(&operator.key))?;
     journal.append(PLAN_SIGNED_RECORD, json!({ (PLAN_SIGNED_FIELD): envelope }))?;
+    for id in &evidence.failed_steps {
+        journal.append("step.done", json!({ "id": id, "verdict": "FAIL" }))?;
+    }
     for (id, result_sha3) in evidence.noted_steps.iter().flatten() {
-        journal.append("step.done", json!({ "id": id, "result_sha3": result_sha3 }))?;
+        journal.append(
+            "step.done",
+            json!({ "id": id, "verdict": "PASS", "result_sha3": result_sha3 }),
+        )?;
     }
     let gates = match lies.gates {
         Some(claimed) => claimed.clone(),

@@ -3,8 +3,7 @@
 use super::Failure;
 use crate::commands::evidence_dir::EvidenceDir;
 use qbind_evidence::Digest;
-use qbind_gates::{GatesResult, evaluate_dir, records::paths};
-use qbind_measure::RawMeasurement;
+use qbind_gates::{GatesResult, evaluate_dir, read_samples, records::paths};
 use std::{fs, path::Path};
 
 /// How the second judgement compares.
@@ -64,9 +63,9 @@ pub(super) fn recompute(bundle: &Path, judged: Option<Digest>) -> Result<Recompu
 
 /// A table of the network that does not follow from the samples: gates do not read it, people do.
 fn other_table(dir: &Path) -> Option<String> {
-    let [samples, stored] =
-        [paths::SAMPLES, paths::MATRIX].map(|path| fs::read(dir.join(path)).ok());
-    let measurement = RawMeasurement::read_from(&samples?[..]).ok()?.evaluate(&Default::default());
+    let stored = fs::read(dir.join(paths::MATRIX)).ok();
+    // Samples that are not there or no samples are what gates say of themselves.
+    let measurement = read_samples(dir).ok()??.evaluate(&Default::default());
     let again = serde_json::to_string_pretty(&measurement).ok()? + "\n";
     (stored.as_deref() != Some(again.as_bytes()))
         .then(|| format!("{} does not follow from {}", paths::MATRIX, paths::SAMPLES))

@@ -1,5 +1,6 @@
 use super::*;
 use crate::{Decided, Policy, Standing, judge};
+use qbind_plan::{Bounds, Plan};
 
 /// Member n is person n of organisation n mod 3, but key 7 is person 6's second.
 fn policy_text(threshold: usize, more: &str) -> String {
@@ -227,4 +228,49 @@ fn a_key_out_of_its_term_vouches_for_nothing_and_an_old_run_is_old() {
     early.decide(2, decision(Decision::Approve, "council").at(END - HOUR));
     let voice = &standing(&early, &policy(1, ""), NOW).voices[0];
     assert!(voice.objection.as_ref().is_some_and(|o| o.contains("before the run")), "{voice:?}");
+}
+
+#[test]
+fn a_bar_that_was_moved_and_a_stage_that_was_repeated_are_no_pass() {
+    let bundle = good();
+    bundle.approve(&[1, 2, 3]);
+    let reasons = |more: &str, change: &dyn Fn(&mut Verification)| {
+        let policy = policy(1, more);
+        let mut found = bundle.verified(&policy, NOW);
+        change(&mut found);
+        judge(&policy, &found, NOW).reasons.join("; ")
+    };
+    let plan = |change: &dyn Fn(&mut Plan)| {
+        let mut plan = qbind_specimen::sound().plan.unwrap();
+        plan.bounds = Bounds::default();
+        change(&mut plan);
+        plan.to_yaml().into_bytes()
+    };
+    let sound = plan(&|_| {});
+    assert_eq!(reasons("", &|found| found.plan.clone_from(&sound)), "");
+    let loose = plan(&|plan| plan.bounds.commit_p99_max_ms = 60_000);
+    let said = reasons("", &|found| found.plan.clone_from(&loose));
+    assert!(
+        said.contains("commit_p99_max_ms is 60000") && said.contains("looser_bounds"),
+        "{said}"
+    );
+    let more = "looser_bounds: [commit_p99_max_ms]";
+    assert_eq!(reasons(more, &|found| found.plan.clone_from(&loose)), "");
+    let full = plan(&|plan| plan.form = qbind_plan::Form::Full);
+    let said = reasons("", &|found| found.plan.clone_from(&full));
+    assert!(said.contains("calls itself full and has fewer than 3000 probes"), "{said}");
+    let said = reasons("", &|found| found.attempts = 2);
+    assert!(said.contains("done 2 times (attempts 1)"), "{said}");
+    assert_eq!(reasons("attempts: 2", &|found| found.attempts = 2), "");
+    let said = reasons("", &|found| {
+        let statement = found.statement.as_mut().unwrap();
+        statement.predicate.gate_type = GateType::PostIncident;
+    });
+    assert!(said.contains("baseline.json"), "{said}");
+    let said = reasons("", &|found| {
+        let statement = found.statement.as_mut().unwrap();
+        statement.predicate.gate_type = GateType::ClassCUpgrade;
+        statement.subject.retain(|subject| subject.name == "qbind-node");
+    });
+    assert!(said.contains("envelope as a subject"), "{said}");
 }

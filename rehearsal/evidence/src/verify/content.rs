@@ -27,6 +27,8 @@ const DOCUMENTS: &[(&str, u64)] = &[
 /// Sign-offs kept in memory, and how large each may be.
 const SIGN_OFFS: usize = 256;
 const SIGN_OFF_BYTES: u64 = 512 << 10;
+/// Different stages a journal may note before the rest is not counted: there are nine.
+const STAGES: usize = 64;
 /// Different plans a journal may mention before the rest is not remembered.
 const PLANS: usize = 8;
 
@@ -41,8 +43,8 @@ pub(super) struct Content {
     pub(super) plans_in_journal: BTreeSet<String>,
     /// Where the journal says that the plan was signed, and the digest it names.
     pub(super) plan_signed: Vec<(u64, String)>,
-    /// How often the journal says that the live window was begun.
-    pub(super) live_begun: u64,
+    /// How often the journal notes each stage.
+    pub(super) stages: BTreeMap<String, u64>,
     pub(super) findings: Vec<Finding>,
     /// Reading ended early: what is missing may have come later.
     pub(super) broken: bool,
@@ -58,7 +60,7 @@ impl Content {
             journal: None,
             plans_in_journal: BTreeSet::new(),
             plan_signed: Vec::new(),
-            live_begun: 0,
+            stages: BTreeMap::new(),
             findings: Vec::new(),
             broken: false,
             unpacked: 0,
@@ -111,7 +113,7 @@ impl Content {
         let mut digester = Digester::default();
         let mut journal = (entry.name == layout::JOURNAL).then(JournalChecker::default);
         let (plans, signed) = (&mut self.plans_in_journal, &mut self.plan_signed);
-        let begun = &mut self.live_begun;
+        let stages = &mut self.stages;
         reader.content(&entry, |piece| {
             digester.update(piece);
             if document.is_some() || is_sign_off {
@@ -124,7 +126,14 @@ impl Content {
                         let named = named.and_then(|v| v.as_str()).unwrap_or_default();
                         signed.push((record.seq, named.chars().take(64).collect()));
                     }
-                    *begun += u64::from(record.kind == "live.begun");
+                    if ["network.mapped", "step.done", "live.begun"].contains(&&*record.kind) {
+                        let id = record.data.get("id").and_then(|v| v.as_str()).unwrap_or_default();
+                        let stage =
+                            format!("{} {}", record.kind, id.chars().take(8).collect::<String>());
+                        if stages.len() < STAGES || stages.contains_key(&stage) {
+                            *stages.entry(stage).or_default() += 1;
+                        }
+                    }
                     let mentioned = record.data.get("plan_digest").and_then(|v| v.as_str());
                     if let Some(digest) = mentioned
                         && plans.len() < PLANS

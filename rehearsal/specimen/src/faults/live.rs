@@ -69,6 +69,15 @@ pub(super) fn g5() -> Cases {
                 }
             }
         }),
+        ("a feed that is silent for a while", "G5 UNKNOWN", |e| {
+            for line in e.feeds.get_mut("us-v1").unwrap() {
+                let FeedLine::Poll { at_unix_ms, duration_ms, .. } = *line else { continue };
+                if (START + 60_000..START + 80_000).contains(&at_unix_ms) {
+                    let error = "HTTP status 503".to_owned();
+                    *line = FeedLine::Gap { at_unix_ms, duration_ms, error };
+                }
+            }
+        }),
         ("a clock two seconds ahead", "G5 UNKNOWN", |e| {
             for line in e.feeds.get_mut("us-v1").unwrap() {
                 if let FeedLine::Commit { committed_unix_ms, .. } = line {

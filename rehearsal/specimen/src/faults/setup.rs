@@ -24,6 +24,9 @@ pub(super) fn g11() -> Cases {
         ("changed after it was done", "G11 FAIL", |e| {
             e.steps.get_mut("t222").unwrap().sha3 = "0x00".into();
         }),
+        ("repeated until it passed", "G11 FAIL", |e| {
+            e.failed_steps.insert("t222".to_owned());
+        }),
         ("not in the journal", "G11 UNKNOWN", |e| {
             e.noted_steps.as_mut().unwrap().remove("t222");
         }),
