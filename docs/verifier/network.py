@@ -9,7 +9,7 @@ from records import U64, between, lines, many, need, one_of, record, text
 MILLION = 1_000_000
 TRIALS_MAX = 10_000_000
 CLOSE = Decimal("1e-25")
-SAMPLES_MAX, LATE_MAX_US, WAIT_MIN_US = 1 << 26, 1000, 3_000_000
+SAMPLES_MAX, LATE_MAX_US, LATE_KERNEL_MAX_US, WAIT_MIN_US = 1 << 26, 1000, 5000, 3_000_000
 SAMPLES_HEAD = record({
     "schema": one_of("qbind.samples/v1"), "started_unix_ms": U64, "schedule": record({
         "engine": one_of("kernel", "surge-ping"), "probes": between(1, MILLION), "warm_up": between(0, 10_000),
@@ -113,16 +113,25 @@ def pair_of(value, probes):
     in_time = [time for time in times if time <= wait]
     p50, p95 = (percentile(in_time, q) or 0 for q in (500, 950))
     return (row["from"], row["to"]), {"sent": probes, "lost": probes - len(in_time), "p50_us": p50,
-                                      "jitter_us": p95 - p50, "late_us": row["late_us"]}
+                                      "jitter_us": p95 - p50, "late_us": row["late_us"],
+                                      "program_stamped": row["program_stamped"]}
 
 
 def measured(rows):
-    """The matrix of pairs from the lines of measure/samples.jsonl; raises Damaged if one breaks a rule."""
+    """Schedule and matrix of pairs from the lines of measure/samples.jsonl; raises Damaged if one breaks a rule."""
     need(rows, "no first line")
-    probes = SAMPLES_HEAD(rows[0])["schedule"]["probes"]
-    pairs = [pair_of(row, probes) for row in rows[1:]]
+    schedule = SAMPLES_HEAD(rows[0])["schedule"]
+    pairs = [pair_of(row, schedule["probes"]) for row in rows[1:]]
     need(len(dict(pairs)) == len(pairs), "a pair twice")
-    return dict(pairs)
+    return schedule, dict(pairs)
+
+
+def late_max(schedule, matrix):
+    """How late probes may leave, in microseconds at the 99th percentile."""
+    stamped = sum(pair["program_stamped"] for pair in matrix.values())
+    if schedule["engine"] == "kernel" and 100 * stamped <= sum(pair["sent"] for pair in matrix.values()):
+        return min(LATE_KERNEL_MAX_US, schedule["interval_us"] // 4)
+    return LATE_MAX_US
 
 
 def read_measurement(files, regions):
@@ -130,13 +139,13 @@ def read_measurement(files, regions):
     name = "measure/samples.jsonl"
     try:
         is_there = name in files and files.index[name][1] <= SAMPLES_MAX
-        matrix = measured(lines(files, name, lambda row: row) or []) if is_there else None
+        schedule, matrix = measured(lines(files, name, lambda row: row) or []) if is_there else (None, None)
     except ValueError:
         matrix = None
     if matrix is None:
         return ("UNKNOWN", f"{name}: absent or damaged"), None
     late = percentile(sorted(us for pair in matrix.values() for us in pair["late_us"]), 990)
-    if late is not None and late > LATE_MAX_US:
+    if late is not None and late > late_max(schedule, matrix):
         return ("UNKNOWN", f"{name}: probes left {late} us late"), None
     if any(pair["lost"] == pair["sent"] for pair in matrix.values()):
         return ("INVALID", f"{name}: a pair without answer"), None

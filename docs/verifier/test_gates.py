@@ -218,8 +218,8 @@ class Arithmetic(unittest.TestCase):
                 self.assertEqual(network.classify(matrix(*figures)), expected, figures)
 
     def test_the_measurement_follows_from_its_samples(self):
-        def measured(*pairs, regions="ab", probes=2):
-            schedule = {"engine": "kernel", "probes": probes, "warm_up": 0, "interval_us": 1000, "size_bytes": 64,
+        def measured(*pairs, regions="ab", probes=2, engine="surge-ping", interval_us=1000):
+            schedule = {"engine": engine, "probes": probes, "warm_up": 0, "interval_us": interval_us, "size_bytes": 64,
                         "dscp": 0, "seed": 1}
             head = {"schema": "qbind.samples/v1", "started_unix_ms": 0, "schedule": schedule}
             rows = [{"from": a, "to": b, "source": "10.0.0.1", "target": "10.0.0.2", "phase_us": 0,
@@ -239,6 +239,10 @@ class Arithmetic(unittest.TestCase):
                                  ("UNKNOWN", ("a", "c", [1, 1], 0), back), ("UNKNOWN", back, back),
                                  ("UNKNOWN", ("a", "b", [1], 0), back), ("UNKNOWN", ("a", "b", [-2, 1], 0), back)):
             self.assertEqual(measured(*pairs)[0][0], expected, pairs)
+        for late, interval_us, is_void in ((2500, 10_000, False), (2501, 10_000, True), (5000, 50_000, False),
+                                           (5001, 50_000, True)):
+            fault, _ = measured(("a", "b", [1, 1], late), back, engine="kernel", interval_us=interval_us)
+            self.assertEqual(fault is not None, is_void, late)
         self.assertEqual(network.read_measurement(Files(), "ab")[0][0], "UNKNOWN")
 
     def test_the_floor_of_four_equal_regions(self):

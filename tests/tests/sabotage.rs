@@ -26,7 +26,7 @@ gate_type: mainnet_launch
 seed: 7
 measure: { probes_per_pair: 1000, rate_per_second: 100, warmup_probes: 50, payload_bytes: 64 }
 steps: { form: short }
-load: { rate_per_second: 20, accounts: 20, drain_s: 15, resubmit_after_s: 8 }
+load: { rate_per_second: 10, accounts: 20, drain_s: 15, resubmit_after_s: 8 }
 live: { window_s: 30, warmup_s: 5, scrape_interval_ms: 5000, commit_poll_ms: 500 }
 ";
 

@@ -61,10 +61,6 @@ pub(crate) fn broken(plan: &Plan) -> Option<(String, String)> {
             format!("is {:?}, lab or inventory are known", plan.target),
         ));
     }
-    let instants = u64::from(plan.live.window_s) * 1000 / b.align_ms.max(100);
-    if instants * plan.nodes.len() as u64 > 20_000_000 {
-        return Some(("bounds.align_ms".into(), "asks for too many comparisons of heights".into()));
-    }
     if plan.nodes.len() > 1_000
         || plan.validators().count() > 256
         || plan.faults.len() > 100
@@ -72,15 +68,19 @@ pub(crate) fn broken(plan: &Plan) -> Option<(String, String)> {
     {
         return Some(("nodes, faults, links".into(), "are more than any network has".into()));
     }
+    let outside = all.into_iter().find(|(_, value, limits)| !limits.contains(value));
+    if let Some((key, value, limits)) = outside {
+        let (least, most) = (limits.start(), limits.end());
+        return Some((key.to_owned(), format!("is {value}, from {least} to {most} is allowed")));
+    }
+    let instants = u64::from(plan.live.window_s) * 1000 / b.align_ms;
+    if instants * plan.nodes.len() as u64 > 20_000_000 {
+        return Some(("bounds.align_ms".into(), "asks for too many comparisons of heights".into()));
+    }
     let transfers = u64::from(plan.load.rate_per_second) * u64::from(plan.live.window_s);
     if transfers > 5_000_000 {
         let message = format!("asks for {transfers} transfers, at most 5000000 are judged");
         return Some(("load.rate_per_second".into(), message));
     }
-    all.into_iter().find(|(_, value, limits)| !limits.contains(value)).map(
-        |(key, value, limits)| {
-            let (least, most) = (limits.start(), limits.end());
-            (key.to_owned(), format!("is {value}, from {least} to {most} is allowed"))
-        },
-    )
+    None
 }

@@ -258,9 +258,7 @@ fn the_markdown_twin_says_the_same_and_holds_no_markup_of_others() {
     let poison = "|x|\n# y <script> [z](http://evil) `q`";
     let poisoned = render_markdown(&poisoned(&input, poison));
     assert!(
-        !poisoned.contains("<script>")
-            && !poisoned.contains("](http")
-            && !poisoned.contains("\n# y")
+        !poisoned.contains("<script>") && !poisoned.contains("[z](") && !poisoned.contains("\n# y")
     );
     // A table row of a gate keeps its seven cells.
     let row = poisoned.lines().find(|line| line.starts_with("| G5")).unwrap();

@@ -527,7 +527,7 @@ fn links(evidence: &mut Evidence) {
         };
         zero.links.push(counters(0, &[]));
         after.links.push(counters(4_000, &bins));
-        let mut harmed = counters(4_000, &bins);
+        let mut harmed = counters(8_000, &bins);
         let ends = [link.from.as_str(), link.to.as_str()];
         harmed.lost_random = if ends.contains(&"eu") { 0 } else { 9 };
         harmed.lost_partition = if ends.contains(&"ap") { 300 } else { 0 };

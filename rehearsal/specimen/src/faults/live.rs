@@ -88,7 +88,7 @@ pub(super) fn g5() -> Cases {
         ("no samples", UNMEASURED, |e| e.samples = None),
         ("a prober that was late", UNMEASURED, |e| {
             for pair in &mut e.samples.as_mut().unwrap().pairs {
-                pair.late_us.fill(2_000);
+                pair.late_us.fill(5_001);
             }
         }),
         ("a pair not measured", UNMEASURED, |e| {
