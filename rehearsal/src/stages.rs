@@ -13,7 +13,11 @@ use qbind_evidence::{
     Facts, Journal, PLAN_SIGNED_FIELD, PLAN_SIGNED_RECORD, SealOptions, Subject, Trust, TrustedKey,
     digest_of_file, seal, sign_plan,
 };
-use qbind_gates::{controls, evaluate_dir, lint, read_dir, records::paths};
+use qbind_gates::{
+    controls, evaluate_dir, lint, read_dir,
+    records::paths,
+    series::{self, Sample},
+};
 use qbind_lab::{
     Lab, LabConfig, Place,
     network::{self, CreateOptions, EPOCH_BLOCKS, NetworkDir, NetworkProfile, Reach},
@@ -268,6 +272,17 @@ fn fix_plan(
 /// How long a view may take to move.
 const MOVES: Duration = Duration::from_secs(10);
 
+/// How long nodes may take to have the outbound peers they look for.
+const SETTLES: Duration = Duration::from_secs(30);
+
+/// Whether a node has fewer outbound peers than it must have in the window.
+fn is_dialling(metrics: &str, plan: &Plan) -> bool {
+    let series = series::parse(metrics).unwrap_or_default();
+    let outbound = series.get("qbind_p2p_outbound_peers").into_iter().flat_map(|all| all.values());
+    let least = i64::try_from(plan.bounds.outbound_peers_min).unwrap_or(i64::MAX);
+    !outbound.into_iter().any(|value| matches!(value, Sample::Integer(n) if *n >= least))
+}
+
 /// Sees that every series a gate reads is there on every node: what is missing now would be found missing
 /// after the window.
 fn bind_gates(lab: &Lab, plan: &Plan) -> Result<(), RehearsalError> {
@@ -291,6 +306,12 @@ fn bind_gates(lab: &Lab, plan: &Plan) -> Result<(), RehearsalError> {
             Some(format!("{name}: {} {} ({gates})", wrong.series, wrong.problem?))
         });
         match problem {
+            // Nodes that started a moment ago still dial; whether they ever have enough peers is for a gate.
+            None if begun.elapsed() < SETTLES
+                && second.iter().any(|body| is_dialling(body, plan)) =>
+            {
+                std::thread::sleep(Duration::from_millis(500));
+            }
             None => return Ok(()),
             Some(problem) if begun.elapsed() > MOVES => {
                 return Err(problem).doing("bind the gates to live series");
