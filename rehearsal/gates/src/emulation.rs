@@ -221,7 +221,7 @@ fn probes(finding: &mut Finding, measured: &Measured, plan: &Plan) {
             finding.unknown(format!("{} lacks {name}", paths::SAMPLES));
             continue;
         };
-        finding.samples += 1;
+        finding.samples = finding.samples.saturating_add(1);
         let asked = link.delay_us + back.delay_us;
         if pair.p50_us.abs_diff(asked) > 2 * plan.bounds.link_delay_tolerance_us {
             finding.invalid(format!(
