@@ -180,6 +180,33 @@ fn hostile_bundles_are_refused_by_every_command_that_reads_one() {
     }
 }
 
+#[test]
+fn drift_tells_the_same_network_from_another_and_from_the_same_measurement() {
+    let room = Room::new();
+    claimed(&room);
+    let bundle = room.path("sound.qbundle").to_str().unwrap().to_owned();
+    let trust = room.path("trust.yaml").to_str().unwrap().to_owned();
+    let drift = |later_ms: u64, slower_ns: i64| {
+        let mut samples = sound().samples.unwrap();
+        samples.started_unix_ms += later_ms;
+        for rtt in &mut samples.pairs[0].rtt_ns {
+            *rtt += slower_ns;
+        }
+        let path = room.path("samples.jsonl");
+        samples.write_to(fs::File::create(&path).unwrap()).unwrap();
+        let path = path.to_str().unwrap();
+        let output = room.run(&["drift", &bundle, "--trust", &trust, "--samples", path]);
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    let (code, said) = drift(60_000, 0);
+    assert!(code == Some(0) && said.starts_with("STILL-VALID"), "{said}");
+    let (code, said) = drift(60_000, 30_000_000);
+    assert!(code == Some(1) && said.starts_with("STALE") && said.contains("RTT p50"), "{said}");
+    let (code, said) = drift(0, 0);
+    assert!(code == Some(2) && said.contains("not newer"), "{said}");
+}
+
 /// Evidence that a trusted operator signed, made to harm who judges it again.
 #[test]
 fn signed_evidence_cannot_make_judging_unbounded() {

@@ -133,3 +133,50 @@ fn keep(path: &Path, binary: &[u8], out: &Path) -> Result<String, RehearsalError
     let (id, version) = (&envelope.envelope_id, &envelope.protocol_version);
     Ok(format!("upgrade {id} to {version}, envelope SHA3-256 {kept}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_purpose_demands_is_asked_for_before_anything_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let (out, file) = (dir.path().join("out"), dir.path().join("envelope.json"));
+        fs::create_dir(&out).unwrap();
+        fs::write(&file, "{}").unwrap();
+        let empty = Some(dir.path().to_owned());
+        let named = || Some("the outage".to_owned());
+        for (gate_type, purpose, expected) in [
+            (GateType::ClassCUpgrade, Purpose::default(), "--upgrade-envelope"),
+            (
+                GateType::ClassCUpgrade,
+                Purpose { envelope: Some(file), ..Purpose::default() },
+                "envelope.json",
+            ),
+            (GateType::PostIncident, Purpose::default(), "--incident"),
+            (
+                GateType::PostIncident,
+                Purpose { incident: named(), ..Purpose::default() },
+                "--baseline",
+            ),
+            (
+                GateType::PostIncident,
+                Purpose { incident: named(), baseline: empty.clone(), ..Purpose::default() },
+                "no evidence of a rehearsal",
+            ),
+            (
+                GateType::MainnetLaunch,
+                Purpose { baseline: empty, ..Purpose::default() },
+                "no evidence of a rehearsal",
+            ),
+        ] {
+            let refused = purpose.begin(gate_type, b"binary", &out).unwrap_err();
+            assert!(
+                refused.is_usage && refused.source.to_string().contains(expected),
+                "{refused:?}"
+            );
+        }
+        let launch = Purpose::default().begin(GateType::MainnetLaunch, b"binary", &out);
+        assert_eq!(launch.unwrap(), Vec::<String>::new());
+    }
+}
