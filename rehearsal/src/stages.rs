@@ -278,9 +278,9 @@ const SETTLES: Duration = Duration::from_secs(30);
 /// Whether a node has fewer outbound peers than it must have in the window.
 fn is_dialling(metrics: &str, plan: &Plan) -> bool {
     let series = series::parse(metrics).unwrap_or_default();
-    let outbound = series.get("qbind_p2p_outbound_peers").into_iter().flat_map(|all| all.values());
+    let mut outbound = series.of("qbind_p2p_outbound_peers");
     let least = i64::try_from(plan.bounds.outbound_peers_min).unwrap_or(i64::MAX);
-    !outbound.into_iter().any(|value| matches!(value, Sample::Integer(n) if *n >= least))
+    !outbound.any(|value| matches!(value, Sample::Integer(n) if n >= least))
 }
 
 /// Sees that every series a gate reads is there on every node: what is missing now would be found missing

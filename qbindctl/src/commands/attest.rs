@@ -7,8 +7,8 @@ mod sign_off;
 use clap::{Args, Subcommand, ValueEnum};
 use qbind_crypto::SecretKey;
 use qbind_evidence::{
-    Digest, DigestPair, Facts, GateType, SealOptions, Trust, TrustedKey, Verification,
-    VerifyOptions, create_key, digest_of_file, open_key, seal, sign_bundle, verify,
+    DigestPair, Facts, GateType, SealOptions, Trust, TrustedKey, Verification, VerifyOptions,
+    create_key, digest_of_file, open_key, seal, sign_bundle, verify,
 };
 use recompute::Recomputed;
 use serde_json::json;
@@ -328,7 +328,7 @@ fn check(args: &VerifyArgs, answer: &mut String) -> Result<u8, Failure> {
     let verification = read(&args.bundle, &options)?;
     // What is not sound is not extracted, let alone judged.
     let recomputed = match args.recompute && verification.valid {
-        true => Some(recompute::recompute(&args.bundle, verification.merkle_root)?),
+        true => Some(recompute::recompute(&args.bundle, &verification)?),
         false => None,
     };
     match args.output {
@@ -372,10 +372,10 @@ fn moment(at: Option<&str>) -> Result<u64, Failure> {
 /// Whether the raw files of a sound bundle give its verdict again.
 pub(crate) fn gives_its_verdict_again(
     bundle: &Path,
-    judged: Option<Digest>,
+    verified: &Verification,
 ) -> Result<bool, String> {
     let again =
-        recompute::recompute(bundle, judged).map_err(|f| format!("{}; {}", f.message, f.hint))?;
+        recompute::recompute(bundle, verified).map_err(|f| format!("{}; {}", f.message, f.hint))?;
     Ok(again == Recomputed::Match)
 }
 

@@ -112,10 +112,7 @@ fn answer(args: &DriftArgs) -> Result<u8, Failure> {
 
 /// The measurement the attestation rests on, from its samples.
 fn evidence(bundle: &Path, found: &Verification) -> Result<Measurement, Failure> {
-    let dir = EvidenceDir::open(bundle).map_err(usage)?;
-    if dir.root() != found.merkle_root {
-        return Err(usage("the bundle is not the one that was verified a moment ago"));
-    }
+    let dir = EvidenceDir::open_verified(bundle, found).map_err(usage)?;
     let raw = read_samples(dir.path()).map_err(|why| usage(format!("{} {why}", paths::SAMPLES)))?;
     let raw = raw.ok_or_else(|| usage(format!("the bundle has no {}", paths::SAMPLES)))?;
     Ok(raw.evaluate(&Default::default()))

@@ -1,6 +1,6 @@
 //! Evidence where it lies: a directory as it is, a bundle unpacked into a private temporary one.
 
-use qbind_evidence::{Digest, ExtractError, extract};
+use qbind_evidence::{ExtractError, Verification, extract, extract_verified};
 use std::{
     error::Error,
     path::{Path, PathBuf},
@@ -10,7 +10,6 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct EvidenceDir {
     path: PathBuf,
-    root: Option<Digest>,
     _unpacked: Option<tempfile::TempDir>,
 }
 
@@ -22,26 +21,36 @@ impl EvidenceDir {
     /// In a sentence with a hint: it cannot be read, or the bundle is not sound.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
         if path.is_dir() {
-            return Ok(Self { path: path.to_owned(), root: None, _unpacked: None });
+            return Ok(Self { path: path.to_owned(), _unpacked: None });
         }
+        Self::unpacked(path, |dir| extract(path, dir))
+    }
+
+    /// Unpacks a bundle that was just found valid and must still be the same.
+    ///
+    /// # Errors
+    /// As [`EvidenceDir::open`], and if it is another by now.
+    pub(crate) fn open_verified(path: &Path, verified: &Verification) -> Result<Self, String> {
+        Self::unpacked(path, |dir| extract_verified(path, verified, dir))
+    }
+
+    fn unpacked(
+        path: &Path,
+        extract: impl FnOnce(&Path) -> Result<(), ExtractError>,
+    ) -> Result<Self, String> {
         let shown = path.display();
         let hint = "give a .qbundle file or the output directory of a rehearsal";
         let room = "set TMPDIR to a directory with room for the unpacked evidence";
         let unpacked = tempfile::tempdir().map_err(|e| format!("no room: {e}; {room}"))?;
         let dir = unpacked.path().join("evidence");
-        let root = extract(path, &dir).map_err(|e| match e {
+        extract(&dir).map_err(|e| match e {
             ExtractError::NotSound(first) => format!("{shown} is not sound: {first}; {hint}"),
             ExtractError::Io { .. } => {
                 let cause = e.source().map(|c| format!(": {c}")).unwrap_or_default();
                 format!("{e}{cause}; {hint}, and {room}")
             }
         })?;
-        Ok(Self { path: dir, root: Some(root), _unpacked: Some(unpacked) })
-    }
-
-    /// The Merkle root of the bundle it was unpacked from.
-    pub(crate) fn root(&self) -> Option<Digest> {
-        self.root
+        Ok(Self { path: dir, _unpacked: Some(unpacked) })
     }
 
     /// Where it lies.

@@ -309,7 +309,7 @@ fn backing(args: &EvidenceArgs, now: u64) -> Result<Vec<Backing>, Failure> {
     for path in &args.evidence {
         let (bundle, standing) = standing(path, &policy, now)?;
         // What is not sound is not extracted, let alone judged.
-        let recomputed = bundle.valid && gives_its_verdict_again(path, bundle.merkle_root)?;
+        let recomputed = bundle.valid && gives_its_verdict_again(path, &bundle)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         backing.push(Backing { name, bundle, standing, recomputed });
     }

@@ -5,7 +5,7 @@
 //! 40 bytes that holds the SHA3-256 of all bytes before it. It guards against damage; who signs is
 //! decided inside.
 
-use crate::digest::Digester;
+use crate::digest::{Digest, Digester};
 use std::io::{self, BufRead, Read, Write};
 use zstd::stream::{raw::CParameter, write::Encoder};
 
@@ -88,20 +88,20 @@ impl<R: BufRead> Tap<R> {
         self.consumed
     }
 
-    /// Reads what follows the frame: `Ok(None)` when it is exactly the right seal.
-    pub(crate) fn check_seal(self) -> io::Result<Option<&'static str>> {
-        let expected = self.digester.finish();
+    /// Reads what follows the frame, which must be exactly its seal: the digest in it, or what is wrong.
+    pub(crate) fn check_seal(&mut self) -> io::Result<Result<Digest, &'static str>> {
+        let expected = std::mem::take(&mut self.digester).finish();
         let mut rest = Vec::with_capacity(SEAL_BYTES + 1);
-        self.inner.take(SEAL_BYTES as u64 + 1).read_to_end(&mut rest)?;
+        self.inner.by_ref().take(SEAL_BYTES as u64 + 1).read_to_end(&mut rest)?;
         Ok(match rest.len() {
-            0 => Some("has no seal: it was packed by another tool, or cut short"),
-            SEAL_BYTES if rest[..8] != SEAL_HEADER => Some("ends in something other than its seal"),
+            0 => Err("has no seal: it was packed by another tool, or cut short"),
+            SEAL_BYTES if rest[..8] != SEAL_HEADER => Err("ends in something other than its seal"),
             SEAL_BYTES if rest[8..] != expected.0 => {
-                Some("was altered after it was sealed: its bytes are not those the seal covers")
+                Err("was altered after it was sealed: its bytes are not those the seal covers")
             }
-            SEAL_BYTES => None,
-            n if n < SEAL_BYTES => Some("has a seal that is cut short"),
-            _ => Some("has data after its end"),
+            SEAL_BYTES => Ok(expected),
+            n if n < SEAL_BYTES => Err("has a seal that is cut short"),
+            _ => Err("has data after its end"),
         })
     }
 }

@@ -41,7 +41,7 @@ mod verify;
 pub use digest::{Digest, DigestPair, Digester, digest_of_file};
 pub use drift::{DRIFT_PREDICATE, DriftNotice, Lasting};
 pub use dsse::{Envelope, EnvelopeError, EnvelopeSignature, IN_TOTO_PAYLOAD, key_id, pae};
-pub use extract::{ExtractError, extract};
+pub use extract::{ExtractError, extract, extract_verified};
 pub use facts::{
     Facts, FactsError, Form, GateType, GateVerdict, GatesSummary, Outcome, Severity, Subject,
     Verdict,

@@ -6,6 +6,7 @@
 
 use crate::{
     container::{Tap, WINDOW_LOG, ZSTD_MAGIC},
+    digest::Digest,
     findings::{Finding, FindingCode as Code},
     layout,
     ustar::{self, BLOCK},
@@ -190,34 +191,30 @@ impl<R: BufRead> BundleReader<R> {
         Ok(())
     }
 
-    /// After the last file: nothing may follow but the seal. Gives all findings.
-    pub fn finish(mut self) -> Vec<Finding> {
-        if !self.at_end {
-            return self.findings;
+    /// After the last file: nothing may follow but the seal. Gives all findings, and the digest in the seal
+    /// if it is right.
+    pub fn finish(mut self) -> (Vec<Finding>, Option<Digest>) {
+        let mut sealed = None;
+        if self.at_end {
+            match self.seal() {
+                Ok(digest) => sealed = Some(digest),
+                Err(finding) => self.findings.push(finding),
+            }
         }
+        (self.findings, sealed)
+    }
+
+    fn seal(&mut self) -> Result<Digest, Stop> {
         let mut rest = [0; BLOCK];
-        match self.archive.read(&mut rest) {
-            Ok(0) => {}
-            Ok(_) => {
-                let message = "has data after the end of its archive";
-                self.findings.push(Finding::new(Code::TrailingData, message));
-                return self.findings;
-            }
-            Err(error) => {
-                self.findings.push(damaged(format!("breaks at its end: {error}")));
-                return self.findings;
-            }
+        let breaks = |error: io::Error| damaged(format!("breaks at its end: {error}"));
+        if self.archive.read(&mut rest).map_err(breaks)? > 0 {
+            let message = "has data after the end of its archive";
+            return Err(Finding::new(Code::TrailingData, message));
         }
-        if let Err(error) = self.archive.finish_frame() {
-            self.findings.push(damaged(format!("breaks at its end: {error}")));
-            return self.findings;
-        }
-        match self.archive.into_inner().check_seal() {
-            Ok(None) => {}
-            Ok(Some(problem)) => self.findings.push(Finding::new(Code::Container, problem)),
-            Err(error) => self.findings.push(damaged(format!("cannot be read: {error}"))),
-        }
-        self.findings
+        self.archive.finish_frame().map_err(breaks)?;
+        let sealed = self.archive.get_mut().check_seal();
+        let sealed = sealed.map_err(|error| damaged(format!("cannot be read: {error}")))?;
+        sealed.map_err(|problem| Finding::new(Code::Container, problem))
     }
 
     /// What was noted so far.

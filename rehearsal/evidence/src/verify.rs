@@ -97,6 +97,8 @@ pub struct Verification {
     pub files: Vec<crate::manifest::ManifestFile>,
     /// Bytes unpacked.
     pub unpacked_bytes: u64,
+    /// SHA3-256 of the file without its seal, if the seal is right.
+    pub sealed: Option<Digest>,
 }
 
 /// Reads a bundle once, from start to end, and checks everything that can be checked from it.
@@ -144,6 +146,7 @@ pub fn verify(source: impl BufRead, options: &VerifyOptions<'_>) -> Verification
         journal,
         files: content.listing(),
         unpacked_bytes: content.unpacked,
+        sealed: content.sealed,
     }
 }
 

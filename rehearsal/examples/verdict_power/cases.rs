@@ -30,11 +30,11 @@ impl Case {
 
 const NETWORK: &str = "lab: the network between the regions";
 const NODES: &str = "lab: starting every node";
-const LIVE: &str = "live:";
+pub(crate) const LIVE: &str = "live:";
 const GATES: &str = "gates:";
 
-/// Into the live window, which begins a few seconds after the nodes.
-const SOON: Duration = Duration::from_secs(30);
+/// Into the live window.
+const SOON: Duration = Duration::from_secs(20);
 
 fn json_of(question: Question<'_>, path: &str) -> Option<Value> {
     let is_it = question.path.split('?').next() == Some(path);
@@ -157,11 +157,24 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "metrics that are no numbers",
+        verdict: "none",
+        signs: &["cannot bind the gates"],
+        plant: |s, stage| {
+            if at(stage, NODES) {
+                s.stand_between("eu-v2", |q| {
+                    metric(q, "qbind_dag_coupling_block_mismatch_total", "NaN")
+                });
+            }
+        },
+    },
+    Case {
+        name: "metrics that are no numbers any more",
         verdict: "INCONCLUSIVE",
         signs: &["G2 UNKNOWN"],
         plant: |s, stage| {
             if at(stage, NODES) {
                 s.stand_between("eu-v2", |q| {
+                    q.live?;
                     metric(q, "qbind_dag_coupling_block_mismatch_total", "NaN")
                 });
             }
@@ -176,10 +189,7 @@ pub(crate) const CASES: &[Case] = &[
                 s.stand_between("us-v2", |q| {
                     static FIRST: OnceLock<String> = OnceLock::new();
                     let text = q.answer.filter(|_| q.path == "/metrics")?;
-                    // From the moment it has made its first blocks.
-                    if FIRST.get().is_none() && q.into < Duration::from_secs(12) {
-                        return None;
-                    }
+                    q.live.filter(|live| *live > SOON)?;
                     Some(Reply::Body(FIRST.get_or_init(|| text.to_owned()).clone()))
                 });
             }
@@ -191,7 +201,7 @@ pub(crate) const CASES: &[Case] = &[
         signs: &["G1 UNKNOWN"],
         plant: |s, stage| {
             if at(stage, NODES) {
-                s.stand_between("jp-v2", |q| (q.into > SOON).then_some(Reply::Status(503)));
+                s.stand_between("jp-v2", |q| (q.live > Some(SOON)).then_some(Reply::Status(503)));
             }
         },
     },
@@ -202,7 +212,7 @@ pub(crate) const CASES: &[Case] = &[
         plant: |s, stage| {
             if at(stage, NODES) {
                 s.stand_between("us-v1", |q| {
-                    let is_gap = (20..50).contains(&q.into.as_secs());
+                    let is_gap = q.live.is_some_and(|live| (10..40).contains(&live.as_secs()));
                     (q.path == "/metrics" && is_gap).then_some(Reply::Status(503))
                 });
             }

@@ -4,7 +4,7 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -19,7 +19,7 @@ pub(crate) enum Reply {
     Status(u16),
 }
 
-/// From method and path, the request's body, the node's own answer, and the time since the first request.
+/// From the path, the request's body, the node's own answer, and the time since the live window began.
 /// Called before the node is asked with no answer: what it gives then is said without asking.
 pub(crate) type Lie = fn(Question<'_>) -> Option<Reply>;
 
@@ -28,25 +28,31 @@ pub(crate) struct Question<'a> {
     pub(crate) path: &'a str,
     pub(crate) sent: &'a [u8],
     pub(crate) answer: Option<&'a str>,
-    pub(crate) into: Duration,
+    /// Nothing before it.
+    pub(crate) live: Option<Duration>,
 }
 
-pub(crate) fn serve(front: &str, back: &str, lie: Lie, is_over: &Arc<AtomicBool>) {
+pub(crate) fn serve(
+    front: &str,
+    back: &str,
+    lie: Lie,
+    live: &Arc<OnceLock<Instant>>,
+    is_over: &Arc<AtomicBool>,
+) {
     let listener = TcpListener::bind(front).expect("the node listens elsewhere");
     listener.set_nonblocking(true).expect("a socket");
-    let begun = Instant::now();
     while !is_over.load(Ordering::Relaxed) {
         match listener.accept() {
             Ok((stream, _)) => {
-                let back = back.to_owned();
-                thread::spawn(move || drop(one(stream, &back, lie, begun)));
+                let (back, live) = (back.to_owned(), live.clone());
+                thread::spawn(move || drop(one(stream, &back, lie, &live)));
             }
             Err(_) => thread::sleep(Duration::from_millis(2)),
         }
     }
 }
 
-fn one(mut stream: TcpStream, back: &str, lie: Lie, begun: Instant) -> io::Result<()> {
+fn one(mut stream: TcpStream, back: &str, lie: Lie, live: &OnceLock<Instant>) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut reader = BufReader::new(stream.try_clone()?);
@@ -71,7 +77,8 @@ fn one(mut stream: TcpStream, back: &str, lie: Lie, begun: Instant) -> io::Resul
     let mut sent = vec![0; length];
     reader.read_exact(&mut sent)?;
     let path = head.split(' ').nth(1).unwrap_or("/").to_owned();
-    let question = Question { path: &path, sent: &sent, answer: None, into: begun.elapsed() };
+    let live = live.get().map(Instant::elapsed);
+    let question = Question { path: &path, sent: &sent, answer: None, live };
     if let Some(reply) = lie(question) {
         return say(&mut stream, "HTTP/1.1 200 OK", &reply);
     }

@@ -7,7 +7,7 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -23,13 +23,21 @@ pub(crate) struct Saboteur {
     pub(crate) out: PathBuf,
     /// The program every node runs.
     pub(crate) node_binary: PathBuf,
+    /// When the live window began.
+    live: Arc<OnceLock<Instant>>,
     is_over: Arc<AtomicBool>,
     work: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Saboteur {
     pub(crate) fn new(out: PathBuf, node_binary: PathBuf) -> Self {
-        Self { out, node_binary, is_over: Arc::default(), work: Mutex::default() }
+        let (live, is_over) = (Arc::default(), Arc::default());
+        Self { out, node_binary, live, is_over, work: Mutex::default() }
+    }
+
+    /// That the live window begins.
+    pub(crate) fn live(&self) {
+        self.live.get_or_init(Instant::now);
     }
 
     /// Stops what is still under way.
@@ -118,11 +126,12 @@ impl Saboteur {
         let back = front.replace(":9090", ":19090");
         fs::write(&path, text.replace(&front, &back)).expect("the file can be written");
         let (out, node, is_over) = (self.out.clone(), node.to_owned(), self.is_over.clone());
+        let live = self.live.clone();
         self.start(move || {
             let pid = Self::pid(&out, &node);
             let namespace = File::open(format!("/proc/{pid}/ns/net")).expect("its namespace");
             setns(namespace, CloneFlags::CLONE_NEWNET).expect("the right to enter it");
-            proxy::serve(&front, &back, lie, &is_over);
+            proxy::serve(&front, &back, lie, &live, &is_over);
         });
     }
 }

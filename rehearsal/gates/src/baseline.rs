@@ -170,8 +170,15 @@ fn status(
 ) {
     let path = paths::status(node);
     let network = plan.genesis.network.to_string();
+    let lines = match evidence.statuses_of(node) {
+        Ok(lines) => lines,
+        Err(why) => {
+            finding.unknown(why);
+            return;
+        }
+    };
     let mut answers = 0;
-    for body in evidence.statuses.get(node).into_iter().flatten().filter_map(|a| a.body.as_ref()) {
+    for body in lines.iter().filter_map(|a| a.body.as_ref()) {
         answers += 1;
         let role = plan.node(node).map(|n| match n.role {
             Role::Validator => "validator",
@@ -198,6 +205,6 @@ fn status(
         }
     }
     if answers == 0 {
-        finding.unknown(evidence.absence(&path));
+        finding.unknown(format!("{path} holds no answer"));
     }
 }

@@ -1,15 +1,16 @@
 //! The chain, verified here from raw bytes; shared by the safety gates.
 
-use crate::{evidence::Evidence, feed::Feed, records::paths};
-use qbind_crypto::{Verifier, batch_id, block_id, genesis_hash, tx_id, validators_id};
+use crate::{evidence::Evidence, feed::Feed, records::paths, stored::Stored};
+use qbind_crypto::{Verifier, batch_id, block_id, genesis_hash, sha3_256, tx_id, validators_id};
 use qbind_types::{
     Address, BatchId, BatchRef, Block, BlockId, CertifiedBatch, CommittedBlock, Epoch, Network,
     PublicKey, Transaction, TxId, ValidatorIndex, ValidatorInfo, ValidatorSet, VotingPower,
 };
+use rayon::prelude::*;
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 /// What the gates need of the genesis file.
@@ -100,14 +101,28 @@ impl Genesis {
     }
 }
 
+/// What is kept of a transaction whose signature is right: keys and signatures of an hour would not fit
+/// into memory.
+#[derive(Debug, Clone)]
+pub(crate) struct Tx {
+    pub(crate) id: TxId,
+    pub(crate) sender: Address,
+    pub(crate) nonce: u64,
+    pub(crate) payload: Vec<u8>,
+    /// The sender's key, which calls of the registry ask for.
+    pub(crate) key: Arc<PublicKey>,
+}
+
 /// One verified block with its transactions in execution order.
 pub(crate) struct Link {
     pub(crate) id: BlockId,
     pub(crate) block: Block,
     /// Where its proposer's fees go.
     pub(crate) proposer: Option<Address>,
-    /// Ids of the batches, all held; empty if one is missing or wrong.
-    pub(crate) batches: Vec<BatchId>,
+    /// Those of all batches; some are not here if one is missing or wrong.
+    pub(crate) transactions: Vec<Tx>,
+    /// SHA3-256 over their ids.
+    pub(crate) ids_sha3: [u8; 32],
     /// Whether every referenced batch is held and right.
     pub(crate) is_whole: bool,
 }
@@ -125,7 +140,6 @@ pub(crate) struct Chain {
     pub(crate) double_votes: Vec<String>,
     /// Certificates verified.
     pub(crate) certificates: u64,
-    pub(crate) batches: BTreeMap<BatchId, CertifiedBatch>,
     /// Wrong references, and why.
     pub(crate) bad_references: Vec<String>,
     /// Referenced batches the evidence has not.
@@ -138,15 +152,25 @@ pub(crate) struct Chain {
 struct Epochs {
     network: Network,
     known: BTreeMap<Epoch, Arc<Verifier>>,
+    /// Whom the evidence has for each epoch, whether the chain names them or not.
+    claimed: BTreeMap<Epoch, Arc<Verifier>>,
     /// Epochs whose validators the evidence has not, or not those the chain names.
     missing: BTreeMap<Epoch, String>,
 }
 
 impl Epochs {
-    fn new(genesis: &Genesis) -> Self {
-        let first = Arc::new(Verifier::new(genesis.network, genesis.set.clone()));
+    fn new(genesis: &Genesis, evidence: &Evidence) -> Self {
+        let network = genesis.network;
+        let verifier = |set: Arc<ValidatorSet>| Arc::new(Verifier::new(network, set));
+        let read = |(epoch, raw): (&u64, &Stored<Vec<u8>>)| {
+            let set: ValidatorSet = qbind_types::decode(&raw.bytes().ok()?).ok()?;
+            (set.epoch().0 == *epoch).then(|| (set.epoch(), verifier(Arc::new(set))))
+        };
+        let mut claimed: BTreeMap<_, _> = evidence.validators.iter().filter_map(read).collect();
+        let first = verifier(genesis.set.clone());
+        claimed.insert(Epoch(0), first.clone());
         let known = BTreeMap::from([(Epoch(0), first)]);
-        Self { network: genesis.network, known, missing: BTreeMap::new() }
+        Self { network, known, claimed, missing: BTreeMap::new() }
     }
 
     fn of(&self, epoch: Epoch) -> Result<Arc<Verifier>, String> {
@@ -159,13 +183,13 @@ impl Epochs {
         let Some(expected) = block.next_validators else { return };
         let epoch = block.next_epoch();
         let path = paths::validators(epoch.0);
-        let Some(raw) = evidence.validators.get(&epoch.0) else {
+        if !evidence.validators.contains_key(&epoch.0) {
             self.missing.insert(epoch, evidence.absence(&path));
             return;
-        };
-        match qbind_types::decode::<ValidatorSet>(raw) {
-            Ok(set) if set.epoch() == epoch && validators_id(self.network, &set) == expected => {
-                self.known.insert(epoch, Arc::new(Verifier::new(self.network, Arc::new(set))));
+        }
+        match self.claimed.get(&epoch) {
+            Some(claimed) if validators_id(self.network, claimed.set()) == expected => {
+                self.known.insert(epoch, claimed.clone());
             }
             _ => {
                 let why =
@@ -176,7 +200,83 @@ impl Epochs {
     }
 }
 
-/// Why a block is no part of the chain.
+/// Heights examined at a time: enough for all cores, few enough to be held.
+const STRETCH: usize = 64;
+
+/// A block whose certificate was checked, or what is wrong, as far as it does not depend on the blocks before
+/// it.
+struct Opened {
+    epoch: Epoch,
+    /// Right under the validators that the evidence has for the epoch, if it has any.
+    committed: Result<CommittedBlock, String>,
+}
+
+/// Some blocks and the batches they reference, opened by all cores at once.
+struct Stretch {
+    blocks: BTreeMap<u64, Result<Opened, Fault>>,
+    /// Under the validators of which epoch.
+    batches: BTreeMap<BatchId, (Epoch, Result<Vec<Tx>, Fault>)>,
+}
+
+impl Stretch {
+    /// Opens `raw` blocks, and of their batches those that were not `referenced` before.
+    fn open(
+        evidence: &Evidence,
+        epochs: &Epochs,
+        keys: &Keys,
+        raw: &[(&u64, &Stored<Vec<u8>>)],
+        referenced: &BTreeSet<BatchId>,
+    ) -> Self {
+        let open = |(height, raw): &(&u64, &Stored<Vec<u8>>)| (**height, opened(epochs, raw));
+        let blocks: BTreeMap<_, _> = raw.par_iter().map(open).collect();
+        let mut wanted: BTreeMap<BatchId, (Epoch, BatchRef)> = BTreeMap::new();
+        for opened in blocks.values().flatten() {
+            let Ok(committed) = &opened.committed else { continue };
+            for reference in &committed.block.batches {
+                if !referenced.contains(&reference.id) && epochs.claimed.contains_key(&opened.epoch)
+                {
+                    wanted.entry(reference.id).or_insert((opened.epoch, *reference));
+                }
+            }
+        }
+        let check = |(id, (epoch, reference)): (BatchId, (Epoch, BatchRef))| {
+            let verifier = &epochs.claimed[&epoch];
+            (id, (epoch, batch(evidence, verifier, keys, &reference)))
+        };
+        Self { blocks, batches: wanted.into_par_iter().map(check).collect() }
+    }
+}
+
+fn opened(epochs: &Epochs, raw: &Stored<Vec<u8>>) -> Result<Opened, Fault> {
+    let raw = raw.bytes().map_err(Fault::Unverifiable)?;
+    let committed: CommittedBlock =
+        qbind_types::decode(&raw).map_err(|e| Fault::Bad(e.to_string()))?;
+    let epoch = committed.block.epoch;
+    let committed = match epochs.claimed.get(&epoch) {
+        Some(verifier) => match verifier.verify_committed_block(committed) {
+            Ok(verified) => Ok(verified.into_inner()),
+            Err(error) => Err(error.to_string()),
+        },
+        None => Ok(committed),
+    };
+    Ok(Opened { epoch, committed })
+}
+
+/// Keys of accounts, each held once.
+#[derive(Default)]
+struct Keys(Mutex<BTreeMap<Address, Arc<PublicKey>>>);
+
+impl Keys {
+    /// The key of the sender of a transaction whose signature is right, so that no account has two.
+    fn of(&self, tx: &Transaction) -> Arc<PublicKey> {
+        let mut keys = self.0.lock().expect("nothing panics with it");
+        let new = || Arc::new(tx.public_key.clone());
+        keys.entry(tx.sender).or_insert_with(new).clone()
+    }
+}
+
+/// Why a block or batch is no part of the chain.
+#[derive(Clone)]
 enum Fault {
     /// It is wrong.
     Bad(String),
@@ -198,7 +298,8 @@ impl Chain {
     pub(crate) fn of(evidence: &Evidence, feeds: &BTreeMap<String, Feed>) -> Result<Self, String> {
         let bytes = evidence.genesis.as_ref().ok_or_else(|| evidence.absence(paths::GENESIS))?;
         let genesis = Genesis::parse(bytes).map_err(|why| format!("{}: {why}", paths::GENESIS))?;
-        let mut epochs = Epochs::new(&genesis);
+        let mut epochs = Epochs::new(&genesis, evidence);
+        let keys = Keys::default();
         let mut chain = Self {
             genesis,
             links: Vec::new(),
@@ -206,7 +307,6 @@ impl Chain {
             missing_blocks: Vec::new(),
             double_votes: Vec::new(),
             certificates: 0,
-            batches: BTreeMap::new(),
             bad_references: Vec::new(),
             missing_batches: Vec::new(),
             references: 0,
@@ -215,35 +315,50 @@ impl Chain {
         let mut votes: Votes = BTreeMap::new();
         let mut referenced = BTreeSet::new();
         let (mut is_unbroken, mut next) = (true, 1);
-        for (&height, raw) in evidence.blocks.range(1..) {
-            chain.missing(evidence, next, height.saturating_sub(1).min(common));
-            is_unbroken &= height == next;
-            next = height.saturating_add(1);
-            let expected = chain.links.last().map_or(Epoch(0), |link| link.block.next_epoch());
-            if is_unbroken && let Some(missing) = epochs.missing.get(&expected) {
-                chain.missing_blocks.push(format!("block {height} of epoch {expected}: {missing}"));
-                is_unbroken = false;
-                continue;
-            }
-            match chain.block(&epochs, height, raw, &mut votes, is_unbroken) {
-                Ok((block, verifier)) => {
-                    if is_unbroken {
-                        epochs.follow(evidence, &block);
-                    }
-                    let link = chain.references(evidence, &verifier, block, &mut referenced);
-                    if is_unbroken {
-                        chain.links.push(link);
-                    }
-                }
-                Err(Fault::Unverifiable(why)) => {
-                    if height <= common {
-                        chain.missing_blocks.push(format!("block {height}: {why}"));
-                    }
+        let blocks: Vec<_> = evidence.blocks.range(1..).collect();
+        for raw in blocks.chunks(STRETCH) {
+            let stretch = Stretch::open(evidence, &epochs, &keys, raw, &referenced);
+            let Stretch { blocks, mut batches } = stretch;
+            for (height, opened) in blocks {
+                chain.missing(evidence, next, height.saturating_sub(1).min(common));
+                is_unbroken &= height == next;
+                next = height.saturating_add(1);
+                let expected = chain.links.last().map_or(Epoch(0), |link| link.block.next_epoch());
+                if is_unbroken && let Some(missing) = epochs.missing.get(&expected) {
+                    chain
+                        .missing_blocks
+                        .push(format!("block {height} of epoch {expected}: {missing}"));
                     is_unbroken = false;
+                    continue;
                 }
-                Err(Fault::Bad(why)) => {
-                    is_unbroken = false;
-                    chain.bad_blocks.push(format!("block {height}: {why}"));
+                match chain.block(&epochs, height, opened, &mut votes, is_unbroken) {
+                    Ok((block, verifier)) => {
+                        if is_unbroken {
+                            epochs.follow(evidence, &block);
+                        }
+                        let mut check = |reference: &BatchRef| {
+                            let epoch = verifier.set().epoch();
+                            match batches.remove(&reference.id) {
+                                Some((under, checked)) if under == epoch => checked,
+                                _ => batch(evidence, &verifier, &keys, reference),
+                            }
+                        };
+                        let proposer = verifier.set().get(block.proposer).map(|m| m.address);
+                        let link = chain.references(block, proposer, &mut referenced, &mut check);
+                        if is_unbroken {
+                            chain.links.push(link);
+                        }
+                    }
+                    Err(Fault::Unverifiable(why)) => {
+                        if height <= common {
+                            chain.missing_blocks.push(format!("block {height}: {why}"));
+                        }
+                        is_unbroken = false;
+                    }
+                    Err(Fault::Bad(why)) => {
+                        is_unbroken = false;
+                        chain.bad_blocks.push(format!("block {height}: {why}"));
+                    }
                 }
             }
         }
@@ -267,16 +382,15 @@ impl Chain {
         &mut self,
         epochs: &Epochs,
         height: u64,
-        raw: &[u8],
+        opened: Result<Opened, Fault>,
         votes: &mut Votes,
         is_unbroken: bool,
     ) -> Result<(Block, Arc<Verifier>), Fault> {
-        let committed: CommittedBlock = qbind_types::decode(raw).map_err(|e| e.to_string())?;
+        let Opened { epoch, committed } = opened?;
         // After a hole it is not known which validators there are.
         let unknown = if is_unbroken { Fault::Bad } else { Fault::Unverifiable };
-        let verifier = epochs.of(committed.block.epoch).map_err(unknown)?;
-        let verified = verifier.verify_committed_block(committed).map_err(|e| e.to_string())?;
-        let CommittedBlock { block, proof } = verified.into_inner();
+        let verifier = epochs.of(epoch).map_err(unknown)?;
+        let CommittedBlock { block, proof } = committed?;
         self.certificates += 1;
         let certificate = &proof.certificate;
         for (validator, _) in &certificate.votes {
@@ -318,74 +432,71 @@ impl Chain {
 
     fn references(
         &mut self,
-        evidence: &Evidence,
-        verifier: &Verifier,
         block: Block,
+        proposer: Option<Address>,
         referenced: &mut BTreeSet<BatchId>,
+        check: &mut dyn FnMut(&BatchRef) -> Result<Vec<Tx>, Fault>,
     ) -> Link {
         let height = block.height;
-        let proposer = verifier.set().get(block.proposer).map(|member| member.address);
-        let id = block_id(&block);
-        let mut link = Link { id, block, proposer, batches: Vec::new(), is_whole: true };
-        for reference in link.block.batches.clone() {
+        let (mut transactions, mut is_whole) = (Vec::new(), true);
+        for reference in &block.batches {
             self.references += 1;
             if !referenced.insert(reference.id) {
                 self.bad_references
                     .push(format!("block {height} references batch {} again", reference.id));
-                link.is_whole = false;
+                is_whole = false;
                 continue;
             }
-            let name = hex::encode(reference.id.0);
-            let Some(raw) = evidence.batches.get(&name) else {
-                self.missing_batches.push(evidence.absence(&paths::batch(&name)));
-                link.is_whole = false;
-                continue;
-            };
-            match certified(verifier, &reference, raw) {
-                Ok(batch) => {
-                    self.batches.insert(reference.id, batch);
-                    link.batches.push(reference.id);
+            match check(reference) {
+                Ok(batch) => transactions.extend(batch),
+                Err(Fault::Unverifiable(why)) => {
+                    self.missing_batches.push(why);
+                    is_whole = false;
                 }
-                Err(why) => {
+                Err(Fault::Bad(why)) => {
                     self.bad_references
                         .push(format!("block {height}, batch {}: {why}", reference.id));
-                    link.is_whole = false;
+                    is_whole = false;
                 }
             }
         }
-        link
-    }
-
-    /// Transactions of a whole link, in execution order.
-    pub(crate) fn transactions<'a>(&'a self, link: &'a Link) -> Vec<&'a Transaction> {
-        let batches = link.batches.iter().filter_map(|id| self.batches.get(id));
-        batches.flat_map(|b| b.batch.transactions.iter()).collect()
-    }
-
-    /// Ids in the same order.
-    pub(crate) fn ids(&self, link: &Link) -> Vec<TxId> {
-        let network = self.genesis.network;
-        self.transactions(link).into_iter().map(|tx| tx_id(network, tx)).collect()
+        let ids: Vec<&[u8]> = transactions.iter().map(|tx: &Tx| &tx.id.0[..]).collect();
+        let ids_sha3 = sha3_256(&ids);
+        Link { id: block_id(&block), block, proposer, transactions, ids_sha3, is_whole }
     }
 }
 
-/// Decodes and verifies a batch with its certificate and every transaction in it (I1, I2).
-fn certified(
+/// Finds a batch and verifies it with its certificate and every transaction in it (I1, I2).
+fn batch(
+    evidence: &Evidence,
     verifier: &Verifier,
+    keys: &Keys,
     reference: &BatchRef,
-    raw: &[u8],
-) -> Result<CertifiedBatch, String> {
-    let certified: CertifiedBatch = qbind_types::decode(raw).map_err(|e| e.to_string())?;
+) -> Result<Vec<Tx>, Fault> {
+    let name = hex::encode(reference.id.0);
+    let path = paths::batch(&name);
+    let Some(raw) = evidence.batches.get(&name) else {
+        return Err(Fault::Unverifiable(evidence.absence(&path)));
+    };
+    let unread = |why| Fault::Unverifiable(format!("{path} cannot be read: {why}"));
+    let raw = raw.bytes().map_err(unread)?;
+    let certified: CertifiedBatch = qbind_types::decode(&raw).map_err(|e| e.to_string())?;
     let CertifiedBatch { batch, certificate } = certified;
     let got = BatchRef::of(&batch, batch_id(verifier.network(), &batch));
     if got != *reference {
-        return Err(format!("its bytes are batch {} of {}", got.id, got.creator));
+        return Err(Fault::Bad(format!("its bytes are batch {} of {}", got.id, got.creator)));
     }
     if certificate.batch != *reference {
-        return Err("its certificate names another batch".to_owned());
+        return Err(Fault::Bad("its certificate names another batch".to_owned()));
     }
     let batch = verifier.verify_batch(batch).map_err(|e| e.to_string())?.into_inner();
-    let certificate =
-        verifier.verify_batch_certificate(certificate).map_err(|e| e.to_string())?.into_inner();
-    Ok(CertifiedBatch { batch, certificate })
+    verifier.verify_batch_certificate(certificate).map_err(|e| e.to_string())?;
+    let kept = |tx: Transaction| Tx {
+        id: tx_id(verifier.network(), &tx),
+        sender: tx.sender,
+        nonce: tx.nonce,
+        key: keys.of(&tx),
+        payload: tx.payload,
+    };
+    Ok(batch.transactions.into_iter().map(kept).collect())
 }

@@ -171,8 +171,7 @@ struct Run {
 impl Run {
     fn of(evidence: &Evidence) -> Result<Self, String> {
         let plan = evidence.plan.as_ref().ok_or_else(|| evidence.absence(paths::PLAN))?;
-        let feeds = evidence.feeds.iter().map(|(node, lines)| (node.clone(), Feed::of(lines)));
-        let windows = Windows::of(evidence, &feeds.collect())
+        let windows = Windows::of(evidence, &Feed::all(evidence, plan))
             .map_err(|_| "its live window is not known".to_owned())?;
         let observed = observe(evidence, plan, &windows)
             .filter(|observed| !observed.blocks.is_empty() && !observed.seconds.is_empty())

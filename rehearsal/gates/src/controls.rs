@@ -6,7 +6,7 @@ use crate::{
     evidence::Evidence,
     measured::Measured,
     records::{Fate, FeedLine, paths},
-    series::Sample,
+    series::{Sample, Samples},
     verdict::{GatesResult, Outcome},
 };
 use qbind_types::{BlockId, StateRoot};
@@ -86,7 +86,7 @@ const CONTROLS: &[(&str, &str, Plant)] = &[
         Some(())
     }),
     ("G5", "one node commits a minute after the others", |e| {
-        for line in e.feeds.values_mut().next()? {
+        for line in e.feeds.values_mut().next()?.held() {
             if let FeedLine::Commit { committed_unix_ms, seen_unix_ms, .. } = line {
                 *committed_unix_ms += 60_000;
                 *seen_unix_ms += 60_000;
@@ -148,7 +148,7 @@ const CONTROLS: &[(&str, &str, Plant)] = &[
 
 /// The commit in the middle of the first node's feed.
 fn middle(evidence: &mut Evidence) -> Option<(&mut Vec<FeedLine>, usize)> {
-    let lines = evidence.feeds.values_mut().next()?;
+    let lines = evidence.feeds.values_mut().next()?.held();
     let commits: Vec<usize> =
         (0..lines.len()).filter(|at| matches!(lines[*at], FeedLine::Commit { .. })).collect();
     let at = *commits.get(commits.len() / 2)?;
@@ -160,9 +160,9 @@ fn set_series(evidence: &mut Evidence, name: &str, value: fn(i64) -> i64) -> Opt
     let scrapes = evidence.scrapes.values_mut().next()?;
     let mut set = None;
     for (number, scrape) in (0..).zip(scrapes) {
-        let Some(series) = scrape.samples.as_mut().and_then(|s| s.get_mut(name)) else { continue };
-        for sample in series.values_mut() {
-            *sample = Sample::Integer(value(number));
+        let series = scrape.samples.iter_mut().flat_map(Samples::iter_mut);
+        for one in series.filter(|series| series.name == name) {
+            one.value = Sample::Integer(value(number));
             set = Some(());
         }
     }

@@ -19,7 +19,6 @@ use crate::{
     views,
     windows::Windows,
 };
-use std::collections::BTreeMap;
 
 /// Evaluates all gates. Pure and total: the same evidence gives the same result anywhere.
 pub fn evaluate(evidence: &Evidence) -> GatesResult {
@@ -32,12 +31,7 @@ pub fn evaluate(evidence: &Evidence) -> GatesResult {
         });
         return GatesResult::of(unknown.collect());
     };
-    let feeds: BTreeMap<String, Feed> = evidence
-        .feeds
-        .iter()
-        .filter(|(node, _)| plan.node(node).is_some())
-        .map(|(node, lines)| (node.clone(), Feed::of(lines)))
-        .collect();
+    let feeds = Feed::all(evidence, plan);
     let windows = Windows::of(evidence, &feeds);
     let measured = Measured::of(evidence, plan);
     let chain = Chain::of(evidence, &feeds);

@@ -1,7 +1,9 @@
 //! A node's commit feed, read once.
 
-use crate::records::FeedLine;
+use crate::{evidence::Evidence, records::FeedLine};
+use qbind_plan::Plan;
 use qbind_types::{BlockId, StateRoot, SystemRoot};
+use rayon::prelude::*;
 use std::{collections::BTreeMap, fmt};
 
 /// What a node said about one height.
@@ -100,6 +102,16 @@ impl Reading {
 }
 
 impl Feed {
+    /// Those of planned nodes, as far as they can be read.
+    pub(crate) fn all(evidence: &Evidence, plan: &Plan) -> BTreeMap<String, Self> {
+        let planned = evidence.feeds.iter().filter(|(node, _)| plan.node(node).is_some());
+        let planned: Vec<_> = planned.collect();
+        let read = planned
+            .into_par_iter()
+            .filter_map(|(node, stored)| Some((node.clone(), Self::of(&stored.lines().ok()?))));
+        read.collect()
+    }
+
     pub(crate) fn of(lines: &[FeedLine]) -> Self {
         let mut feed = Self::default();
         let mut reading = Reading::default();

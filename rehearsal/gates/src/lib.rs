@@ -33,6 +33,7 @@ pub mod series;
 mod state_root;
 pub mod stats;
 mod steps;
+mod stored;
 mod verdict;
 mod views;
 mod windows;
@@ -46,6 +47,7 @@ pub use evidence::{Evidence, Scrape, StepFile};
 pub use lint::{Binding, lint};
 pub use read::{ReadError, evaluate_dir, read_dir, read_samples};
 pub use steps::STEPS;
+pub use stored::Stored;
 pub use verdict::{
     CutWindow, GATES_SCHEMA, Gate, GatesResult, Outcome, Severity, Vantage, Verdict, Window,
 };

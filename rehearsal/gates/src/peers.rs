@@ -103,20 +103,21 @@ fn confirmed(finding: &mut Finding, evidence: &Evidence, plan: &Plan, windows: &
     }
     let mut lists: BTreeMap<&str, (BTreeSet<&str>, BTreeSet<&str>)> = BTreeMap::new();
     for node in &plan.nodes {
-        let answers = evidence.peers.get(&node.name).into_iter().flatten();
-        let usable = answers.filter(|a| {
+        let answers = match evidence.peers_of(&node.name) {
+            Ok(answers) => answers,
+            Err(why) => {
+                finding.unknown(why);
+                continue;
+            }
+        };
+        let usable = answers.iter().rev().filter(|a| {
             let at = a.at_unix_ms;
             (windows.start..=windows.end).contains(&at) && !windows.is_cut_anywhere(at)
         });
-        let bodies = usable.filter_map(|a| a.body.clone());
-        let Some(answer) =
-            bodies.filter_map(|b| serde_json::from_value::<Answer>(b).ok()).next_back()
-        else {
+        let mut bodies = usable.filter_map(|a| a.body.as_ref());
+        let Some(answer) = bodies.find_map(|body| Answer::deserialize(body).ok()) else {
             let path = paths::peers(&node.name);
-            finding.unknown(match evidence.peers.contains_key(&node.name) {
-                true => format!("{path} holds no usable list of peers outside cut windows"),
-                false => evidence.absence(&path),
-            });
+            finding.unknown(format!("{path} holds no usable list of peers outside cut windows"));
             continue;
         };
         let (mut outbound, mut all) = (BTreeSet::new(), BTreeSet::new());

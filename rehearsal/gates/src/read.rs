@@ -4,12 +4,14 @@ use crate::{
     evaluate::evaluate,
     evidence::{Evidence, Scrape, StepFile},
     records::{ScrapeLine, paths},
-    series,
+    series::{self, Samples},
     steps::STEPS,
+    stored::{Stored, lines},
     verdict::GatesResult,
 };
 use qbind_measure::RawMeasurement;
 use qbind_plan::{Plan, digest_of};
+use rayon::prelude::*;
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -82,10 +84,10 @@ pub fn read_dir(dir: &Path) -> Result<Evidence, ReadError> {
     let nodes: Vec<String> =
         evidence.plan.iter().flat_map(|p| &p.nodes).map(|n| n.name.clone()).collect();
     for node in nodes {
-        reader.add_lines(&mut evidence.feeds, &node, paths::commits(&node));
-        reader.add_lines(&mut evidence.claims, &node, paths::transactions(&node));
-        reader.add_lines(&mut evidence.peers, &node, paths::peers(&node));
-        reader.add_lines(&mut evidence.statuses, &node, paths::status(&node));
+        reader.add(&mut evidence.feeds, node.clone(), paths::commits(&node));
+        reader.add(&mut evidence.claims, node.clone(), paths::transactions(&node));
+        reader.add(&mut evidence.peers, node.clone(), paths::peers(&node));
+        reader.add(&mut evidence.statuses, node.clone(), paths::status(&node));
         if let Some(config) = reader.json(&paths::config(&node)) {
             evidence.configs.insert(node, config);
         }
@@ -120,31 +122,21 @@ impl Reader<'_> {
         self.damage.insert(path.to_owned(), why.to_string());
     }
 
-    /// The bytes of a file; nothing if it does not exist.
-    fn bytes(&mut self, path: &str) -> Option<Vec<u8>> {
-        // Node names come out of the evidence itself and may be hostile.
-        if path.starts_with('/') || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-            self.harm(path, "leads out of the evidence");
-            return None;
-        }
-        let full = self.dir.join(path);
-        let result = fs::symlink_metadata(&full).and_then(|meta| {
-            if !meta.is_file() {
-                Err(io::Error::other("is no regular file"))
-            } else if meta.len() > FILE_BYTES {
-                Err(io::Error::other("is larger than any evidence"))
-            } else {
-                fs::read(&full)
-            }
-        });
-        match result {
-            Ok(bytes) => Some(bytes),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(e) => {
-                self.harm(path, e);
+    /// Where a file lies; nothing if it does not exist or is none that evidence may have.
+    fn locate(&mut self, path: &str) -> Option<PathBuf> {
+        match locate(self.dir, path) {
+            Ok(full) => full,
+            Err(why) => {
+                self.harm(path, why);
                 None
             }
         }
+    }
+
+    /// The bytes of a file; nothing if it does not exist.
+    fn bytes(&mut self, path: &str) -> Option<Vec<u8>> {
+        let full = self.locate(path)?;
+        fs::read(full).map_err(|e| self.harm(path, e)).ok()
     }
 
     fn text(&mut self, path: &str) -> Option<String> {
@@ -185,28 +177,13 @@ impl Reader<'_> {
 
     /// One value per line; a file with one bad line counts as absent as a whole.
     fn lines<T: DeserializeOwned>(&mut self, path: &str) -> Option<Vec<T>> {
-        let text = self.text(path)?;
-        let mut out = Vec::new();
-        for (i, line) in text.lines().enumerate() {
-            match serde_json::from_str(line) {
-                Ok(value) => out.push(value),
-                Err(e) => {
-                    self.harm(path, format!("line {}: {e}", i + 1));
-                    return None;
-                }
-            }
-        }
-        Some(out)
+        let bytes = self.bytes(path)?;
+        lines(&bytes).map_err(|why| self.harm(path, why)).ok()
     }
 
-    fn add_lines<T: DeserializeOwned>(
-        &mut self,
-        map: &mut BTreeMap<String, Vec<T>>,
-        node: &str,
-        path: String,
-    ) {
-        if let Some(lines) = self.lines(&path) {
-            map.insert(node.to_owned(), lines);
+    fn add<K: Ord, T>(&mut self, map: &mut BTreeMap<K, Stored<T>>, key: K, path: String) {
+        if let Some(full) = self.locate(&path) {
+            map.insert(key, Stored::File(full));
         }
     }
 
@@ -221,51 +198,48 @@ impl Reader<'_> {
         names
     }
 
-    fn blocks(&mut self) -> BTreeMap<u64, Vec<u8>> {
+    fn blocks(&mut self) -> BTreeMap<u64, Stored<Vec<u8>>> {
         let mut out = BTreeMap::new();
         for name in self.borsh_names("blocks") {
             let Ok(height) = name.parse::<u64>() else { continue };
-            if let Some(bytes) = self.bytes(&paths::block(height)) {
-                out.insert(height, bytes);
-            }
+            self.add(&mut out, height, paths::block(height));
         }
         out
     }
 
-    fn validators(&mut self) -> BTreeMap<u64, Vec<u8>> {
+    fn validators(&mut self) -> BTreeMap<u64, Stored<Vec<u8>>> {
         let mut out = BTreeMap::new();
         for name in self.borsh_names("validators") {
             let Ok(epoch) = name.parse::<u64>() else { continue };
-            if let Some(bytes) = self.bytes(&paths::validators(epoch)) {
-                out.insert(epoch, bytes);
-            }
+            self.add(&mut out, epoch, paths::validators(epoch));
         }
         out
     }
 
-    fn batches(&mut self) -> BTreeMap<String, Vec<u8>> {
+    fn batches(&mut self) -> BTreeMap<String, Stored<Vec<u8>>> {
         let mut out = BTreeMap::new();
         for name in self.borsh_names("batches") {
-            if let Some(bytes) = self.bytes(&paths::batch(&name)) {
-                out.insert(name, bytes);
-            }
+            let path = paths::batch(&name);
+            self.add(&mut out, name, path);
         }
         out
     }
 
     fn scrapes(&mut self) -> BTreeMap<String, Vec<Scrape>> {
-        let mut out: BTreeMap<String, Vec<Scrape>> = BTreeMap::new();
-        for line in self.lines::<ScrapeLine>(paths::SCRAPE_INDEX).unwrap_or_default() {
+        let index = self.lines::<ScrapeLine>(paths::SCRAPE_INDEX).unwrap_or_default();
+        let dir = self.dir;
+        let read = index.into_par_iter().map(|line| {
             // The path is derived, not taken from the line: it could point anywhere.
             let path = paths::scrape(&line.node, line.seq);
             let named = line.status == Some(200) && line.file.as_deref() == Some(path.as_str());
-            let body = named.then(|| self.text(&path)).flatten();
-            let samples = body.and_then(|body| match series::parse(&body) {
-                Ok(samples) => Some(samples),
-                Err(e) => {
-                    self.harm(&path, e);
-                    None
-                }
+            let samples = if named { scraped(dir, &path) } else { Ok(None) };
+            (line, samples.map_err(|why| (path, why)))
+        });
+        let mut out: BTreeMap<String, Vec<Scrape>> = BTreeMap::new();
+        for (line, samples) in read.collect::<Vec<_>>() {
+            let samples = samples.unwrap_or_else(|(path, why)| {
+                self.harm(&path, why);
+                None
             });
             let scrape = Scrape { at_unix_ms: line.at_unix_ms, samples };
             out.entry(line.node).or_default().push(scrape);
@@ -310,4 +284,31 @@ impl Reader<'_> {
         }
         (Some(noted), failed)
     }
+}
+
+/// Where a file of the evidence lies; nothing if it does not exist.
+///
+/// # Errors
+/// In words: it is none that evidence may have.
+fn locate(dir: &Path, path: &str) -> Result<Option<PathBuf>, String> {
+    // Node names come out of the evidence itself and may be hostile.
+    if path.starts_with('/') || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err("leads out of the evidence".to_owned());
+    }
+    let full = dir.join(path);
+    match fs::symlink_metadata(&full) {
+        Ok(meta) if !meta.is_file() => Err("is no regular file".to_owned()),
+        Ok(meta) if meta.len() > FILE_BYTES => Err("is larger than any evidence".to_owned()),
+        Ok(_) => Ok(Some(full)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+/// The series of a stored `/metrics` body; nothing if there is none.
+fn scraped(dir: &Path, path: &str) -> Result<Option<Samples>, String> {
+    let Some(full) = locate(dir, path)? else { return Ok(None) };
+    let body = fs::read(full).map_err(|e| e.to_string())?;
+    let body = std::str::from_utf8(&body).map_err(|_| "is not UTF-8".to_owned())?;
+    series::parse(body).map(Some).map_err(|e| e.to_string())
 }

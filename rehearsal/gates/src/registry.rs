@@ -1,10 +1,10 @@
 //! Who may validate, worked out again from the committed calls: the rules of the validators' registry
 //! (docs/protocol.md, section Epochs), written a second time.
 
-use crate::court::Court;
+use crate::{chain::Tx, court::Court};
 use qbind_types::{
-    Address, Epoch, KeyRole, KeyRotation, PublicKey, RegistryCall, RotationKind, Transaction,
-    ValidatorInfo, ValidatorSet, VotingPower, limits,
+    Address, Epoch, KeyRole, KeyRotation, PublicKey, RegistryCall, RotationKind, ValidatorInfo,
+    ValidatorSet, VotingPower, limits,
 };
 use std::collections::BTreeMap;
 
@@ -66,7 +66,7 @@ impl Registry {
     }
 
     /// Carries out a call; false if it is refused.
-    pub(crate) fn call(&mut self, tx: &Transaction, amount: u128, call: &RegistryCall) -> bool {
+    pub(crate) fn call(&mut self, tx: &Tx, amount: u128, call: &RegistryCall) -> bool {
         match call {
             RegistryCall::Rotate(rotation) => amount == 0 && self.rotate(tx, rotation),
             RegistryCall::Join { id, public_key } => self.join(tx, *id, public_key, amount),
@@ -80,13 +80,13 @@ impl Registry {
         self.entries.values().any(|e| e.key == *key || next(e))
     }
 
-    fn rotate(&mut self, tx: &Transaction, asked: &KeyRotation) -> bool {
+    fn rotate(&mut self, tx: &Tx, asked: &KeyRotation) -> bool {
         let is_used = self.is_used(&asked.new_key);
         let earliest = self.elected + 1;
         let Some(entry) = self.entries.get_mut(&asked.validator_id) else { return false };
         let by_owner = tx.sender == entry.owner;
         let is_emergency = asked.kind == RotationKind::Emergency;
-        let by_holder = tx.public_key == entry.key && !is_emergency;
+        let by_holder = *tx.key == entry.key && !is_emergency;
         let from = if is_emergency { earliest } else { asked.effective_epoch.0 };
         let grace = if is_emergency { 0 } else { asked.grace_epochs };
         let may_replace = match &entry.next {
@@ -121,7 +121,7 @@ impl Registry {
         self.entries.values().filter(|e| !e.new).map(|e| u128::from(e.stake)).sum()
     }
 
-    fn join(&mut self, tx: &Transaction, id: u64, key: &PublicKey, amount: u128) -> bool {
+    fn join(&mut self, tx: &Tx, id: u64, key: &PublicKey, amount: u128) -> bool {
         let stakes: u128 = self.entries.values().map(|e| u128::from(e.stake)).sum();
         let is_fitting = amount >= u128::from(self.least)
             && amount < 1 << 63
@@ -142,7 +142,7 @@ impl Registry {
         is_fitting
     }
 
-    fn leave(&mut self, tx: &Transaction, id: u64) -> bool {
+    fn leave(&mut self, tx: &Tx, id: u64) -> bool {
         let staying = self.entries.values().filter(|e| !e.leaves).count();
         let Some(entry) = self.entries.get(&id) else { return false };
         // Who has never validated takes nothing away; one with less than half may leave alone.
@@ -202,10 +202,7 @@ impl Registry {
 mod tests {
     use super::*;
     use qbind_crypto::{SecretKey, address_of, preimage};
-    use qbind_types::{
-        BatchId, BatchRef, Evidence, Network, SIGNATURE_BYTES, Signature, SignedBatchRef,
-        ValidatorIndex,
-    };
+    use qbind_types::{BatchId, BatchRef, Evidence, Network, SignedBatchRef, TxId, ValidatorIndex};
 
     fn key(n: u8) -> PublicKey {
         SecretKey::from_seed(&[n; 32]).public_key()
@@ -222,14 +219,13 @@ mod tests {
         Registry::new(8, &ValidatorSet::new(Epoch(0), members.collect()).expect("distinct"))
     }
 
-    fn by(n: u8) -> Transaction {
-        Transaction {
+    fn by(n: u8) -> Tx {
+        Tx {
+            id: TxId([0; 32]),
             sender: address_of(&key(n)),
             nonce: 0,
             payload: Vec::new(),
-            suite: 100,
-            public_key: key(n),
-            signature: Signature::from_slice(&[0; SIGNATURE_BYTES]).expect("its length"),
+            key: key(n).into(),
         }
     }
 

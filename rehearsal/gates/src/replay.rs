@@ -10,10 +10,11 @@
 //! towards it. Of the fee the proposer gets its share at the end of the block and the rest is burned.
 
 use crate::{
+    chain::Tx,
     registry::Registry,
     state_root::{Account, AccountsRoot, Leaves},
 };
-use qbind_types::{Address, Epoch, Millis, Network, Payload, REGISTRY, Transaction, ValidatorSet};
+use qbind_types::{Address, Epoch, Millis, Network, Payload, REGISTRY, ValidatorSet};
 use std::collections::{BTreeMap, BTreeSet};
 
 const GAS_BASE: u64 = 21_000;
@@ -156,7 +157,7 @@ impl Replay {
         epoch: Epoch,
         time: Millis,
         proposer: Address,
-        transactions: &[&Transaction],
+        transactions: &[Tx],
         with_root: bool,
     ) -> Result<Replayed, Broken> {
         // Nonces and gas are reserved in block order before anything runs: of several copies of one
@@ -196,7 +197,7 @@ impl Replay {
         let kept = self.kept(time);
         let mut calls = Vec::new();
         for (at, fee, payload) in later {
-            let tx = transactions[at];
+            let tx = &transactions[at];
             let kept = kept.get(&tx.sender).copied().unwrap_or(0);
             statuses[at] = self.transfer(tx, fee, &payload, kept)?;
             if let (Payload::Call(transfer, call), Status::Success) = (payload, statuses[at]) {
@@ -211,7 +212,7 @@ impl Replay {
         }
         // Calls count after all transfers of the block, in its order.
         for (at, amount, call) in calls {
-            let tx = transactions[at];
+            let tx = &transactions[at];
             if !self.registry.call(tx, amount, &call) {
                 statuses[at] = Status::Failed;
                 self.pay_back(tx.sender, amount)?;
@@ -234,7 +235,7 @@ impl Replay {
     }
 
     /// Payload, gas used and price; nothing if the network does not take it.
-    fn offer(&self, tx: &Transaction) -> Option<(Payload, u64, u128)> {
+    fn offer(&self, tx: &Tx) -> Option<(Payload, u64, u128)> {
         let payload = Payload::decode(&tx.payload).ok()?;
         let (limit, price) = match (&payload, self.rules.gas) {
             (Payload::V1(t) | Payload::Call(t, _), true) => (t.gas_limit, t.max_fee_per_gas),
@@ -251,7 +252,7 @@ impl Replay {
 
     fn transfer(
         &mut self,
-        tx: &Transaction,
+        tx: &Tx,
         fee: u128,
         payload: &Payload,
         kept: u128,

@@ -330,19 +330,20 @@ impl Safety<'_> {
         node: &str,
     ) -> u64 {
         let path = paths::transactions(node);
-        let Some(claims) = self.evidence.claims.get(node) else {
-            finding.unknown(self.evidence.absence(&path));
-            return 0;
+        let claims = match self.evidence.claims_of(node) {
+            Ok(claims) => claims,
+            Err(why) => {
+                finding.unknown(why);
+                return 0;
+            }
         };
         let (mut used, mut checks) = (BTreeSet::new(), 0);
-        for claim in claims {
+        for claim in claims.iter() {
             let at = usize::try_from(claim.height).unwrap_or(usize::MAX).wrapping_sub(1);
             let (Some(block), Some(link)) = (ledgered.blocks.get(at), chain.links.get(at)) else {
                 continue;
             };
-            let ids = chain.ids(link);
-            let parts: Vec<&[u8]> = ids.iter().map(|id| &id.0[..]).collect();
-            let digest = format!("0x{}", hex::encode(qbind_crypto::sha3_256(&parts)));
+            let digest = format!("0x{}", hex::encode(link.ids_sha3));
             if claim.ids_sha3 != digest || claim.success.len() != block.len() {
                 finding.unknown(format!(
                     "{path} lists other transactions at height {} than the block holds",
@@ -482,7 +483,9 @@ impl Safety<'_> {
 
     /// Nodes whose word on a transaction is not what the replay finds.
     fn claims_differ(&self, finding: &mut Finding, ledgered: &Ledgered, known_until: u64) {
-        for (node, claims) in &self.evidence.claims {
+        for node in self.evidence.claims.keys() {
+            // Claims that cannot be read are what G3 is about.
+            let Ok(claims) = self.evidence.claims_of(node) else { continue };
             for claim in claims.iter().filter(|claim| claim.height <= known_until) {
                 let at = usize::try_from(claim.height).unwrap_or(usize::MAX).wrapping_sub(1);
                 let Some(block) = ledgered.blocks.get(at) else { continue };
@@ -530,17 +533,16 @@ fn replay(chain: &Chain, records_only: bool) -> Ledgered {
         let cost = 2 * state.accounts() as u64 * whole as u64;
         let stride = cost / ROOT_HASHES + 1;
         let with_root = height.is_multiple_of(stride) || height == whole as u64;
-        let transactions = chain.transactions(link);
         let Some(proposer) = link.proposer else { break };
         let (epoch, time) = (link.block.epoch, link.block.timestamp_unix_ms);
-        match state.block(epoch, time, proposer, &transactions, with_root) {
+        match state.block(epoch, time, proposer, &link.transactions, with_root) {
             Ok(_) if state.is_stuck() => {
                 out.stuck = Some(height);
                 break;
             }
             Ok(replayed) => {
-                let each = chain.ids(link).into_iter().zip(transactions).zip(replayed.statuses);
-                out.blocks.push(each.map(|((id, tx), s)| (id, tx.sender, tx.nonce, s)).collect());
+                let each = link.transactions.iter().zip(replayed.statuses);
+                out.blocks.push(each.map(|(tx, s)| (tx.id, tx.sender, tx.nonce, s)).collect());
                 if let Some(root) = replayed.root {
                     out.roots.insert(height, root);
                 }

@@ -1,7 +1,7 @@
 //! Prometheus text becomes integers; what is no integer stays visible as such.
 
 use prometheus_parse::{Scrape as Parsed, Value};
-use std::{collections::BTreeMap, io};
+use std::io;
 
 /// A value of a series. Gates decide on integers only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,32 +42,64 @@ impl Sample {
     }
 }
 
-/// The known series of a `/metrics` body, by name and then by labels in a fixed order.
+/// One series of a scrape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Series {
+    /// Which of [`KNOWN`].
+    pub name: &'static str,
+    /// Its labels in a fixed order.
+    pub labels: Box<str>,
+    /// Its value.
+    pub value: Sample,
+}
+
+/// The known series of one scrape, by name and labels. A run has a hundred thousand of these.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Samples(Box<[Series]>);
+
+impl Samples {
+    /// All series.
+    pub fn iter(&self) -> impl Iterator<Item = &Series> {
+        self.0.iter()
+    }
+
+    /// All series, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Series> {
+        self.0.iter_mut()
+    }
+
+    /// The values of a metric.
+    pub fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Sample> + 'a {
+        self.0.iter().filter(move |series| series.name == name).map(|series| series.value)
+    }
+}
+
+/// The known series of a `/metrics` body.
 ///
 /// # Errors
 /// The body is not UTF-8 lines of Prometheus text.
-pub fn parse(body: &str) -> io::Result<BTreeMap<String, BTreeMap<String, Sample>>> {
+pub fn parse(body: &str) -> io::Result<Samples> {
     // The parser is slow on long bodies; lines it cannot matter for are left out first.
     let lines = body.lines().filter(|l| KNOWN.iter().any(|k| l.contains(k)));
     let parsed = Parsed::parse(lines.map(|l| Ok(l.to_owned())))?;
-    let mut out: BTreeMap<String, BTreeMap<String, Sample>> = BTreeMap::new();
+    let mut out = Vec::new();
     for sample in parsed.samples {
-        if !KNOWN.contains(&sample.metric.as_str()) {
-            continue;
-        }
+        let Some(name) = KNOWN.into_iter().find(|known| *known == sample.metric) else { continue };
         let (Value::Counter(value) | Value::Gauge(value) | Value::Untyped(value)) = sample.value
         else {
             continue;
         };
         let mut labels: Vec<_> = sample.labels.iter().map(|(k, v)| format!("{k}={v:?}")).collect();
         labels.sort();
-        let previous =
-            out.entry(sample.metric).or_default().insert(labels.join(","), Sample::of(value));
-        if previous.is_some() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the same series twice"));
-        }
+        let labels = labels.join(",").into_boxed_str();
+        out.push(Series { name, labels, value: Sample::of(value) });
     }
-    Ok(out)
+    out.sort_by(|a, b| (a.name, &a.labels).cmp(&(b.name, &b.labels)));
+    if out.windows(2).any(|pair| (pair[0].name, &pair[0].labels) == (pair[1].name, &pair[1].labels))
+    {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the same series twice"));
+    }
+    Ok(Samples(out.into()))
 }
 
 /// Why a scalar cannot be had from a scrape.
@@ -91,30 +123,25 @@ impl NoValue {
     }
 }
 
-type Samples = BTreeMap<String, BTreeMap<String, Sample>>;
-
 /// The one series of a metric.
 pub(crate) fn scalar(samples: &Samples, name: &str) -> Result<i64, NoValue> {
-    let series = samples.get(name).ok_or(NoValue::Absent)?;
-    let mut values = series.values();
+    let mut values = samples.of(name);
     match (values.next(), values.next()) {
         (None, _) => Err(NoValue::Absent),
         (Some(_), Some(_)) => Err(NoValue::Several),
-        (Some(Sample::Integer(value)), None) => Ok(*value),
+        (Some(Sample::Integer(value)), None) => Ok(value),
         (Some(_), None) => Err(NoValue::NotInteger),
     }
 }
 
 /// The sum of all series of a metric.
 pub(crate) fn sum(samples: &Samples, name: &str) -> Result<i64, NoValue> {
-    let mut total = 0i64;
-    for value in samples.get(name).ok_or(NoValue::Absent)?.values() {
-        let Sample::Integer(value) = value else {
-            return Err(NoValue::NotInteger);
-        };
-        total = total.saturating_add(*value);
+    let mut total = None;
+    for value in samples.of(name) {
+        let Sample::Integer(value) = value else { return Err(NoValue::NotInteger) };
+        total = Some(total.unwrap_or(0i64).saturating_add(value));
     }
-    Ok(total)
+    total.ok_or(NoValue::Absent)
 }
 
 #[cfg(test)]

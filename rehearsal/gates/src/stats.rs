@@ -67,13 +67,23 @@ pub fn resamples(
         return Vec::new();
     }
     let mut random = Random(seed);
+    // Sorted once: a resample takes each value as often as its block was drawn.
+    let each = blocks.iter().enumerate();
+    let mut ascending: Vec<(u64, usize)> =
+        each.flat_map(|(at, block)| block.iter().map(move |value| (*value, at))).collect();
+    ascending.sort_unstable();
+    let mut times = vec![0usize; blocks.len()];
+    let mut drawn: Vec<u64> = Vec::new();
     (0..count)
         .map(|_| {
-            let mut drawn: Vec<u64> = Vec::new();
+            times.fill(0);
+            drawn.clear();
             for _ in 0..blocks.len() {
-                drawn.extend_from_slice(&blocks[random.below(blocks.len())]);
+                times[random.below(blocks.len())] += 1;
             }
-            drawn.sort_unstable();
+            for (value, at) in &ascending {
+                drawn.extend(std::iter::repeat_n(*value, times[*at]));
+            }
             statistic(&drawn)
         })
         .collect()

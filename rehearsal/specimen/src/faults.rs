@@ -6,7 +6,7 @@ mod setup;
 
 use crate::sound::*;
 use qbind_crypto::{block_id, preimage};
-use qbind_gates::{Evidence, records::*, series};
+use qbind_gates::{Evidence, Stored, records::*, series};
 use qbind_types::*;
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ pub fn faults() -> Vec<Fault> {
 }
 
 fn commit(evidence: &mut Evidence, node: &str, at: u64, change: impl Fn(&mut FeedLine)) {
-    for line in evidence.feeds.get_mut(node).unwrap() {
+    for line in evidence.feeds.get_mut(node).unwrap().held() {
         if matches!(line, FeedLine::Commit { height, .. } if *height == at) {
             change(line);
         }
@@ -63,9 +63,9 @@ fn is_commit(line: &FeedLine, at: u64) -> bool {
 
 /// Rebuilds the block at `height` and its certificate.
 fn rebuild(evidence: &mut Evidence, height: u64, change: impl Fn(&mut CommittedBlock)) {
-    let mut block: CommittedBlock = decode(&evidence.blocks[&height]).unwrap();
+    let mut block: CommittedBlock = decode(&evidence.blocks[&height].bytes().unwrap()).unwrap();
     change(&mut block);
-    evidence.blocks.insert(height, encode(&block));
+    evidence.blocks.insert(height, encode(&block).into());
 }
 
 fn config(evidence: &mut Evidence, key: &str, value: Value) {

@@ -20,5 +20,5 @@ mod store;
 pub use bundle::{Lies, Operator, sealed, sealed_with};
 pub use faults::{Fault, faults};
 pub use hostile::{Hostile, files, hostile, repacked};
-pub use sound::sound;
+pub use sound::{Shape, sound, sound_of};
 pub use store::store;

@@ -1,11 +1,11 @@
-//! The sound run: seven validators and three RPC nodes in three regions, a block and ten transfers a second
-//! for a hundred seconds, three planned faults.
+//! A sound run: seven validators and some RPC nodes in three regions, blocks and transfers at an even pace,
+//! three planned faults.
 
 use qbind_crypto::{
     SecretKey, address_of, batch_id, block_id, genesis_hash, preimage, sha3_256, tx_id,
     verify_evidence,
 };
-use qbind_gates::{Evidence, STEPS, Scrape, StepFile, records::*, series};
+use qbind_gates::{Evidence, STEPS, Scrape, StepFile, Stored, records::*, series};
 use qbind_ledger::{BlockInput, EvidenceCheck, Genesis, Ledger, Params, SerialRunner, Status};
 use qbind_measure::{RawMeasurement, RawPair, Schedule};
 use qbind_plan::*;
@@ -14,13 +14,47 @@ use serde_json::json;
 use std::{collections::BTreeMap, sync::OnceLock};
 
 pub(crate) const START: u64 = 1_800_000_000_000;
-const WINDOW_S: u64 = 100;
 const NET: Network = Network::Mainnet;
-/// Blocks before the window, and one a second in and after it.
-const BLOCKS: u64 = 115;
-const FIRST_BLOCK: u64 = START - 5_000;
-const REGIONS: [(&str, &str, u64, u64); 3] =
-    [("eu", "europe", 3, 1), ("us", "america", 2, 1), ("ap", "asia", 2, 1)];
+/// Blocks are made for so long before the window.
+const BEFORE_MS: u64 = 5_000;
+/// And after it.
+const AFTER_MS: u64 = 10_000;
+const FIRST_BLOCK: u64 = START - BEFORE_MS;
+/// Name, continent, validators.
+const REGIONS: [(&str, &str, u64); 3] =
+    [("eu", "europe", 3), ("us", "america", 2), ("ap", "asia", 2)];
+
+/// How much of a run there is.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// RPC nodes of each region; there are seven validators.
+    pub rpc: u64,
+    /// Seconds of the live window.
+    pub window_s: u64,
+    /// Milliseconds from block to block.
+    pub block_ms: u64,
+    /// Batches in a block of the window.
+    pub batches: u64,
+    /// Transfers per second.
+    pub rate: u64,
+    /// Milliseconds from poll to poll of the commit feeds.
+    pub poll_ms: u64,
+}
+
+impl Shape {
+    /// Ten nodes for a hundred seconds: what faults are planted in.
+    pub const SMALL: Self =
+        Self { rpc: 1, window_s: 100, block_ms: 1_000, batches: 1, rate: 10, poll_ms: 1_000 };
+
+    fn window_ms(&self) -> u64 {
+        self.window_s * 1_000
+    }
+
+    /// All blocks of the run.
+    fn blocks(&self) -> u64 {
+        (BEFORE_MS + self.window_ms() + AFTER_MS) / self.block_ms
+    }
+}
 
 /// What the run's program is, in place of a program.
 pub(crate) const NODE_BINARY: &[u8] = b"qbind-node of a specimen";
@@ -28,16 +62,24 @@ pub(crate) const NODE_BINARY: &[u8] = b"qbind-node of a specimen";
 /// The evidence of a sound run; made once.
 pub fn sound() -> Evidence {
     static SOUND: OnceLock<Evidence> = OnceLock::new();
-    SOUND.get_or_init(build).clone()
+    SOUND.get_or_init(|| sound_of(&Shape::SMALL)).clone()
+}
+
+/// Keys of each kind, of which so many are used.
+fn keys(kind: &'static [u8], count: u64) -> Vec<SecretKey> {
+    (0..count).map(|i| SecretKey::from_seed(&sha3_256(&[kind, &i.to_be_bytes()]))).collect()
 }
 
 /// The secret of validator index `i`.
-pub(crate) fn secret(i: u64) -> SecretKey {
-    SecretKey::from_seed(&sha3_256(&[b"validator", &i.to_be_bytes()]))
+pub(crate) fn secret(i: u64) -> &'static SecretKey {
+    static KEYS: OnceLock<Vec<SecretKey>> = OnceLock::new();
+    &KEYS.get_or_init(|| keys(b"validator", 7))[usize::try_from(i).unwrap()]
 }
 
-fn account(i: u64) -> SecretKey {
-    SecretKey::from_seed(&sha3_256(&[b"account", &i.to_be_bytes()]))
+/// The secret of load account `i`; those from 20 on are the council's.
+fn account(i: u64) -> &'static SecretKey {
+    static KEYS: OnceLock<Vec<SecretKey>> = OnceLock::new();
+    &KEYS.get_or_init(|| keys(b"account", 27))[usize::try_from(i).unwrap()]
 }
 
 fn one_way(from: &str, to: &str) -> u64 {
@@ -48,9 +90,19 @@ fn one_way(from: &str, to: &str) -> u64 {
     }
 }
 
-/// A committed block of `batches` on `parent`, signed by the first five validators.
+/// A committed block of the small run, of `batches` on `parent`, signed by the first five validators.
 pub(crate) fn committed(
     height: u64,
+    parent: BlockId,
+    executed: ExecutedState,
+    batches: Vec<BatchRef>,
+) -> CommittedBlock {
+    committed_at(height, FIRST_BLOCK + height * Shape::SMALL.block_ms, parent, executed, batches)
+}
+
+fn committed_at(
+    height: u64,
+    at_unix_ms: u64,
     parent: BlockId,
     executed: ExecutedState,
     batches: Vec<BatchRef>,
@@ -63,7 +115,7 @@ pub(crate) fn committed(
         view,
         parent,
         proposer: ValidatorIndex(u16::try_from(height % 7).unwrap()),
-        timestamp_unix_ms: Millis(FIRST_BLOCK + height * 1000),
+        timestamp_unix_ms: Millis(at_unix_ms),
         executed,
         batches,
         next_validators: None,
@@ -141,7 +193,7 @@ fn report(nonce: u64) -> Transaction {
     tx
 }
 
-fn genesis() -> Vec<u8> {
+fn genesis(shape: &Shape) -> Vec<u8> {
     let validators: Vec<_> = (0..7u64)
         .map(|i| {
             let key = secret(i).public_key();
@@ -158,6 +210,8 @@ fn genesis() -> Vec<u8> {
         "chain_id": "qbind-mainnet-v0", "network": "mainnet", "genesis_time_unix_ms": 1,
         "allocations": allocations, "validators": validators,
         "council": {"members": council, "threshold": 5},
+        // No election within the run.
+        "epoch_blocks": shape.blocks().max(2_400) + 1,
     }))
     .unwrap()
 }
@@ -187,11 +241,11 @@ faults:
   - { id: cut-third-region, kind: cut_region, region: '@3', at_s: 65, duration_s: 10, recovery_s: 10 }
 ";
 
-fn plan(genesis: &[u8]) -> Plan {
+fn plan(shape: &Shape, genesis: &[u8]) -> Plan {
     let mut nodes = Vec::new();
     let (mut id, mut host) = (0, 0);
-    for (region, _, validators, rpc) in REGIONS {
-        for k in 1..=validators + rpc {
+    for (region, _, validators) in REGIONS {
+        for k in 1..=validators + shape.rpc {
             host += 1;
             let is_validator = k <= validators;
             id += u64::from(is_validator);
@@ -237,11 +291,18 @@ fn plan(genesis: &[u8]) -> Plan {
         links,
         load_accounts: 20,
     };
-    Manifest::parse("test.yaml", MANIFEST).unwrap().resolve(&cluster).unwrap()
+    let manifest = MANIFEST
+        .replace(
+            "load: { rate_per_second: 10,",
+            &format!("load: {{ rate_per_second: {},", shape.rate),
+        )
+        .replace("window_s: 100,", &format!("window_s: {},", shape.window_s))
+        .replace("commit_poll_ms: 500", &format!("commit_poll_ms: {}", shape.poll_ms.min(500)));
+    Manifest::parse("test.yaml", &manifest).unwrap().resolve(&cluster).unwrap()
 }
 
 fn live(plan: &Plan) -> LiveRecord {
-    let mut live = LiveRecord::new(START, START + WINDOW_S * 1000);
+    let mut live = LiveRecord::new(START, START + u64::from(plan.live.window_s) * 1000);
     live.faults = plan
         .faults
         .iter()
@@ -270,7 +331,7 @@ impl EvidenceCheck for Court {
 }
 
 /// Chain, batches, feeds, claims and the load's records.
-fn chain(evidence: &mut Evidence) {
+fn chain(evidence: &mut Evidence, shape: &Shape) {
     let bytes = evidence.genesis.clone().unwrap();
     let facts = Genesis::parse(&bytes).unwrap();
     let plan = evidence.plan.clone().unwrap();
@@ -281,27 +342,29 @@ fn chain(evidence: &mut Evidence) {
     let mut parent = BlockId(genesis_hash(&bytes).0);
     let mut executed = ExecutedState { height: Height(0), root: ledger.state_root() };
     let mut n = 0u64;
-    for height in 1..=BLOCKS {
-        let mut refs = Vec::new();
-        let mut batch = None;
+    for height in 1..=shape.blocks() {
+        let mut batches = Vec::new();
         // The owner of the last validator reports that the third made two batches of one round.
         if height == 3 {
-            let made = certified(6, 0, vec![report(0), report(1)]);
-            refs.push(made.certificate.batch);
-            batch = Some(made);
+            batches.push(certified(6, 0, vec![report(0), report(1)]));
         }
-        // Ten transfers in each block whose second lies in the window.
-        if (6..6 + WINDOW_S).contains(&height) {
-            let transactions: Vec<_> =
-                (0..10).map(|k| transfer((n + k) % 20, (n + k) / 20)).collect();
-            let made = certified(u16::try_from(height % 7).unwrap(), height, transactions);
-            refs.push(made.certificate.batch);
-            batch = Some(made);
+        // Those due since the block before.
+        let into = (height * shape.block_ms).saturating_sub(BEFORE_MS);
+        let due = shape.rate * into.min(shape.window_ms()) / 1_000;
+        if (1..=shape.window_ms()).contains(&into) {
+            for k in 0..shape.batches {
+                let transactions = (n..due).filter(|n| n % shape.batches == k);
+                let transactions = transactions.map(|n| transfer(n % 20, n / 20)).collect();
+                let creator = u16::try_from((height + k) % 7).unwrap();
+                batches.push(certified(creator, height, transactions));
+            }
         }
-        let made = committed(height, parent, executed, refs);
+        let refs = batches.iter().map(|batch| batch.certificate.batch).collect();
+        let at_unix_ms = FIRST_BLOCK + height * shape.block_ms;
+        let made = committed_at(height, at_unix_ms, parent, executed, refs);
         let id = block_id(&made.block);
         let transactions: Vec<&Transaction> =
-            batch.iter().flat_map(|b| &b.batch.transactions).collect();
+            batches.iter().flat_map(|b| &b.batch.transactions).collect();
         let input = BlockInput {
             height: Height(height),
             epoch: made.block.epoch,
@@ -315,8 +378,8 @@ fn chain(evidence: &mut Evidence) {
         let parts: Vec<&[u8]> = ids.iter().map(|i| &i.0[..]).collect();
         for node in &plan.nodes {
             let late = if node.region == "ap" { 150 } else { 0 };
-            let at = FIRST_BLOCK + height * 1000 + late;
-            evidence.feeds.entry(node.name.clone()).or_default().push(FeedLine::Commit {
+            let at = at_unix_ms + late;
+            evidence.feeds.entry(node.name.clone()).or_default().held().push(FeedLine::Commit {
                 height,
                 view: height,
                 block_id: id,
@@ -326,7 +389,7 @@ fn chain(evidence: &mut Evidence) {
                 transactions: ids.len() as u64,
                 seen_unix_ms: at + 100,
             });
-            evidence.claims.entry(node.name.clone()).or_default().push(ClaimLine {
+            evidence.claims.entry(node.name.clone()).or_default().held().push(ClaimLine {
                 height,
                 transactions: ids.len() as u64,
                 ids_sha3: format!("0x{}", hex::encode(sha3_256(&parts))),
@@ -337,14 +400,20 @@ fn chain(evidence: &mut Evidence) {
                     .collect(),
             });
         }
-        for (k, tx) in transactions.iter().enumerate().filter(|_| height > 3) {
-            let scheduled_us = n * 100_000;
+        let mut loaded: Vec<(u64, TxId, u64)> = Vec::new();
+        for (tx, id) in transactions.iter().zip(&ids).filter(|_| height > 3) {
+            let account = (0..20).find(|i| address_of(&account(*i).public_key()) == tx.sender);
+            loaded.push((tx.nonce * 20 + account.unwrap(), *id, tx.nonce));
+        }
+        loaded.sort_unstable();
+        for (n, id, nonce) in loaded {
+            let scheduled_us = n * 1_000_000 / shape.rate;
             evidence.transactions.push(LoadTransaction {
                 n,
-                id: ids[k],
+                id,
                 account: u32::try_from(n % 20).unwrap(),
-                nonce: tx.nonce,
-                node: plan.nodes[usize::try_from(n % 10).unwrap()].name.clone(),
+                nonce,
+                node: plan.nodes[usize::try_from(n).unwrap() % plan.nodes.len()].name.clone(),
                 scheduled_us,
                 sent_us: Some(scheduled_us + 50),
                 accepted_us: Some(scheduled_us + 5_000),
@@ -354,19 +423,19 @@ fn chain(evidence: &mut Evidence) {
                 fate: Fate::Committed,
                 code: None,
             });
-            n += 1;
         }
-        evidence.blocks.insert(height, encode(&made));
-        if let Some(batch) = batch {
+        n = n.max(due);
+        evidence.blocks.insert(height, encode(&made).into());
+        for batch in batches {
             let name = hex::encode(batch.certificate.batch.id.0);
-            evidence.batches.insert(name, encode(&batch));
+            evidence.batches.insert(name, encode(&batch).into());
         }
         (parent, executed) = (id, ExecutedState { height: Height(height), root });
     }
-    for lines in evidence.feeds.values_mut() {
-        *lines = polled(std::mem::take(lines));
+    for lines in evidence.feeds.values_mut().map(Stored::held) {
+        *lines = polled(std::mem::take(lines), shape);
     }
-    let victim = evidence.feeds.get_mut("eu-v2").unwrap();
+    let victim = evidence.feeds.get_mut("eu-v2").unwrap().held();
     for line in victim {
         // Killed from the 20th second to the 25th.
         let FeedLine::Poll { at_unix_ms, duration_ms, .. } = *line else { continue };
@@ -378,9 +447,9 @@ fn chain(evidence: &mut Evidence) {
     evidence.load = Some(LoadSummary {
         schema: LOAD_SCHEMA.into(),
         started_unix_ms: START,
-        window_ms: WINDOW_S * 1000,
-        ended_unix_ms: START + WINDOW_S * 1000 + 5_000,
-        rate_per_second: 10,
+        window_ms: shape.window_ms(),
+        ended_unix_ms: START + shape.window_ms() + 5_000,
+        rate_per_second: shape.rate,
         targets: plan.nodes.iter().map(|n| n.name.clone()).collect(),
         followed: vec!["eu-v1".into()],
         offered: n,
@@ -393,32 +462,28 @@ fn chain(evidence: &mut Evidence) {
         duplicated: 0,
         resubmitted: 0,
         late_sends: 0,
-        tps_milli: 10_000,
+        tps_milli: shape.rate * 1_000,
         latency_us: LatencyUs::default(),
         series: Vec::new(),
     });
 }
 
-/// The feed of a node that is asked once a second and made these commits, in order of their heights.
-pub(crate) fn polled(commits: Vec<FeedLine>) -> Vec<FeedLine> {
-    let mut commits: Vec<FeedLine> =
-        commits.into_iter().filter(|line| matches!(line, FeedLine::Commit { .. })).collect();
-    let mut lines = Vec::new();
-    for second in 0..=WINDOW_S + 30 {
-        let now = START + second * 1000;
+/// The feed of a node that is polled at this pace and made these commits, in order of their heights.
+pub(crate) fn polled(commits: Vec<FeedLine>, shape: &Shape) -> Vec<FeedLine> {
+    let commits = commits.into_iter().filter(|line| matches!(line, FeedLine::Commit { .. }));
+    let mut commits = commits.peekable();
+    let (mut lines, mut tip) = (Vec::new(), 0);
+    for poll in 0..=(shape.window_ms() + 30_000) / shape.poll_ms {
+        let now = START + poll * shape.poll_ms;
         let is_there = |line: &FeedLine| match line {
             FeedLine::Commit { committed_unix_ms, .. } => *committed_unix_ms <= now,
             _ => false,
         };
-        let ready = commits.iter().take_while(|line| is_there(line)).count();
-        let later = commits.split_off(ready);
-        let known = lines.iter().rev().find_map(|line| match line {
-            FeedLine::Commit { height, .. } => Some(*height),
-            _ => None,
-        });
-        let tip = known.unwrap_or(0) + ready as u64;
+        let answer: Vec<FeedLine> =
+            std::iter::from_fn(|| commits.next_if(|line| is_there(line))).collect();
+        tip += answer.len() as u64;
         lines.push(FeedLine::Poll { at_unix_ms: now, duration_ms: 3, tip });
-        for mut line in std::mem::replace(&mut commits, later) {
+        for mut line in answer {
             if let FeedLine::Commit { seen_unix_ms, .. } = &mut line {
                 *seen_unix_ms = now + 3;
             }
@@ -440,26 +505,26 @@ pub(crate) fn metrics(outbound: u64, view: u64, mismatch: &str) -> String {
     )
 }
 
-fn scrapes(evidence: &mut Evidence) {
+fn scrapes(evidence: &mut Evidence, shape: &Shape) {
     let plan = evidence.plan.clone().unwrap();
     for node in &plan.nodes {
-        for seq in 0..=WINDOW_S / 5 {
+        for seq in 0..=shape.window_s / 5 {
             let at_unix_ms = START + seq * 5_000;
             // The victim is gone for one scrape.
             let is_down = node.name == "eu-v2" && (20_000..25_000).contains(&(seq * 5_000));
-            let body = metrics(4, 6 + seq * 5, "0");
+            let body = metrics(4, 6 + seq * 5_000 / shape.block_ms, "0");
             let samples = (!is_down).then(|| series::parse(&body).unwrap());
             let scrapes = evidence.scrapes.entry(node.name.clone()).or_default();
             scrapes.push(Scrape { at_unix_ms, samples });
             let body = |body| AnswerLine { seq, at_unix_ms, body: Some(body), error: None };
             let peers = json!({"schema": "qbind.peers/v1", "peers": peer_list(&plan, &node.name)});
-            evidence.peers.entry(node.name.clone()).or_default().push(body(peers));
+            evidence.peers.entry(node.name.clone()).or_default().held().push(body(peers));
             let role = if node.role == Role::Validator { "validator" } else { "rpc" };
             let status = json!({
                 "schema": "qbind.status/v1", "name": node.name, "role": role,
                 "network": "mainnet", "genesis_hash": plan.genesis.sha3, "binary_sha3": plan.binaries[0].sha3,
             });
-            evidence.statuses.entry(node.name.clone()).or_default().push(body(status));
+            evidence.statuses.entry(node.name.clone()).or_default().held().push(body(status));
         }
         let config = json!({"schema": "qbind.config/v1", "config": {
             "enable_discovery": true, "anti_eclipse_enforce": true,
@@ -540,11 +605,13 @@ fn links(evidence: &mut Evidence) {
     }
 }
 
-fn steps(evidence: &mut Evidence) {
+fn steps(evidence: &mut Evidence, shape: &Shape) {
     for id in STEPS {
         let facts = match id {
             "t234" => {
-                json!({"baseline": {"offered_tps": 10, "tps_milli": 9_980, "p50_us": 60_000}})
+                json!({"baseline": {
+                    "offered_tps": shape.rate, "tps_milli": shape.rate * 998, "p50_us": 60_000,
+                }})
             }
             _ => json!({}),
         };
@@ -559,18 +626,19 @@ fn steps(evidence: &mut Evidence) {
     }
 }
 
-fn build() -> Evidence {
-    let genesis = genesis();
-    let plan = plan(&genesis);
+/// The evidence of a sound run of this shape.
+pub fn sound_of(shape: &Shape) -> Evidence {
+    let genesis = genesis(shape);
+    let plan = plan(shape, &genesis);
     let mut evidence = Evidence {
         live: Some(live(&plan)),
         plan: Some(plan),
         genesis: Some(genesis),
         ..Evidence::default()
     };
-    chain(&mut evidence);
-    scrapes(&mut evidence);
+    chain(&mut evidence, shape);
+    scrapes(&mut evidence, shape);
     links(&mut evidence);
-    steps(&mut evidence);
+    steps(&mut evidence, shape);
     evidence
 }

@@ -1,9 +1,12 @@
 //! Evidence in memory becomes the files of an evidence directory.
 
-use qbind_gates::{Evidence, records::*, series::Sample};
-use serde::Serialize;
+use qbind_gates::{
+    Evidence, Stored,
+    records::*,
+    series::{Sample, Samples, Series},
+};
+use serde::{Serialize, de::DeserializeOwned};
 use std::{
-    collections::BTreeMap,
     fmt::Write,
     fs, io,
     path::{Path, PathBuf},
@@ -23,8 +26,15 @@ impl Folder {
         self.put(path, serde_json::to_string(value)?)
     }
 
-    fn lines<T: Serialize>(&self, path: &str, lines: Option<&Vec<T>>) -> io::Result<()> {
+    fn stored<T>(&self, path: &str, lines: Option<&Stored<Vec<T>>>) -> io::Result<()>
+    where
+        T: Serialize + DeserializeOwned + Clone,
+    {
         let Some(lines) = lines else { return Ok(()) };
+        self.lines(path, &lines.lines().map_err(io::Error::other)?)
+    }
+
+    fn lines<T: Serialize>(&self, path: &str, lines: &[T]) -> io::Result<()> {
         let mut text = String::new();
         for line in lines {
             text += &serde_json::to_string(line)?;
@@ -48,7 +58,7 @@ pub fn store(evidence: &Evidence, dir: &Path) -> io::Result<()> {
     }
     folder.json(paths::LIVE, evidence.live.as_ref())?;
     folder.json(paths::LOAD_SUMMARY, evidence.load.as_ref())?;
-    folder.lines(paths::TRANSACTIONS, Some(&evidence.transactions))?;
+    folder.lines(paths::TRANSACTIONS, &evidence.transactions)?;
     if let Some(samples) = &evidence.samples {
         let mut lines = Vec::new();
         samples.write_to(&mut lines).map_err(io::Error::other)?;
@@ -57,13 +67,13 @@ pub fn store(evidence: &Evidence, dir: &Path) -> io::Result<()> {
         folder.put(paths::MATRIX, table + "\n")?;
     }
     for (height, raw) in &evidence.blocks {
-        folder.put(&paths::block(*height), raw)?;
+        folder.put(&paths::block(*height), raw.bytes().map_err(io::Error::other)?)?;
     }
     for (epoch, raw) in &evidence.validators {
-        folder.put(&paths::validators(*epoch), raw)?;
+        folder.put(&paths::validators(*epoch), raw.bytes().map_err(io::Error::other)?)?;
     }
     for (name, raw) in &evidence.batches {
-        folder.put(&paths::batch(name), raw)?;
+        folder.put(&paths::batch(name), raw.bytes().map_err(io::Error::other)?)?;
     }
     for (id, step) in &evidence.steps {
         folder.put(&paths::step(id), step.result.to_string())?;
@@ -72,10 +82,10 @@ pub fn store(evidence: &Evidence, dir: &Path) -> io::Result<()> {
         folder.json(path, Some(snapshot))?;
     }
     for node in evidence.plan.iter().flat_map(|plan| &plan.nodes).map(|node| &node.name) {
-        folder.lines(&paths::commits(node), evidence.feeds.get(node))?;
-        folder.lines(&paths::transactions(node), evidence.claims.get(node))?;
-        folder.lines(&paths::peers(node), evidence.peers.get(node))?;
-        folder.lines(&paths::status(node), evidence.statuses.get(node))?;
+        folder.stored(&paths::commits(node), evidence.feeds.get(node))?;
+        folder.stored(&paths::transactions(node), evidence.claims.get(node))?;
+        folder.stored(&paths::peers(node), evidence.peers.get(node))?;
+        folder.stored(&paths::status(node), evidence.statuses.get(node))?;
         folder.json(&paths::config(node), evidence.configs.get(node))?;
     }
     scrapes(evidence, &folder)
@@ -102,22 +112,20 @@ fn scrapes(evidence: &Evidence, folder: &Folder) -> io::Result<()> {
             });
         }
     }
-    folder.lines(paths::SCRAPE_INDEX, Some(&index))
+    folder.lines(paths::SCRAPE_INDEX, &index)
 }
 
 /// A `/metrics` body with these series.
-fn body(samples: &BTreeMap<String, BTreeMap<String, Sample>>) -> String {
+fn body(samples: &Samples) -> String {
     let mut text = String::new();
-    for (name, series) in samples {
-        for (labels, sample) in series {
-            let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
-            let value = match sample {
-                Sample::Integer(value) => value.to_string(),
-                Sample::NotANumber => "NaN".to_owned(),
-                Sample::Fraction => "0.5".to_owned(),
-            };
-            writeln!(text, "{name}{labels} {value}").expect("memory");
-        }
+    for Series { name, labels, value } in samples.iter() {
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+        let value = match value {
+            Sample::Integer(value) => value.to_string(),
+            Sample::NotANumber => "NaN".to_owned(),
+            Sample::Fraction => "0.5".to_owned(),
+        };
+        writeln!(text, "{name}{labels} {value}").expect("memory");
     }
     text
 }

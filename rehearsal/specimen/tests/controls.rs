@@ -17,7 +17,7 @@ fn each_control_turns_its_gate_red_and_no_other() {
 fn what_cannot_be_shown_is_not_called_caught() {
     // G1 is red already; there is no scrape to plant in.
     let mut evidence = sound();
-    for line in evidence.feeds.get_mut("eu-v1").unwrap() {
+    for line in evidence.feeds.get_mut("eu-v1").unwrap().held() {
         if let FeedLine::Commit { height: 40, block_id, .. } = line {
             *block_id = BlockId([1; 32]);
         }

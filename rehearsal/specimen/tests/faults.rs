@@ -79,7 +79,7 @@ fn each_fault_turns_its_gates_and_no_others() {
 fn safety_is_judged_where_the_plan_was_not_kept() {
     let (list, verdict, _) = not_green(|e| {
         e.live.as_mut().unwrap().faults[0].id = "surprise".into();
-        for line in e.feeds.get_mut("ap-rpc1").unwrap() {
+        for line in e.feeds.get_mut("ap-rpc1").unwrap().held() {
             if let FeedLine::Commit { height: 40, block_id, .. } = line {
                 *block_id = BlockId([1; 32]);
             }

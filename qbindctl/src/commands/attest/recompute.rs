@@ -2,7 +2,7 @@
 
 use super::Failure;
 use crate::commands::evidence_dir::EvidenceDir;
-use qbind_evidence::Digest;
+use qbind_evidence::Verification;
 use qbind_gates::{GatesResult, evaluate_dir, read_samples, records::paths};
 use std::{fs, path::Path};
 
@@ -35,17 +35,12 @@ impl Recomputed {
     }
 }
 
-/// Extracts a sound bundle into a private temporary directory and evaluates it there.
-///
-/// With `judged`, the bundle must be the one of that Merkle root: somebody may have put another in its
-/// place since it was verified.
-pub(super) fn recompute(bundle: &Path, judged: Option<Digest>) -> Result<Recomputed, Failure> {
-    let hint = "`qbindctl attest show` says more about the bundle";
-    let evidence = EvidenceDir::open(bundle).map_err(|why| Failure::new(why, hint))?;
-    if judged.is_some() && evidence.root() != judged {
-        let why = "the file is not the one that was verified a moment ago";
-        return Err(Failure::new(why, "copy the bundle to where nobody else writes"));
-    }
+/// Extracts a bundle that was just found valid into a private temporary directory and evaluates it there.
+pub(super) fn recompute(bundle: &Path, verified: &Verification) -> Result<Recomputed, Failure> {
+    let hint =
+        "`qbindctl attest show` says more about the bundle; copy it to where nobody else writes";
+    let evidence =
+        EvidenceDir::open_verified(bundle, verified).map_err(|why| Failure::new(why, hint))?;
     let dir = evidence.path();
     let stored = fs::read(dir.join("gates.json")).map_err(|e| Failure::of(&e, hint))?;
     let stored: GatesResult = match serde_json::from_slice(&stored) {

@@ -207,7 +207,7 @@ pub(super) fn cosign(args: &CosignArgs, answer: &mut String) -> Result<u8, Failu
     let planned = args.planned.as_deref();
     let (verification, _) = stand(&args.bundle, &policy, now, planned)?;
     let recomputed = match verification.valid {
-        true => recompute::recompute(&args.bundle, verification.merkle_root)?,
+        true => recompute::recompute(&args.bundle, &verification)?,
         false => Recomputed::Unverifiable("the bundle is not valid".to_owned()),
     };
     eprintln!("judged again from the raw files: {}", recomputed.word());

@@ -49,6 +49,8 @@ pub(super) struct Content {
     /// Reading ended early: what is missing may have come later.
     pub(super) broken: bool,
     pub(super) unpacked: u64,
+    /// The digest in the seal, if it is right.
+    pub(super) sealed: Option<Digest>,
 }
 
 impl Content {
@@ -64,12 +66,15 @@ impl Content {
             findings: Vec::new(),
             broken: false,
             unpacked: 0,
+            sealed: None,
         };
         match BundleReader::open(source, limits) {
             Ok(mut reader) => {
                 let stopped = content.pass(&mut reader).err();
                 content.unpacked = reader.unpacked();
-                content.findings.extend(reader.finish());
+                let (findings, sealed) = reader.finish();
+                content.findings.extend(findings);
+                content.sealed = sealed;
                 content.broken = stopped.is_some();
                 content.findings.extend(stopped);
             }

@@ -12,7 +12,7 @@ pub(super) fn g1() -> Cases {
             });
         }),
         ("a node changes its mind", "G1 FAIL", |e| {
-            let lines = e.feeds.get_mut("eu-v1").unwrap();
+            let lines = e.feeds.get_mut("eu-v1").unwrap().held();
             let mut again = lines.iter().find(|l| is_commit(l, 30)).unwrap().clone();
             if let FeedLine::Commit { block_id, .. } = &mut again {
                 *block_id = BlockId([1; 32]);
@@ -42,9 +42,9 @@ pub(super) fn g1() -> Cases {
             },
         ),
         ("not on the chain", "G1 FAIL, G2 UNKNOWN, G3 UNKNOWN, G4 UNKNOWN", |e| {
-            let old: CommittedBlock = decode(&e.blocks[&50]).unwrap();
+            let old: CommittedBlock = decode(&e.blocks[&50].bytes().unwrap()).unwrap();
             let (executed, batches) = (old.block.executed, old.block.batches);
-            e.blocks.insert(50, encode(&committed(50, BlockId([3; 32]), executed, batches)));
+            e.blocks.insert(50, encode(&committed(50, BlockId([3; 32]), executed, batches)).into());
         }),
         ("equivocation seen", "G1 FAIL", |e| {
             let body = metrics(4, 9, "0")
@@ -54,7 +54,7 @@ pub(super) fn g1() -> Cases {
         }),
         ("a vote for two blocks of one view", "G1 FAIL, G2 UNKNOWN", |e| {
             // Beyond the common tip, so that nothing else depends on it: the same view again.
-            let tip: CommittedBlock = decode(&e.blocks[&115]).unwrap();
+            let tip: CommittedBlock = decode(&e.blocks[&115].bytes().unwrap()).unwrap();
             let mut twin = committed(116, block_id(&tip.block), tip.block.executed, Vec::new());
             twin.block.view = View(115);
             twin.block.proposer = tip.block.proposer;
@@ -65,10 +65,10 @@ pub(super) fn g1() -> Cases {
             for (index, signature) in &mut twin.proof.certificate.votes {
                 *signature = secret(u64::from(index.0)).sign(&message);
             }
-            e.blocks.insert(116, encode(&twin));
+            e.blocks.insert(116, encode(&twin).into());
         }),
         ("validators nobody elected", "G4 FAIL", |e| {
-            let tip: CommittedBlock = decode(&e.blocks[&115]).unwrap();
+            let tip: CommittedBlock = decode(&e.blocks[&115].bytes().unwrap()).unwrap();
             let mut last = committed(116, block_id(&tip.block), tip.block.executed, Vec::new());
             last.block.next_validators = Some(ValidatorsId([7; 32]));
             let id = block_id(&last.block);
@@ -77,7 +77,7 @@ pub(super) fn g1() -> Cases {
             for (index, signature) in &mut last.proof.certificate.votes {
                 *signature = secret(u64::from(index.0)).sign(&message);
             }
-            e.blocks.insert(116, encode(&last));
+            e.blocks.insert(116, encode(&last).into());
         }),
         ("block missing", "G1 UNKNOWN, G2 UNKNOWN, G3 UNKNOWN, G4 UNKNOWN", |e| {
             e.blocks.remove(&50);
@@ -86,7 +86,7 @@ pub(super) fn g1() -> Cases {
             e.feeds.remove("us-v1");
         }),
         ("feed stops answering", "G1 UNKNOWN, G5 UNKNOWN", |e| {
-            let lines = e.feeds.get_mut("us-v1").unwrap();
+            let lines = e.feeds.get_mut("us-v1").unwrap().held();
             lines.retain(
                 |l| !matches!(l, FeedLine::Poll { at_unix_ms, .. } if *at_unix_ms > START + 50_000),
             );
@@ -112,7 +112,7 @@ pub(super) fn g1() -> Cases {
 pub(super) fn g2() -> Cases {
     fn any_batch(e: &mut Evidence) -> (String, CertifiedBatch) {
         let (name, raw) = e.batches.iter().next().unwrap();
-        (name.clone(), decode(raw).unwrap())
+        (name.clone(), decode(&raw.bytes().unwrap()).unwrap())
     }
     vec![
         ("reported", "G2 FAIL", |e| {
@@ -122,22 +122,22 @@ pub(super) fn g2() -> Cases {
         ("certificate below quorum", "G2 FAIL, G3 UNKNOWN, G4 UNKNOWN", |e| {
             let (name, mut batch) = any_batch(e);
             batch.certificate.acks.pop();
-            e.batches.insert(name, encode(&batch));
+            e.batches.insert(name, encode(&batch).into());
         }),
         ("forged ack", "G2 FAIL, G3 UNKNOWN, G4 UNKNOWN", |e| {
             let (name, mut batch) = any_batch(e);
             batch.certificate.acks[0].1 = batch.certificate.acks[1].1.clone();
-            e.batches.insert(name, encode(&batch));
+            e.batches.insert(name, encode(&batch).into());
         }),
         ("other content", "G2 FAIL, G3 UNKNOWN, G4 UNKNOWN", |e| {
             let (name, mut batch) = any_batch(e);
             batch.batch.transactions.pop();
-            e.batches.insert(name, encode(&batch));
+            e.batches.insert(name, encode(&batch).into());
         }),
         ("a transaction nobody signed", "G2 FAIL, G3 UNKNOWN, G4 UNKNOWN", |e| {
             let (name, mut batch) = any_batch(e);
             batch.batch.transactions[0].signature = batch.batch.transactions[1].signature.clone();
-            e.batches.insert(name, encode(&batch));
+            e.batches.insert(name, encode(&batch).into());
         }),
         ("batch missing", "G2 UNKNOWN, G3 UNKNOWN, G4 UNKNOWN", |e| {
             let (name, _) = any_batch(e);
@@ -178,16 +178,17 @@ pub(super) fn g2() -> Cases {
 pub(super) fn g3() -> Cases {
     /// A chain whose block 110 repeats a transfer of block 6, and what the nodes say of it.
     fn replayed_transfer(e: &mut Evidence, claim: char) {
-        let tip: CommittedBlock = decode(&e.blocks[&115]).unwrap();
+        let tip: CommittedBlock = decode(&e.blocks[&115].bytes().unwrap()).unwrap();
         let made = certified(3, 900, vec![transfer(0, 0)]);
         let executed = tip.block.executed;
         let block = committed(116, block_id(&tip.block), executed, vec![made.certificate.batch]);
-        let tip_line = e.feeds["eu-v1"].iter().find(|line| is_commit(line, 115)).unwrap();
+        let lines = e.feeds.get_mut("eu-v1").unwrap().held();
+        let tip_line = lines.iter().find(|line| is_commit(line, 115)).unwrap();
         let FeedLine::Commit { state_root, system_root, .. } = *tip_line else {
             unreachable!("found as a commit")
         };
         let id = qbind_crypto::tx_id(Network::Mainnet, &made.batch.transactions[0]);
-        for lines in e.feeds.values_mut() {
+        for lines in e.feeds.values_mut().map(Stored::held) {
             lines.push(FeedLine::Commit {
                 height: 116,
                 view: 116,
@@ -200,15 +201,15 @@ pub(super) fn g3() -> Cases {
             });
         }
         for (node, claims) in &mut e.claims {
-            claims.push(ClaimLine {
+            claims.held().push(ClaimLine {
                 height: 116,
                 transactions: 1,
                 ids_sha3: format!("0x{}", hex::encode(qbind_crypto::sha3_256(&[&id.0]))),
                 success: if node == "us-v2" { claim.into() } else { '0'.into() },
             });
         }
-        e.batches.insert(hex::encode(made.certificate.batch.id.0), encode(&made));
-        e.blocks.insert(116, encode(&block));
+        e.batches.insert(hex::encode(made.certificate.batch.id.0), encode(&made).into());
+        e.blocks.insert(116, encode(&block).into());
     }
     vec![
         ("a repeated transfer is skipped by all", "", |e| replayed_transfer(e, '0')),
@@ -221,13 +222,13 @@ pub(super) fn g3() -> Cases {
             e.load.as_mut().unwrap().duplicated = 1;
         }),
         ("claims with a hole", "G3 UNKNOWN", |e| {
-            e.claims.get_mut("eu-v3").unwrap().remove(40);
+            e.claims.get_mut("eu-v3").unwrap().held().remove(40);
         }),
         ("no claims", "G3 UNKNOWN", |e| {
             e.claims.remove("eu-v3");
         }),
         ("claims about other transactions", "G3 UNKNOWN", |e| {
-            e.claims.get_mut("eu-v3").unwrap()[40].ids_sha3 = "0x00".into();
+            e.claims.get_mut("eu-v3").unwrap().held()[40].ids_sha3 = "0x00".into();
         }),
     ]
 }
@@ -259,9 +260,10 @@ pub(super) fn g4() -> Cases {
             }
         }),
         ("a header carries a wrong root", "G4 FAIL", |e| {
-            let tip: CommittedBlock = decode(&e.blocks[&115]).unwrap();
+            let tip: CommittedBlock = decode(&e.blocks[&115].bytes().unwrap()).unwrap();
             let wrong = ExecutedState { height: Height(114), root: StateRoot([1; 32]) };
-            e.blocks.insert(116, encode(&committed(116, block_id(&tip.block), wrong, vec![])));
+            e.blocks
+                .insert(116, encode(&committed(116, block_id(&tip.block), wrong, vec![])).into());
         }),
         (
             "the genesis of another chain",
@@ -274,7 +276,7 @@ pub(super) fn g4() -> Cases {
             },
         ),
         ("a node denies a success", "G4 FAIL", |e| {
-            e.claims.get_mut("eu-v3").unwrap()[40].success = "1111111110".into();
+            e.claims.get_mut("eu-v3").unwrap().held()[40].success = "1111111110".into();
         }),
     ]
 }

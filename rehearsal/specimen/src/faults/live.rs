@@ -7,7 +7,7 @@ const UNMEASURED: &str = "G5 UNKNOWN, G7 UNKNOWN, G9 UNKNOWN, G10 UNKNOWN, G13 U
 
 pub(super) fn g5() -> Cases {
     fn lag(e: &mut Evidence, node: &str, ms: u64, from: u64, to: u64) {
-        for line in e.feeds.get_mut(node).unwrap() {
+        for line in e.feeds.get_mut(node).unwrap().held() {
             match line {
                 FeedLine::Commit { committed_unix_ms, height, .. }
                     if (from..=to).contains(height) =>
@@ -17,14 +17,14 @@ pub(super) fn g5() -> Cases {
                 _ => {}
             }
         }
-        let lines = e.feeds.get_mut(node).unwrap();
-        *lines = polled(std::mem::take(lines));
+        let lines = e.feeds.get_mut(node).unwrap().held();
+        *lines = polled(std::mem::take(lines), &Shape::SMALL);
     }
     vec![
         ("seven blocks behind", "G5 FAIL", |e| lag(e, "us-v1", 7_000, 1, 115)),
         ("behind by no more than the bound", "", |e| lag(e, "us-v1", 3_500, 1, 115)),
         ("behind while it is cut out", "", |e| {
-            for line in e.feeds.get_mut("ap-v1").unwrap() {
+            for line in e.feeds.get_mut("ap-v1").unwrap().held() {
                 if let FeedLine::Commit { height: 71..=79, committed_unix_ms, .. } = line {
                     *committed_unix_ms = START + 74_900;
                 }
@@ -37,7 +37,7 @@ pub(super) fn g5() -> Cases {
             }
         }),
         ("the chain stands still", "G5 FAIL", |e| {
-            for lines in e.feeds.values_mut() {
+            for lines in e.feeds.values_mut().map(Stored::held) {
                 for line in lines {
                     if let FeedLine::Commit { committed_unix_ms, .. } = line {
                         *committed_unix_ms = START - 1;
@@ -49,28 +49,28 @@ pub(super) fn g5() -> Cases {
             }
         }),
         ("a clock that contradicts the polls", "G5 UNKNOWN", |e| {
-            for line in e.feeds.get_mut("us-v1").unwrap() {
+            for line in e.feeds.get_mut("us-v1").unwrap().held() {
                 if let FeedLine::Commit { committed_unix_ms, .. } = line {
                     *committed_unix_ms -= 4_000;
                 }
             }
         }),
         ("a height is claimed and never handed over", "G5 UNKNOWN", |e| {
-            for line in e.feeds.get_mut("us-v1").unwrap() {
+            for line in e.feeds.get_mut("us-v1").unwrap().held() {
                 if let FeedLine::Poll { tip, .. } = line {
                     *tip = u64::MAX;
                 }
             }
         }),
         ("a clock a minute ahead", "G5 FAIL", |e| {
-            for line in e.feeds.get_mut("us-v1").unwrap() {
+            for line in e.feeds.get_mut("us-v1").unwrap().held() {
                 if let FeedLine::Commit { committed_unix_ms, .. } = line {
                     *committed_unix_ms += 60_000;
                 }
             }
         }),
         ("a feed that is silent for a while", "G5 UNKNOWN", |e| {
-            for line in e.feeds.get_mut("us-v1").unwrap() {
+            for line in e.feeds.get_mut("us-v1").unwrap().held() {
                 let FeedLine::Poll { at_unix_ms, duration_ms, .. } = *line else { continue };
                 if (START + 60_000..START + 80_000).contains(&at_unix_ms) {
                     let error = "HTTP status 503".to_owned();
@@ -79,7 +79,7 @@ pub(super) fn g5() -> Cases {
             }
         }),
         ("a clock two seconds ahead", "G5 UNKNOWN", |e| {
-            for line in e.feeds.get_mut("us-v1").unwrap() {
+            for line in e.feeds.get_mut("us-v1").unwrap().held() {
                 if let FeedLine::Commit { committed_unix_ms, .. } = line {
                     *committed_unix_ms += 2_000;
                 }
@@ -119,7 +119,7 @@ pub(super) fn g6() -> Cases {
         ("claims peers that know nothing of it", "G6 FAIL", |e| {
             let first =
                 e.plan.as_ref().unwrap().nodes[0].http.split(':').next().unwrap().to_owned();
-            for lines in e.peers.values_mut() {
+            for lines in e.peers.values_mut().map(Stored::held) {
                 for line in lines {
                     let list = line.body.as_mut().unwrap()["peers"].as_array_mut().unwrap();
                     list.retain(|p| {
@@ -131,7 +131,7 @@ pub(super) fn g6() -> Cases {
         ("counts itself among its peers", "G6 FAIL", |e| {
             let own = e.plan.as_ref().unwrap().nodes[0].http.clone();
             let name = e.plan.as_ref().unwrap().nodes[0].name.clone();
-            for line in e.peers.get_mut(&name).unwrap() {
+            for line in e.peers.get_mut(&name).unwrap().held() {
                 let list = line.body.as_mut().unwrap()["peers"].as_array_mut().unwrap();
                 let outbound = list.iter_mut().find(|peer| peer["direction"] == "outbound");
                 outbound.unwrap()["address"] = json!(own);

@@ -52,7 +52,7 @@ pub(super) fn g12() -> Cases {
             config(e, "expect_genesis_hash", json!("0x11"));
         }),
         ("another binary", "G12 INVALID", |e| {
-            let line = e.statuses.get_mut("us-v1").unwrap().last_mut().unwrap();
+            let line = e.statuses.get_mut("us-v1").unwrap().held().last_mut().unwrap();
             line.body.as_mut().unwrap()["binary_sha3"] = json!("0xdd");
         }),
         ("two regions only", "G12 FAIL", |e| {
@@ -61,7 +61,7 @@ pub(super) fn g12() -> Cases {
                     node.role = qbind_plan::Role::Rpc;
                 }
             }
-            for lines in e.statuses.values_mut().flatten() {
+            for lines in e.statuses.values_mut().flat_map(Stored::held) {
                 let body = lines.body.as_mut().unwrap();
                 if body["name"].as_str().unwrap().starts_with("ap-") {
                     body["role"] = json!("rpc");
@@ -138,11 +138,11 @@ pub(super) fn as_planned() -> Cases {
             e.live.as_mut().unwrap().faults[1].healed_unix_ms -= 5_000;
         }),
         ("a kill nobody noticed", INVALID, |e| {
-            let victim = e.feeds.get_mut("eu-v2").unwrap();
+            let victim = e.feeds.get_mut("eu-v2").unwrap().held();
             victim.retain(|line| !matches!(line, FeedLine::Gap { .. }));
         }),
         ("a killed node that answers", INVALID, |e| {
-            let victim = e.feeds.get_mut("eu-v2").unwrap();
+            let victim = e.feeds.get_mut("eu-v2").unwrap().held();
             let gap = victim.iter_mut().filter(|line| matches!(line, FeedLine::Gap { .. })).nth(1);
             let at_unix_ms = START + 22_500;
             *gap.unwrap() = FeedLine::Poll { at_unix_ms, duration_ms: 3, tip: 1 };
