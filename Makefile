@@ -4,7 +4,7 @@ OUT ?= out/$(shell date -u +%Y-%m-%dT%H%M%SZ)
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 REHEARSE = $(TARGET_DIR)/debug/qbindctl rehearse --target lab --topology standard-tri-region
 
-.PHONY: help setup test test-verifier verifier-agreement verdict-power build rehearse rehearse-full bench-latency bench-catch-up bench-execution bench-state growth lint docs
+.PHONY: help setup test test-verifier verifier-agreement verdict-power build rehearse rehearse-full bench-latency bench-catch-up bench-execution bench-state bench-verify growth lint docs
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ bench-execution: setup ## Stage B beside serial execution, part by part, signatu
 
 bench-state: setup ## What a state of 1,000,000 accounts costs: times, memory, disk; snapshot, fast sync, pruning
 	@cargo run -q -p qbind-storage --example state_at_scale
+
+bench-verify: setup ## Verify and recompute the bundle of an hour with a hundred nodes: time and memory (20 minutes, 10 GB to make it)
+	@cargo build -q -p qbindctl -p qbind-specimen --bin qbindctl --example hour
+	$(TARGET_DIR)/debug/examples/hour out/hour $(TARGET_DIR)/debug/qbindctl
 
 verifier-agreement: setup test-verifier ## Both verifiers over 200 generated bundles, good, faulty, tampered and hostile: about four minutes
 	@cargo build -q -p qbind-specimen --example bundles

@@ -11,7 +11,7 @@ use crate::{
 use qbind_crypto::SecretKey;
 use qbind_evidence::{
     Facts, Journal, PLAN_SIGNED_FIELD, PLAN_SIGNED_RECORD, SealOptions, Subject, Trust, TrustedKey,
-    digest_of_file, seal, sign_plan,
+    VerifyOptions, digest_of_file, seal, sign_plan, verify,
 };
 use qbind_gates::{
     controls, evaluate_dir, lint, read_dir,
@@ -39,7 +39,8 @@ use qbind_steps::{Options as StepOptions, StepId, t238};
 use qbind_types::Network;
 use serde_json::json;
 use std::{
-    fs,
+    error::Error,
+    fs, io,
     net::SocketAddr,
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -477,6 +478,18 @@ fn live(
     Ok(())
 }
 
+/// Whoever gets a bundle refuses one in which something is wrong; so does who made it.
+fn sound(bundle: &Path) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let file = io::BufReader::new(fs::File::open(bundle)?);
+    match verify(file, &VerifyOptions::default()).findings.first() {
+        None => Ok(()),
+        Some(first) => {
+            fs::remove_file(bundle)?;
+            Err(format!("{first}; it was removed again").into())
+        }
+    }
+}
+
 fn finish(
     request: &Request,
     (name, key): (&str, SecretKey),
@@ -485,6 +498,11 @@ fn finish(
     started_unix_ms: u64,
 ) -> Result<Finished, RehearsalError> {
     let out = request.out.as_path();
+    // Whoever moves the bar while the run goes on does not see it judged by another.
+    if digest_of(&fs::read(out.join(paths::PLAN)).doing("read the plan")?) != plan.digest() {
+        return Err("plan.yaml was changed since the run began: nothing follows from it")
+            .doing("judge the run");
+    }
     let gates = evaluate_dir(out).doing("evaluate the gates")?;
     fs::write(out.join("gates.json"), gates.to_json()).doing("keep the gates")?;
     let controls = match request.controls {
@@ -546,6 +564,7 @@ fn finish(
     };
     let bundle = out.join(facts.bundle_name());
     seal(out, &bundle, &SealOptions { facts: None, signers: &[key] }).doing("seal the bundle")?;
+    sound(&bundle).doing("verify the bundle that was just sealed")?;
     let trust = out.join("trust.yaml");
     fs::write(&trust, Trust::new(vec![trusted]).to_yaml()).doing("write the trust file")?;
     Ok(Finished { gates, controls, compared, report, bundle, trust })

@@ -1,9 +1,9 @@
 //! `qbindctl compare`: two runs side by side.
 
-use super::evidence_dir::EvidenceDir;
+use super::evidence_dir::files;
 use crate::exit::{DONE, USAGE};
 use clap::{Args, ValueEnum};
-use qbind_gates::{Change, Comparison, Figure, compare, read_dir};
+use qbind_gates::{Change, Comparison, Figure, compare};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use tabled::{builder::Builder, settings::Style};
@@ -43,10 +43,7 @@ pub(crate) struct CompareArgs {
 
 /// Runs the command; returns the exit code.
 pub(crate) fn run(args: &CompareArgs) -> u8 {
-    let read = |path: &Path| {
-        let evidence = EvidenceDir::open(path)?;
-        read_dir(evidence.path()).map_err(|e| e.to_string())
-    };
+    let read = |path: &Path| files(path).map(|files| qbind_gates::read(&files));
     let both = read(&args.first).and_then(|first| Ok((first, read(&args.second)?)));
     let (first, second) = match both {
         Ok(both) => both,

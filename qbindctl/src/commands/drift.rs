@@ -2,7 +2,7 @@
 
 use super::{
     attest::{PassphraseArgs, signing_key, verified},
-    evidence_dir::EvidenceDir,
+    evidence_dir::files_of,
     measure::measure_lab,
 };
 use clap::{Args, ValueEnum};
@@ -112,8 +112,8 @@ fn answer(args: &DriftArgs) -> Result<u8, Failure> {
 
 /// The measurement the attestation rests on, from its samples.
 fn evidence(bundle: &Path, found: &Verification) -> Result<Measurement, Failure> {
-    let dir = EvidenceDir::open_verified(bundle, found).map_err(usage)?;
-    let raw = read_samples(dir.path()).map_err(|why| usage(format!("{} {why}", paths::SAMPLES)))?;
+    let files = files_of(bundle, found).map_err(usage)?;
+    let raw = read_samples(&files).map_err(|why| usage(format!("{} {why}", paths::SAMPLES)))?;
     let raw = raw.ok_or_else(|| usage(format!("the bundle has no {}", paths::SAMPLES)))?;
     Ok(raw.evaluate(&Default::default()))
 }

@@ -1,9 +1,14 @@
 //! Evidence where it lies: a directory as it is, a bundle unpacked into a private temporary one.
 
-use qbind_evidence::{ExtractError, Verification, extract, extract_verified};
+use qbind_evidence::{ExtractError, Verification, VerifyOptions, extract, unpack, verify};
+use qbind_gates::{Files, Packer};
 use std::{
     error::Error,
+    fs::File,
+    io::{self, BufReader},
     path::{Path, PathBuf},
+    sync::mpsc::sync_channel,
+    thread,
 };
 
 /// A directory with evidence; what was unpacked goes with it.
@@ -23,38 +28,74 @@ impl EvidenceDir {
         if path.is_dir() {
             return Ok(Self { path: path.to_owned(), _unpacked: None });
         }
-        Self::unpacked(path, |dir| extract(path, dir))
-    }
-
-    /// Unpacks a bundle that was just found valid and must still be the same.
-    ///
-    /// # Errors
-    /// As [`EvidenceDir::open`], and if it is another by now.
-    pub(crate) fn open_verified(path: &Path, verified: &Verification) -> Result<Self, String> {
-        Self::unpacked(path, |dir| extract_verified(path, verified, dir))
-    }
-
-    fn unpacked(
-        path: &Path,
-        extract: impl FnOnce(&Path) -> Result<(), ExtractError>,
-    ) -> Result<Self, String> {
-        let shown = path.display();
-        let hint = "give a .qbundle file or the output directory of a rehearsal";
-        let room = "set TMPDIR to a directory with room for the unpacked evidence";
-        let unpacked = tempfile::tempdir().map_err(|e| format!("no room: {e}; {room}"))?;
+        let unpacked = tempfile::tempdir().map_err(|e| format!("no room: {e}; {ROOM}"))?;
         let dir = unpacked.path().join("evidence");
-        extract(&dir).map_err(|e| match e {
-            ExtractError::NotSound(first) => format!("{shown} is not sound: {first}; {hint}"),
-            ExtractError::Io { .. } => {
-                let cause = e.source().map(|c| format!(": {c}")).unwrap_or_default();
-                format!("{e}{cause}; {hint}, and {room}")
-            }
-        })?;
+        extract(path, &dir).map_err(|e| explained(path, &e))?;
         Ok(Self { path: dir, _unpacked: Some(unpacked) })
     }
 
     /// Where it lies.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+const ROOM: &str = "set TMPDIR to a directory with room for the unpacked evidence";
+
+/// The raw files of a directory, or of a bundle in which nothing is wrong; whose signatures it has is not
+/// asked here.
+///
+/// # Errors
+/// As [`EvidenceDir::open`].
+pub(crate) fn files(path: &Path) -> Result<Files, String> {
+    if path.is_dir() {
+        return Ok(Files::Dir(path.to_owned()));
+    }
+    let file =
+        File::open(path).map_err(|e| format!("cannot read {}: {e}; {HINT}", path.display()))?;
+    files_of(path, &verify(BufReader::new(file), &VerifyOptions::default()))
+}
+
+/// The raw files of a bundle that was just verified and must still be the same.
+///
+/// # Errors
+/// In a sentence with a hint: something is wrong with it, or it is another by now.
+pub(crate) fn files_of(bundle: &Path, verified: &Verification) -> Result<Files, String> {
+    let no_room = |e: io::Error| format!("no room: {e}; {ROOM}");
+    let mut packer = tempfile::tempfile().and_then(Packer::new).map_err(no_room)?;
+    // One thread unpacks, the other packs.
+    let (pieces, waiting) = sync_channel::<(String, u64, Vec<u8>)>(WAITING);
+    thread::scope(|scope| {
+        let packed = scope.spawn(move || {
+            for (name, bytes, piece) in waiting {
+                packer.take(&name, bytes, &piece)?;
+            }
+            packer.finish()
+        });
+        let unpacked = unpack(bundle, verified, |name, bytes, piece| {
+            let sent = pieces.send((name.to_owned(), bytes, piece.to_vec()));
+            sent.map_err(|_| io::Error::other("no room"))
+        });
+        drop(pieces);
+        let files = packed.join().expect("packing does not panic").map_err(no_room)?;
+        unpacked.map_err(|e| explained(bundle, &e))?;
+        Ok(files)
+    })
+}
+
+/// Pieces that wait at most.
+const WAITING: usize = 64;
+
+const HINT: &str = "give a .qbundle file or the output directory of a rehearsal";
+
+fn explained(path: &Path, error: &ExtractError) -> String {
+    match error {
+        ExtractError::NotSound(first) => {
+            format!("{} is not sound: {first}; {HINT}", path.display())
+        }
+        ExtractError::Io { .. } => {
+            let cause = error.source().map(|c| format!(": {c}")).unwrap_or_default();
+            format!("{error}{cause}; {HINT}, and {ROOM}")
+        }
     }
 }

@@ -1,15 +1,14 @@
 //! `qbindctl gates`: what a run is judged by, and the judgement from its raw evidence.
 
-use super::evidence_dir::EvidenceDir;
+use super::evidence_dir::{EvidenceDir, files};
 use crate::exit::{DONE, USAGE};
 use clap::{Args, Subcommand, ValueEnum};
 use qbind_gates::{
-    Binding, CATALOGUE, Controls, Entry, Gate, GatesResult, Outcome, controls, evaluate_dir, lint,
-    read_dir, series::KNOWN,
+    Binding, CATALOGUE, Controls, Entry, Evidence, Gate, GatesResult, Outcome, controls, lint,
+    read, series::KNOWN,
 };
 use serde_json::json;
 use std::{
-    error::Error,
     fmt::Write,
     fs,
     path::{Path, PathBuf},
@@ -126,6 +125,13 @@ fn explain(args: &GatesExplainArgs) -> u8 {
     DONE
 }
 
+fn evidence(args: &GatesEvaluateArgs) -> Result<Evidence, u8> {
+    files(&args.evidence).map(|files| read(&files)).map_err(|why| {
+        eprintln!("qbindctl: {why}");
+        USAGE
+    })
+}
+
 fn open(args: &GatesEvaluateArgs) -> Result<EvidenceDir, u8> {
     EvidenceDir::open(&args.evidence).map_err(|why| {
         eprintln!("qbindctl: {why}");
@@ -190,16 +196,9 @@ fn bind(args: &GatesEvaluateArgs) -> u8 {
 
 /// Exit code 0 where every gate that is green could have been red, else 1.
 fn plant(args: &GatesEvaluateArgs) -> u8 {
-    let evidence = match open(args) {
-        Ok(evidence) => evidence,
-        Err(code) => return code,
-    };
-    let found = match read_dir(evidence.path()) {
+    let found = match evidence(args) {
         Ok(evidence) => controls(&evidence),
-        Err(error) => {
-            eprintln!("qbindctl: {error}");
-            return USAGE;
-        }
+        Err(code) => return code,
     };
     match args.output {
         GatesOutput::Text => print!("{}", controls_text(&found)),
@@ -228,19 +227,9 @@ pub(super) fn controls_text(controls: &Controls) -> String {
 }
 
 fn evaluate(args: &GatesEvaluateArgs) -> u8 {
-    let evidence = match open(args) {
-        Ok(evidence) => evidence,
+    let result = match evidence(args) {
+        Ok(evidence) => qbind_gates::evaluate(&evidence),
         Err(code) => return code,
-    };
-    let result = match evaluate_dir(evidence.path()) {
-        Ok(result) => result,
-        Err(error) => {
-            eprintln!("qbindctl: {error}");
-            if let Some(source) = error.source() {
-                eprintln!("because: {source}");
-            }
-            return USAGE;
-        }
     };
     match args.output {
         GatesOutput::Text => print!("{}", text(&result)),
@@ -303,7 +292,7 @@ mod tests {
     #[test]
     fn the_table_names_what_did_not_pass() {
         let dir = tempfile::tempdir().unwrap();
-        let text = text(&evaluate_dir(dir.path()).unwrap());
+        let text = text(&qbind_gates::evaluate_dir(dir.path()).unwrap());
         assert!(text.contains("G1 UNKNOWN: plan.yaml is missing"), "{text}");
         assert!(text.ends_with("verdict: INCONCLUSIVE\n"), "{text}");
     }

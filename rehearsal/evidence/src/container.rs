@@ -6,6 +6,8 @@
 //! decided inside.
 
 use crate::digest::{Digest, Digester};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use std::io::{self, BufRead, Read, Write};
 use zstd::stream::{raw::CParameter, write::Encoder};
 
@@ -71,16 +73,23 @@ impl<W: Write> Write for Writer<W> {
     }
 }
 
+/// SHA-256 of a whole bundle file, by which a second reading knows it again: five times as fast as SHA3-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct FileId(Digest);
+
 /// Counts and hashes what is consumed from a buffered reader.
 pub(crate) struct Tap<R> {
     inner: R,
-    digester: Digester,
+    /// Nothing where the seal is not to be checked.
+    digester: Option<Digester>,
+    id: Sha256,
     consumed: u64,
 }
 
 impl<R: BufRead> Tap<R> {
-    pub(crate) fn new(inner: R) -> Self {
-        Self { inner, digester: Digester::default(), consumed: 0 }
+    pub(crate) fn new(inner: R, checks_seal: bool) -> Self {
+        let digester = checks_seal.then(Digester::default);
+        Self { inner, digester, id: Sha256::new(), consumed: 0 }
     }
 
     /// Bytes consumed so far.
@@ -88,18 +97,19 @@ impl<R: BufRead> Tap<R> {
         self.consumed
     }
 
-    /// Reads what follows the frame, which must be exactly its seal: the digest in it, or what is wrong.
-    pub(crate) fn check_seal(&mut self) -> io::Result<Result<Digest, &'static str>> {
-        let expected = std::mem::take(&mut self.digester).finish();
+    /// Reads what follows the frame, which must be exactly its seal: what the whole file is, or what is wrong.
+    pub(crate) fn check_seal(&mut self) -> io::Result<Result<FileId, &'static str>> {
+        let expected = self.digester.take().map(Digester::finish);
         let mut rest = Vec::with_capacity(SEAL_BYTES + 1);
         self.inner.by_ref().take(SEAL_BYTES as u64 + 1).read_to_end(&mut rest)?;
+        self.id.update(&rest);
         Ok(match rest.len() {
             0 => Err("has no seal: it was packed by another tool, or cut short"),
             SEAL_BYTES if rest[..8] != SEAL_HEADER => Err("ends in something other than its seal"),
-            SEAL_BYTES if rest[8..] != expected.0 => {
+            SEAL_BYTES if expected.is_some_and(|expected| rest[8..] != expected.0) => {
                 Err("was altered after it was sealed: its bytes are not those the seal covers")
             }
-            SEAL_BYTES => Ok(expected),
+            SEAL_BYTES => Ok(FileId(Digest(std::mem::take(&mut self.id).finalize().into()))),
             n if n < SEAL_BYTES => Err("has a seal that is cut short"),
             _ => Err("has data after its end"),
         })
@@ -108,9 +118,8 @@ impl<R: BufRead> Tap<R> {
 
 impl<R: BufRead> Read for Tap<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(out)?;
-        self.digester.update(&out[..read]);
-        self.consumed += read as u64;
+        let read = self.inner.fill_buf()?.read(out)?;
+        self.consume(read);
         Ok(read)
     }
 }
@@ -124,7 +133,11 @@ impl<R: BufRead> BufRead for Tap<R> {
         if amount > 0
             && let Ok(buffered) = self.inner.fill_buf()
         {
-            self.digester.update(&buffered[..amount]);
+            let bytes = &buffered[..amount];
+            if let Some(digester) = &mut self.digester {
+                digester.update(bytes);
+            }
+            self.id.update(bytes);
             self.consumed += amount as u64;
         }
         self.inner.consume(amount);

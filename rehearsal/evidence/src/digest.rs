@@ -1,8 +1,8 @@
 //! Digests of evidence: lowercase hexadecimal, as `openssl dgst` and in-toto write them.
 
+use qbind_crypto::Sha3;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::Sha256;
-use sha3::{Digest as _, Sha3_256};
+use sha2::{Digest as _, Sha256};
 use std::{fmt, fs::File, io, io::Read, path::Path, str::FromStr};
 
 /// A 32-byte digest; printed as 64 lowercase hexadecimal digits.
@@ -62,7 +62,7 @@ impl<'de> Deserialize<'de> for Digest {
 
 /// SHA3-256 of bytes that arrive in pieces.
 #[derive(Clone, Default)]
-pub struct Digester(Sha3_256);
+pub struct Digester(Sha3);
 
 impl Digester {
     /// Takes the next piece.
@@ -72,7 +72,7 @@ impl Digester {
 
     /// The digest of all pieces.
     pub fn finish(self) -> Digest {
-        Digest(self.0.finalize().into())
+        Digest(self.0.finish())
     }
 }
 

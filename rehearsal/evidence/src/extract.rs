@@ -1,14 +1,13 @@
 //! Writes the files of a sound bundle into a new directory.
 
 use crate::{
-    digest::Digest,
     findings::{Finding, FindingCode as Code},
     reader::{BundleReader, Limits},
     verify::{Verification, VerifyOptions, verify},
 };
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufReader, BufWriter, Seek, Write},
+    io::{self, BufReader, Write},
     path::{Path, PathBuf},
 };
 use thiserror::Error;
@@ -40,77 +39,75 @@ pub enum ExtractError {
 /// # Errors
 /// The bundle is not sound, or the file system refused.
 pub fn extract(bundle: &Path, dir: &Path) -> Result<(), ExtractError> {
-    let mut file = File::open(bundle).map_err(io("read", bundle))?;
+    let file = File::open(bundle).map_err(io("read", bundle))?;
     let found = verify(BufReader::new(&file), &VerifyOptions::default());
-    file.rewind().map_err(io("read", bundle))?;
-    unpack(&file, &found, dir)
+    if let Some(first) = found.findings.first() {
+        return Err(ExtractError::NotSound(first.clone()));
+    }
+    fs::create_dir(dir).map_err(io("create", dir))?;
+    let mut current: Option<(String, File)> = None;
+    unpack(bundle, &found, |name, _, piece| {
+        let mut out = match current.take() {
+            Some((last, out)) if last == name => out,
+            _ => create(&dir.join(name))?,
+        };
+        out.write_all(piece)?;
+        current = Some((name.to_owned(), out));
+        Ok(())
+    })
 }
 
-/// As [`extract`], of a bundle that was just verified and must still be the same.
+/// A new file, and the folders above it.
+fn create(path: &Path) -> io::Result<File> {
+    fs::create_dir_all(path.parent().unwrap_or(path))?;
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+/// Hands over the files of a bundle that was just found sound and must still be the same: name, size, and
+/// each piece in order; an empty file with one empty piece.
 ///
 /// # Errors
-/// As [`extract`]; it is another bundle by now. Then nothing of it stays.
-pub fn extract_verified(
+/// It is not sound, or another file by now; what was handed over is then worth nothing. Or `take` failed.
+pub fn unpack(
     bundle: &Path,
     verified: &Verification,
-    dir: &Path,
+    mut take: impl FnMut(&str, u64, &[u8]) -> io::Result<()>,
 ) -> Result<(), ExtractError> {
+    if let Some(first) = verified.findings.first() {
+        return Err(ExtractError::NotSound(first.clone()));
+    }
+    let another = || {
+        let message = "is not the file that was verified a moment ago";
+        ExtractError::NotSound(Finding::new(Code::Container, message))
+    };
     let file = File::open(bundle).map_err(io("read", bundle))?;
-    unpack(&file, verified, dir)
+    let source = BufReader::with_capacity(128 * 1024, file);
+    let mut reader =
+        BundleReader::again(source, Limits::default()).map_err(ExtractError::NotSound)?;
+    while let Some(entry) = reader.next_entry().map_err(ExtractError::NotSound)? {
+        if !entry.accepted {
+            return Err(another());
+        }
+        let mut taken = match entry.size {
+            0 => take(&entry.name, 0, &[]),
+            _ => Ok(()),
+        };
+        let each = |piece: &[u8]| {
+            if taken.is_ok() {
+                taken = take(&entry.name, entry.size, piece);
+            }
+        };
+        reader.content(&entry, each).map_err(ExtractError::NotSound)?;
+        taken.map_err(io("write", Path::new(&entry.name)))?;
+    }
+    match reader.finish().1 {
+        Some(id) if Some(id) == verified.id => Ok(()),
+        _ => Err(another()),
+    }
 }
 
 fn io<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> ExtractError + 'a {
     move |source| ExtractError::Io { doing, path: path.to_owned(), source }
-}
-
-fn unpack(file: &File, verified: &Verification, dir: &Path) -> Result<(), ExtractError> {
-    if let Some(first) = verified.findings.first() {
-        return Err(ExtractError::NotSound(first.clone()));
-    }
-    fs::create_dir(dir).map_err(io("create", dir))?;
-    let sealed = write(file, dir);
-    let is_same =
-        sealed.as_ref().is_ok_and(|sealed| sealed.is_some() && *sealed == verified.sealed);
-    if !is_same {
-        fs::remove_dir_all(dir).map_err(io("remove", dir))?;
-    }
-    match sealed {
-        Ok(_) if is_same => Ok(()),
-        Ok(_) => {
-            let message = "is not the file that was verified a moment ago";
-            Err(ExtractError::NotSound(Finding::new(Code::Container, message)))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Writes the files, and gives the digest in the seal.
-fn write(file: &File, dir: &Path) -> Result<Option<Digest>, ExtractError> {
-    let mut reader = BundleReader::open(BufReader::new(file), Limits::default())
-        .map_err(ExtractError::NotSound)?;
-    while let Some(entry) = reader.next_entry().map_err(ExtractError::NotSound)? {
-        if !entry.accepted {
-            // Only possible if the file changed between the two readings.
-            let finding = Finding::at(Code::Name, entry.name, "appeared while it was extracted");
-            return Err(ExtractError::NotSound(finding));
-        }
-        let path = dir.join(&entry.name);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(io("create", parent))?;
-        }
-        let out = OpenOptions::new().write(true).create_new(true).open(&path);
-        let mut out = BufWriter::new(out.map_err(io("create", &path))?);
-        let mut written = Ok(());
-        reader
-            .content(&entry, |piece| {
-                if written.is_ok() {
-                    written = out.write_all(piece);
-                }
-            })
-            .map_err(ExtractError::NotSound)?;
-        written.and_then(|()| out.flush()).map_err(io("write", &path))?;
-    }
-    Ok(reader.finish().1)
 }
 
 #[cfg(test)]
@@ -133,20 +130,23 @@ mod tests {
     }
 
     #[test]
-    fn another_bundle_in_the_place_of_the_verified_one_leaves_nothing() {
+    fn another_bundle_in_the_place_of_the_verified_one_is_refused() {
         let dir = tests::evidence();
         let (a, b) = (dir.path().join("a.qbundle"), dir.path().join("b.qbundle"));
         for (key, out) in [(1, &a), (2, &b)] {
             let options = SealOptions { facts: Some(&tests::facts()), signers: &[tests::key(key)] };
             seal(dir.path(), out, &options).unwrap();
         }
-        let verified = |path: &Path| {
-            verify(BufReader::new(File::open(path).unwrap()), &VerifyOptions::default())
-        };
-        let (verified, target) = (verified(&a), dir.path().join("extracted"));
-        let error = extract_verified(&b, &verified, &target).unwrap_err();
+        let file = BufReader::new(File::open(&a).unwrap());
+        let verified = verify(file, &VerifyOptions::default());
+        let error = unpack(&b, &verified, |_, _, _| Ok(())).unwrap_err();
         assert!(error.to_string().contains("not the file that was verified"), "{error}");
-        assert!(!target.exists());
-        extract_verified(&a, &verified, &target).unwrap();
+        let mut bytes = 0;
+        unpack(&a, &verified, |_, _, piece| {
+            bytes += piece.len() as u64;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(bytes, verified.files.iter().map(|file| file.size).sum::<u64>());
     }
 }

@@ -14,6 +14,7 @@
 //!
 //! Never here: judging a gate, a network socket, unpacking through an archive library.
 
+mod aside;
 mod container;
 mod digest;
 mod drift;
@@ -38,10 +39,11 @@ mod trust;
 mod ustar;
 mod verify;
 
+pub use container::FileId;
 pub use digest::{Digest, DigestPair, Digester, digest_of_file};
 pub use drift::{DRIFT_PREDICATE, DriftNotice, Lasting};
 pub use dsse::{Envelope, EnvelopeError, EnvelopeSignature, IN_TOTO_PAYLOAD, key_id, pae};
-pub use extract::{ExtractError, extract, extract_verified};
+pub use extract::{ExtractError, extract, unpack};
 pub use facts::{
     Facts, FactsError, Form, GateType, GateVerdict, GatesSummary, Outcome, Severity, Subject,
     Verdict,

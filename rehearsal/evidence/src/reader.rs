@@ -5,8 +5,7 @@
 //! repacked; anything else ends the reading.
 
 use crate::{
-    container::{Tap, WINDOW_LOG, ZSTD_MAGIC},
-    digest::Digest,
+    container::{FileId, Tap, WINDOW_LOG, ZSTD_MAGIC},
     findings::{Finding, FindingCode as Code},
     layout,
     ustar::{self, BLOCK},
@@ -70,7 +69,11 @@ pub struct BundleReader<R: BufRead> {
     unpacked: u64,
     files: u64,
     at_end: bool,
+    buffer: Vec<u8>,
 }
+
+/// Bytes of a piece of a file.
+const PIECE: usize = 64 * 1024;
 
 /// Reading cannot go on: the finding says why.
 type Stop = Finding;
@@ -80,7 +83,17 @@ impl<R: BufRead> BundleReader<R> {
     ///
     /// # Errors
     /// It is not a zstd frame, or cannot be read at all.
-    pub fn open(mut source: R, limits: Limits) -> Result<Self, Finding> {
+    pub fn open(source: R, limits: Limits) -> Result<Self, Finding> {
+        Self::begin(source, limits, true)
+    }
+
+    /// Starts to read what was read before: its seal is not checked again, what the file is tells that it is
+    /// the same.
+    pub(crate) fn again(source: R, limits: Limits) -> Result<Self, Finding> {
+        Self::begin(source, limits, false)
+    }
+
+    fn begin(mut source: R, limits: Limits, checks_seal: bool) -> Result<Self, Finding> {
         let start = source
             .fill_buf()
             .map_err(|e| Finding::new(Code::NotABundle, format!("cannot be read: {e}")))?;
@@ -92,7 +105,8 @@ impl<R: BufRead> BundleReader<R> {
         }
         let unusable =
             |e: io::Error| Finding::new(Code::NotABundle, format!("cannot be read: {e}"));
-        let mut archive = Decoder::with_buffer(Tap::new(source)).map_err(unusable)?.single_frame();
+        let tap = Tap::new(source, checks_seal);
+        let mut archive = Decoder::with_buffer(tap).map_err(unusable)?.single_frame();
         archive.window_log_max(WINDOW_LOG).map_err(unusable)?;
         Ok(Self {
             archive,
@@ -103,6 +117,7 @@ impl<R: BufRead> BundleReader<R> {
             unpacked: 0,
             files: 0,
             at_end: false,
+            buffer: vec![0; PIECE],
         })
     }
 
@@ -171,7 +186,18 @@ impl<R: BufRead> BundleReader<R> {
     /// # Errors
     /// Why reading cannot go on.
     pub fn content(&mut self, entry: &Entry, mut sink: impl FnMut(&[u8])) -> Result<(), Stop> {
-        let mut buffer = vec![0; 64 * 1024];
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let read = self.pieces(entry, &mut buffer, &mut sink);
+        self.buffer = buffer;
+        read
+    }
+
+    fn pieces(
+        &mut self,
+        entry: &Entry,
+        buffer: &mut [u8],
+        sink: &mut impl FnMut(&[u8]),
+    ) -> Result<(), Stop> {
         let mut left = entry.size;
         while left > 0 {
             let want = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -191,20 +217,27 @@ impl<R: BufRead> BundleReader<R> {
         Ok(())
     }
 
-    /// After the last file: nothing may follow but the seal. Gives all findings, and the digest in the seal
-    /// if it is right.
-    pub fn finish(mut self) -> (Vec<Finding>, Option<Digest>) {
-        let mut sealed = None;
+    /// The whole content of `entry`, which is to be small.
+    pub(crate) fn whole(&mut self, entry: &Entry) -> Result<Vec<u8>, Stop> {
+        let mut content = Vec::with_capacity(usize::try_from(entry.size).unwrap_or(0));
+        self.content(entry, |piece| content.extend_from_slice(piece))?;
+        Ok(content)
+    }
+
+    /// After the last file: nothing may follow but the seal. Gives all findings, and what the file is if its
+    /// seal is right.
+    pub fn finish(mut self) -> (Vec<Finding>, Option<FileId>) {
+        let mut id = None;
         if self.at_end {
             match self.seal() {
-                Ok(digest) => sealed = Some(digest),
+                Ok(found) => id = Some(found),
                 Err(finding) => self.findings.push(finding),
             }
         }
-        (self.findings, sealed)
+        (self.findings, id)
     }
 
-    fn seal(&mut self) -> Result<Digest, Stop> {
+    fn seal(&mut self) -> Result<FileId, Stop> {
         let mut rest = [0; BLOCK];
         let breaks = |error: io::Error| damaged(format!("breaks at its end: {error}"));
         if self.archive.read(&mut rest).map_err(breaks)? > 0 {

@@ -3,6 +3,7 @@
 mod content;
 
 use crate::{
+    container::FileId,
     digest::{Digest, DigestPair},
     dsse::Envelope,
     envelopes::Statements,
@@ -97,8 +98,8 @@ pub struct Verification {
     pub files: Vec<crate::manifest::ManifestFile>,
     /// Bytes unpacked.
     pub unpacked_bytes: u64,
-    /// SHA3-256 of the file without its seal, if the seal is right.
-    pub sealed: Option<Digest>,
+    /// What the file is, if its seal is right.
+    pub id: Option<FileId>,
 }
 
 /// Reads a bundle once, from start to end, and checks everything that can be checked from it.
@@ -146,7 +147,7 @@ pub fn verify(source: impl BufRead, options: &VerifyOptions<'_>) -> Verification
         journal,
         files: content.listing(),
         unpacked_bytes: content.unpacked,
-        sealed: content.sealed,
+        id: content.id,
     }
 }
 

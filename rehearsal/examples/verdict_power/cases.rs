@@ -12,7 +12,7 @@ use std::{sync::OnceLock, time::Duration};
 /// One fault, and what must come of it.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    /// The verdict.
+    /// The verdict; one of these where timing decides.
     verdict: &'static str,
     /// One of these must be among the gates that did not pass; or, without a verdict, in the reason.
     signs: &'static [&'static str],
@@ -24,7 +24,8 @@ impl Case {
     pub(crate) fn is_caught_by(&self, ended: &Ended) -> bool {
         let is_seen =
             |sign: &&str| ended.red.iter().any(|red| red == sign) || ended.why.contains(sign);
-        ended.verdict == self.verdict && self.signs.iter().any(is_seen)
+        self.verdict.split('|').any(|verdict| ended.verdict == verdict)
+            && self.signs.iter().any(is_seen)
     }
 }
 
@@ -220,8 +221,9 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "clock step of half a minute",
-        verdict: "INCONCLUSIVE",
-        signs: &["G5 UNKNOWN"],
+        // By its own word it was ninety blocks ahead; that our clock contradicts it stands in the note.
+        verdict: "FAIL",
+        signs: &["G5 FAIL"],
         plant: |s, stage| {
             if at(stage, NODES) {
                 s.stand_between("eu-rpc1", |q| {
@@ -296,26 +298,48 @@ pub(crate) const CASES: &[Case] = &[
         verdict: "INVALID",
         signs: &["G12 INVALID"],
         plant: |s, stage| {
+            // There while nodes start, and gone before anybody looks.
             if at(stage, NODES) {
-                let mut bytes = std::fs::read(&s.node_binary).expect("a program");
-                bytes.extend(b"another build");
-                let beside = s.node_binary.with_extension("new");
-                std::fs::write(&beside, bytes).expect("a disk");
-                let mode = std::fs::metadata(&s.node_binary).expect("a program").permissions();
-                std::fs::set_permissions(&beside, mode).expect("a disk");
-                std::fs::rename(beside, &s.node_binary).expect("a disk");
+                s.swap_binary(|bytes| bytes.extend(b"another build"));
+            }
+            if at(stage, LIVE) {
+                s.swap_binary(|bytes| bytes.truncate(bytes.len() - b"another build".len()));
+            }
+        },
+    },
+    Case {
+        name: "a binary exchanged after the plan",
+        verdict: "none",
+        signs: &["the subject qbind-node is not what plan.yaml fixed"],
+        plant: |s, stage| {
+            if at(stage, NODES) {
+                s.swap_binary(|bytes| bytes.extend(b"another build"));
             }
         },
     },
     Case {
         name: "Warn instead of Enforce",
-        verdict: "FAIL",
-        signs: &["G12 FAIL"],
+        verdict: "none",
+        signs: &["DagCouplingNotEnforced"],
         plant: |s, stage| {
             if at(stage, NODES) {
                 let (from, to) =
                     ("dag_coupling_mode = \"enforce\"", "dag_coupling_mode = \"warn\"");
                 s.edit_toml("jp-v1", from, to);
+            }
+        },
+    },
+    Case {
+        name: "a node that runs with Warn all the same",
+        verdict: "FAIL",
+        signs: &["G12 FAIL"],
+        plant: |s, stage| {
+            if at(stage, NODES) {
+                s.stand_between("jp-v1", |q| {
+                    let mut answer = json_of(q, "/v1/config")?;
+                    answer["config"]["dag_coupling_mode"] = json!("warn");
+                    body(&answer)
+                });
             }
         },
     },
@@ -347,7 +371,8 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "a node killed that was not planned",
-        verdict: "INCONCLUSIVE",
+        // It cannot be judged, and who had dialled it may fall below the least of peers.
+        verdict: "INCONCLUSIVE|FAIL",
         signs: &["G1 UNKNOWN", "G2 UNKNOWN"],
         plant: |s, stage| {
             if at(stage, LIVE) {
@@ -409,7 +434,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "plan changed after the start",
         verdict: "none",
-        signs: &["seal the bundle", "plan"],
+        signs: &["plan.yaml was changed since the run began"],
         plant: |s, stage| {
             if at(stage, GATES) {
                 let (from, to) = ("commit_p99_max_ms: 10000", "commit_p99_max_ms: 60000");

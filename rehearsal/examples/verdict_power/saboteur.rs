@@ -61,6 +61,17 @@ impl Saboteur {
         });
     }
 
+    /// Puts another program in the place of the nodes'; those that run keep theirs.
+    pub(crate) fn swap_binary(&self, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = fs::read(&self.node_binary).expect("a program");
+        change(&mut bytes);
+        let beside = self.node_binary.with_extension("new");
+        fs::write(&beside, bytes).expect("a disk");
+        let mode = fs::metadata(&self.node_binary).expect("a program").permissions();
+        fs::set_permissions(&beside, mode).expect("a disk");
+        fs::rename(beside, &self.node_binary).expect("a disk");
+    }
+
     /// Names of all nodes.
     pub(crate) fn nodes(&self) -> Vec<String> {
         let nodes = fs::read_dir(self.out.join("network/nodes")).expect("a network");

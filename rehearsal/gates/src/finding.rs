@@ -38,6 +38,11 @@ impl Sentences {
         }
     }
 
+    fn absorb(&mut self, other: Self) {
+        self.count += other.count.saturating_sub(other.kept.len());
+        other.kept.into_iter().for_each(|text| self.push(text));
+    }
+
     fn text(&self) -> Option<String> {
         let more = self.count.saturating_sub(self.kept.len());
         match (self.count, more) {
@@ -68,6 +73,14 @@ impl Finding {
 
     pub(crate) fn remark(&mut self, text: impl Into<String>) {
         self.remarks.push(text.into());
+    }
+
+    /// Takes over the sentences of another, as if they had been found here one after another.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        self.fails.absorb(other.fails);
+        self.invalids.absorb(other.invalids);
+        self.unknowns.absorb(other.unknowns);
+        self.remarks.absorb(other.remarks);
     }
 
     /// Takes over a verdict reached elsewhere.

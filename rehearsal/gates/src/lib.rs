@@ -18,6 +18,7 @@ mod emulation;
 mod evaluate;
 mod evidence;
 mod feed;
+mod files;
 mod finding;
 mod height;
 mod lint;
@@ -44,8 +45,9 @@ pub use compare::{Change, Comparison, Figure, GateChange, compare};
 pub use controls::{CONTROLS_SCHEMA, Control, Controls, controls};
 pub use evaluate::evaluate;
 pub use evidence::{Evidence, Scrape, StepFile};
+pub use files::{Files, Packed, Packer, Place};
 pub use lint::{Binding, lint};
-pub use read::{ReadError, evaluate_dir, read_dir, read_samples};
+pub use read::{ReadError, evaluate_dir, read, read_dir, read_samples};
 pub use steps::STEPS;
 pub use stored::Stored;
 pub use verdict::{

@@ -3,8 +3,8 @@
 use crate::{
     evaluate::evaluate,
     evidence::{Evidence, Scrape, StepFile},
+    files::{Files, Place},
     records::{ScrapeLine, paths},
-    series::{self, Samples},
     steps::STEPS,
     stored::{Stored, lines},
     verdict::GatesResult,
@@ -20,8 +20,6 @@ use std::{
 };
 use thiserror::Error;
 
-/// Most bytes of one file: a day of commit feed is a few hundred megabytes.
-const FILE_BYTES: u64 = 1 << 30;
 /// Most bytes of the samples of a measurement.
 const SAMPLES_BYTES: u64 = 64 << 20;
 
@@ -53,7 +51,12 @@ pub fn evaluate_dir(dir: &Path) -> Result<GatesResult, ReadError> {
 /// The caller's fault: `dir` is no directory.
 pub fn read_dir(dir: &Path) -> Result<Evidence, ReadError> {
     fs::read_dir(dir).map_err(|source| ReadError::Directory { path: dir.to_owned(), source })?;
-    let mut reader = Reader { dir, damage: BTreeMap::new() };
+    Ok(read(&Files::Dir(dir.to_owned())))
+}
+
+/// Reads the raw files of a run. What is large stays where it is until it is needed.
+pub fn read(files: &Files) -> Evidence {
+    let mut reader = Reader { files, damage: BTreeMap::new() };
     let mut evidence = Evidence {
         plan: reader.text(paths::PLAN).and_then(|text| reader.plan(&text)),
         genesis: reader.bytes(paths::GENESIS),
@@ -93,18 +96,15 @@ pub fn read_dir(dir: &Path) -> Result<Evidence, ReadError> {
         }
     }
     evidence.damage = reader.damage;
-    Ok(evidence)
+    evidence
 }
 
 /// The samples of the measured network; nothing if there are none.
 ///
 /// # Errors
 /// In words: they cannot be read, are more than any measurement has, or are no samples.
-pub fn read_samples(dir: &Path) -> Result<Option<RawMeasurement>, String> {
-    let mut reader = Reader { dir, damage: BTreeMap::new() };
-    let Some(bytes) = reader.bytes(paths::SAMPLES) else {
-        return reader.damage.into_values().next().map_or(Ok(None), Err);
-    };
+pub fn read_samples(files: &Files) -> Result<Option<RawMeasurement>, String> {
+    let Some(bytes) = files.bytes(paths::SAMPLES)? else { return Ok(None) };
     // Numbers take four times the memory of their digits.
     if bytes.len() as u64 > SAMPLES_BYTES {
         return Err("is larger than any measurement".to_owned());
@@ -113,7 +113,7 @@ pub fn read_samples(dir: &Path) -> Result<Option<RawMeasurement>, String> {
 }
 
 struct Reader<'a> {
-    dir: &'a Path,
+    files: &'a Files,
     damage: BTreeMap<String, String>,
 }
 
@@ -122,21 +122,21 @@ impl Reader<'_> {
         self.damage.insert(path.to_owned(), why.to_string());
     }
 
-    /// Where a file lies; nothing if it does not exist or is none that evidence may have.
-    fn locate(&mut self, path: &str) -> Option<PathBuf> {
-        match locate(self.dir, path) {
-            Ok(full) => full,
-            Err(why) => {
-                self.harm(path, why);
-                None
-            }
-        }
+    /// What was read, or nothing and a note of why.
+    fn noted<T>(&mut self, path: &str, read: Result<Option<T>, String>) -> Option<T> {
+        read.unwrap_or_else(|why| {
+            self.harm(path, why);
+            None
+        })
+    }
+
+    fn locate(&mut self, path: &str) -> Option<Place> {
+        self.noted(path, self.files.locate(path))
     }
 
     /// The bytes of a file; nothing if it does not exist.
     fn bytes(&mut self, path: &str) -> Option<Vec<u8>> {
-        let full = self.locate(path)?;
-        fs::read(full).map_err(|e| self.harm(path, e)).ok()
+        self.noted(path, self.files.bytes(path))
     }
 
     fn text(&mut self, path: &str) -> Option<String> {
@@ -182,25 +182,14 @@ impl Reader<'_> {
     }
 
     fn add<K: Ord, T>(&mut self, map: &mut BTreeMap<K, Stored<T>>, key: K, path: String) {
-        if let Some(full) = self.locate(&path) {
-            map.insert(key, Stored::File(full));
+        if let Some(place) = self.locate(&path) {
+            map.insert(key, Stored::File(place));
         }
-    }
-
-    /// Names in a folder that end in `.borsh`, without the ending, in order.
-    fn borsh_names(&mut self, folder: &str) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(self.dir.join(folder)) else { return Vec::new() };
-        let mut names: Vec<String> = entries
-            .filter_map(|e| e.ok()?.file_name().into_string().ok())
-            .filter_map(|n| n.strip_suffix(".borsh").map(str::to_owned))
-            .collect();
-        names.sort();
-        names
     }
 
     fn blocks(&mut self) -> BTreeMap<u64, Stored<Vec<u8>>> {
         let mut out = BTreeMap::new();
-        for name in self.borsh_names("blocks") {
+        for name in self.files.names("blocks", ".borsh") {
             let Ok(height) = name.parse::<u64>() else { continue };
             self.add(&mut out, height, paths::block(height));
         }
@@ -209,7 +198,7 @@ impl Reader<'_> {
 
     fn validators(&mut self) -> BTreeMap<u64, Stored<Vec<u8>>> {
         let mut out = BTreeMap::new();
-        for name in self.borsh_names("validators") {
+        for name in self.files.names("validators", ".borsh") {
             let Ok(epoch) = name.parse::<u64>() else { continue };
             self.add(&mut out, epoch, paths::validators(epoch));
         }
@@ -218,7 +207,7 @@ impl Reader<'_> {
 
     fn batches(&mut self) -> BTreeMap<String, Stored<Vec<u8>>> {
         let mut out = BTreeMap::new();
-        for name in self.borsh_names("batches") {
+        for name in self.files.names("batches", ".borsh") {
             let path = paths::batch(&name);
             self.add(&mut out, name, path);
         }
@@ -227,12 +216,12 @@ impl Reader<'_> {
 
     fn scrapes(&mut self) -> BTreeMap<String, Vec<Scrape>> {
         let index = self.lines::<ScrapeLine>(paths::SCRAPE_INDEX).unwrap_or_default();
-        let dir = self.dir;
+        let files = self.files;
         let read = index.into_par_iter().map(|line| {
             // The path is derived, not taken from the line: it could point anywhere.
             let path = paths::scrape(&line.node, line.seq);
             let named = line.status == Some(200) && line.file.as_deref() == Some(path.as_str());
-            let samples = if named { scraped(dir, &path) } else { Ok(None) };
+            let samples = if named { files.scrape(&path) } else { Ok(None) };
             (line, samples.map_err(|why| (path, why)))
         });
         let mut out: BTreeMap<String, Vec<Scrape>> = BTreeMap::new();
@@ -251,7 +240,7 @@ impl Reader<'_> {
     }
 
     fn samples(&mut self) -> Option<RawMeasurement> {
-        match read_samples(self.dir) {
+        match read_samples(self.files) {
             Ok(samples) => samples,
             Err(why) => {
                 self.harm(paths::SAMPLES, why);
@@ -284,31 +273,4 @@ impl Reader<'_> {
         }
         (Some(noted), failed)
     }
-}
-
-/// Where a file of the evidence lies; nothing if it does not exist.
-///
-/// # Errors
-/// In words: it is none that evidence may have.
-fn locate(dir: &Path, path: &str) -> Result<Option<PathBuf>, String> {
-    // Node names come out of the evidence itself and may be hostile.
-    if path.starts_with('/') || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Err("leads out of the evidence".to_owned());
-    }
-    let full = dir.join(path);
-    match fs::symlink_metadata(&full) {
-        Ok(meta) if !meta.is_file() => Err("is no regular file".to_owned()),
-        Ok(meta) if meta.len() > FILE_BYTES => Err("is larger than any evidence".to_owned()),
-        Ok(_) => Ok(Some(full)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e.to_string()),
-    }
-}
-
-/// The series of a stored `/metrics` body; nothing if there is none.
-fn scraped(dir: &Path, path: &str) -> Result<Option<Samples>, String> {
-    let Some(full) = locate(dir, path)? else { return Ok(None) };
-    let body = fs::read(full).map_err(|e| e.to_string())?;
-    let body = std::str::from_utf8(&body).map_err(|_| "is not UTF-8".to_owned())?;
-    series::parse(body).map(Some).map_err(|e| e.to_string())
 }

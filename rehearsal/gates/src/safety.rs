@@ -20,6 +20,7 @@ use crate::{
 use qbind_crypto::validators_id;
 use qbind_plan::Plan;
 use qbind_types::{Address, BlockId, StateRoot, SystemRoot, TxId};
+use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the safety gates share.
@@ -31,10 +32,22 @@ pub(crate) struct Safety<'a> {
     pub(crate) chain: &'a Result<Chain, String>,
 }
 
+/// What became of one transaction.
+struct Done {
+    id: TxId,
+    sender: Address,
+    nonce: u64,
+    status: Status,
+    /// Number of the sender's nonce among all that any transaction names.
+    slot: usize,
+}
+
 /// What the replay found.
 struct Ledgered {
-    /// For each height from 1: each transaction's id, sender, nonce and status.
-    blocks: Vec<Vec<(TxId, Address, u64, Status)>>,
+    /// For each height from 1.
+    blocks: Vec<Vec<Done>>,
+    /// Different nonces of all senders.
+    slots: BTreeMap<(Address, u64), usize>,
     /// Roots of the accounts after some heights.
     roots: BTreeMap<u64, AccountsRoot>,
     supply: u128,
@@ -54,12 +67,12 @@ const ROOT_HASHES: u64 = 40_000_000;
 impl Safety<'_> {
     pub(crate) fn gates(&self) -> [Gate; 4] {
         let ledgered = self.chain.as_ref().ok().map(|chain| replay(chain, self.records_only()));
-        [
-            self.divergence(),
-            self.mismatch(),
-            self.double_spend(ledgered.as_ref()),
-            self.balances(ledgered.as_ref()),
-        ]
+        let ledgered = ledgered.as_ref();
+        let ((divergence, mismatch), (double_spend, balances)) = rayon::join(
+            || rayon::join(|| self.divergence(), || self.mismatch()),
+            || rayon::join(|| self.double_spend(ledgered), || self.balances(ledgered)),
+        );
+        [divergence, mismatch, double_spend, balances]
     }
 
     fn finding(&self) -> Finding {
@@ -289,18 +302,26 @@ impl Safety<'_> {
         let found = self.replayed(&mut finding, ledgered);
         finding.evidence.push(paths::TRANSACTIONS.to_owned());
         if let Some((chain, ledgered)) = found {
-            let mut used = BTreeSet::new();
+            let mut used = vec![false; ledgered.slots.len()];
             let all = ledgered.blocks.iter().flatten();
-            for (id, sender, nonce, _) in all.filter(|(.., s)| *s != Status::Skipped) {
+            for Done { id, sender, nonce, slot, .. } in all.filter(|d| d.status != Status::Skipped)
+            {
                 checks += 1;
-                if !used.insert((*sender, *nonce)) {
+                if std::mem::replace(&mut used[*slot], true) {
                     finding.fail(format!("{id} uses nonce {nonce} of {sender} again"));
                 }
             }
-            for node in &self.plan.nodes {
-                checks += self.claimed_twice(&mut finding, chain, ledgered, &node.name);
+            let claimed = self.plan.nodes.par_iter().map(|node| {
+                let mut found = Finding::default();
+                let checks = self.claimed_twice(&mut found, chain, ledgered, &node.name);
+                (found, checks)
+            });
+            for (found, more) in claimed.collect::<Vec<_>>() {
+                finding.absorb(found);
+                checks += more;
             }
-            finding.value = format!("{} nonces used once each", used.len());
+            let used = used.into_iter().filter(|used| *used).count();
+            finding.value = format!("{used} nonces used once each");
         }
         match &self.evidence.load {
             Some(load) if load.duplicated > 0 => finding.fail(format!(
@@ -337,7 +358,7 @@ impl Safety<'_> {
                 return 0;
             }
         };
-        let (mut used, mut checks) = (BTreeSet::new(), 0);
+        let (mut used, mut checks) = (vec![false; ledgered.slots.len()], 0);
         for claim in claims.iter() {
             let at = usize::try_from(claim.height).unwrap_or(usize::MAX).wrapping_sub(1);
             let (Some(block), Some(link)) = (ledgered.blocks.get(at), chain.links.get(at)) else {
@@ -351,9 +372,11 @@ impl Safety<'_> {
                 ));
                 continue;
             }
-            for ((id, sender, nonce, _), flag) in block.iter().zip(claim.success.chars()) {
+            for (Done { id, sender, nonce, slot, .. }, flag) in
+                block.iter().zip(claim.success.chars())
+            {
                 checks += 1;
-                if flag == '1' && !used.insert((*sender, *nonce)) {
+                if flag == '1' && std::mem::replace(&mut used[*slot], true) {
                     finding.fail(format!(
                         "{node} claims that {id} used nonce {nonce} of {sender} again"
                     ));
@@ -412,13 +435,17 @@ impl Safety<'_> {
                     }
                 }
             }
+            // Nodes that say the same of the state beside the accounts have the same root.
+            let mut with: BTreeMap<(u64, SystemRoot), StateRoot> = BTreeMap::new();
             for (node, feed) in self.feeds {
                 for (height, commit) in &feed.commits {
                     let Some(accounts) = ledgered.roots.get(height) else { continue };
                     if *height > known_until {
                         continue;
                     }
-                    let root = accounts.with(&commit.system_root);
+                    let root = *with
+                        .entry((*height, commit.system_root))
+                        .or_insert_with(|| accounts.with(&commit.system_root));
                     checks += 1;
                     if root != commit.state_root {
                         finding.fail(format!(
@@ -483,15 +510,17 @@ impl Safety<'_> {
 
     /// Nodes whose word on a transaction is not what the replay finds.
     fn claims_differ(&self, finding: &mut Finding, ledgered: &Ledgered, known_until: u64) {
-        for node in self.evidence.claims.keys() {
+        let nodes: Vec<&String> = self.evidence.claims.keys().collect();
+        let differ = nodes.par_iter().map(|node| {
+            let mut found = Finding::default();
             // Claims that cannot be read are what G3 is about.
-            let Ok(claims) = self.evidence.claims_of(node) else { continue };
+            let claims = self.evidence.claims_of(node).unwrap_or_default();
             for claim in claims.iter().filter(|claim| claim.height <= known_until) {
                 let at = usize::try_from(claim.height).unwrap_or(usize::MAX).wrapping_sub(1);
                 let Some(block) = ledgered.blocks.get(at) else { continue };
-                for ((id, .., status), flag) in block.iter().zip(claim.success.chars()) {
+                for (Done { id, status, .. }, flag) in block.iter().zip(claim.success.chars()) {
                     if (flag == '1') != (*status == Status::Success) {
-                        finding.fail(format!(
+                        found.fail(format!(
                             "{node} claims {id} at height {} {}, the replay says {status:?}",
                             claim.height,
                             if flag == '1' { "succeeded" } else { "did not succeed" }
@@ -499,7 +528,9 @@ impl Safety<'_> {
                     }
                 }
             }
-        }
+            found
+        });
+        differ.collect::<Vec<_>>().into_iter().for_each(|found| finding.absorb(found));
     }
 }
 
@@ -507,6 +538,7 @@ fn replay(chain: &Chain, records_only: bool) -> Ledgered {
     let rules = Rules::of(chain.genesis.network);
     let mut out = Ledgered {
         blocks: Vec::new(),
+        slots: BTreeMap::new(),
         roots: BTreeMap::new(),
         supply: 0,
         burned: 0,
@@ -542,7 +574,13 @@ fn replay(chain: &Chain, records_only: bool) -> Ledgered {
             }
             Ok(replayed) => {
                 let each = link.transactions.iter().zip(replayed.statuses);
-                out.blocks.push(each.map(|(tx, s)| (tx.id, tx.sender, tx.nonce, s)).collect());
+                let done = each.map(|(tx, status)| {
+                    let next = out.slots.len();
+                    let slot = *out.slots.entry((tx.sender, tx.nonce)).or_insert(next);
+                    Done { id: tx.id, sender: tx.sender, nonce: tx.nonce, status, slot }
+                });
+                let done = done.collect();
+                out.blocks.push(done);
                 if let Some(root) = replayed.root {
                     out.roots.insert(height, root);
                 }

@@ -80,7 +80,11 @@ impl Samples {
 /// The body is not UTF-8 lines of Prometheus text.
 pub fn parse(body: &str) -> io::Result<Samples> {
     // The parser is slow on long bodies; lines it cannot matter for are left out first.
-    let lines = body.lines().filter(|l| KNOWN.iter().any(|k| l.contains(k)));
+    let matters = |line: &&str| match line.trim_start() {
+        comment if comment.starts_with('#') => KNOWN.iter().any(|known| comment.contains(known)),
+        series => KNOWN.iter().any(|known| series.starts_with(known)),
+    };
+    let lines = body.lines().filter(matters);
     let parsed = Parsed::parse(lines.map(|l| Ok(l.to_owned())))?;
     let mut out = Vec::new();
     for sample in parsed.samples {

@@ -1,15 +1,16 @@
 //! Evidence that is read when it is needed: the blocks and answers of an hour do not fit into memory.
 
+use crate::files::Place;
 use serde::de::DeserializeOwned;
-use std::{borrow::Cow, fs, path::PathBuf};
+use std::borrow::Cow;
 
-/// Evidence in memory, or in a file of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Evidence in memory, or in a file.
+#[derive(Debug, Clone)]
 pub enum Stored<T> {
     /// In memory.
     Held(T),
-    /// In this file, which is a regular one of a size that evidence may have.
-    File(PathBuf),
+    /// In this file, which is of a size that evidence may have.
+    File(Place),
 }
 
 impl<T: Default> Default for Stored<T> {
@@ -32,7 +33,7 @@ impl Stored<Vec<u8>> {
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>, String> {
         match self {
             Self::Held(bytes) => Ok(bytes.into()),
-            Self::File(path) => fs::read(path).map(Cow::Owned).map_err(|e| e.to_string()),
+            Self::File(place) => place.read().map(Cow::Owned).map_err(|e| e.to_string()),
         }
     }
 }
@@ -45,8 +46,8 @@ impl<T: DeserializeOwned + Clone> Stored<Vec<T>> {
     pub fn lines(&self) -> Result<Cow<'_, [T]>, String> {
         match self {
             Self::Held(lines) => Ok(lines.into()),
-            Self::File(path) => {
-                let bytes = fs::read(path).map_err(|e| e.to_string())?;
+            Self::File(place) => {
+                let bytes = place.read().map_err(|e| e.to_string())?;
                 lines(&bytes).map(Cow::Owned)
             }
         }
@@ -79,17 +80,18 @@ pub(crate) fn lines<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<T>, String>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_file_is_as_good_as_memory_until_it_is_gone() {
         let dir = tempfile::tempdir().expect("a disk");
         let path = dir.path().join("lines");
         fs::write(&path, "1\n22\n").expect("a disk");
-        let file: Stored<Vec<u64>> = Stored::File(path.clone());
+        let file: Stored<Vec<u64>> = Stored::File(Place::File(path.clone()));
         let mut held = file.clone();
         assert_eq!(held.held(), &[1, 22]);
         assert_eq!(file.lines(), held.lines());
-        let raw: Stored<Vec<u8>> = Stored::File(path.clone());
+        let raw: Stored<Vec<u8>> = Stored::File(Place::File(path.clone()));
         assert_eq!(raw.bytes().as_deref(), Ok(&b"1\n22\n"[..]));
         fs::write(&path, "1\nx\n").expect("a disk");
         assert!(file.lines().is_err_and(|why| why.starts_with("line 2: ")));

@@ -16,6 +16,28 @@ pub fn sha3_256(parts: &[&[u8]]) -> [u8; 32] {
     bytes(&hasher.finish())
 }
 
+/// SHA3-256 of bytes that arrive in pieces.
+#[derive(Clone)]
+pub struct Sha3(Context);
+
+impl Default for Sha3 {
+    fn default() -> Self {
+        Self(Context::new(&SHA3_256))
+    }
+}
+
+impl Sha3 {
+    /// Takes the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The digest of all pieces.
+    pub fn finish(self) -> [u8; 32] {
+        bytes(&self.0.finish())
+    }
+}
+
 fn bytes(digest: &Digest) -> [u8; 32] {
     digest.as_ref().try_into().expect("SHA3-256 gives 32 bytes")
 }

@@ -29,7 +29,8 @@ pub use account_proof::{
 };
 pub use evidence::{NotEvidence, Proof, verify_evidence};
 pub use hash::{
-    address_of, batch_id, block_id, genesis_hash, header, header_id, sha3_256, tx_id, validators_id,
+    Sha3, address_of, batch_id, block_id, genesis_hash, header, header_id, sha3_256, tx_id,
+    validators_id,
 };
 pub use light::{LightClient, LightError};
 pub use scheme::{AwsLc, Portable, Scheme, SecretKey, verify};

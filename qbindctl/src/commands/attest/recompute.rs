@@ -1,10 +1,10 @@
 //! Judges the raw files of a bundle again and compares with what its `gates.json` says.
 
 use super::Failure;
-use crate::commands::evidence_dir::EvidenceDir;
+use crate::commands::evidence_dir::files_of;
 use qbind_evidence::Verification;
-use qbind_gates::{GatesResult, evaluate_dir, read_samples, records::paths};
-use std::{fs, path::Path};
+use qbind_gates::{Files, GatesResult, evaluate, read, read_samples, records::paths};
+use std::path::Path;
 
 /// How the second judgement compares.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,21 +35,19 @@ impl Recomputed {
     }
 }
 
-/// Extracts a bundle that was just found valid into a private temporary directory and evaluates it there.
+/// Judges the raw files of a bundle that was just found valid.
 pub(super) fn recompute(bundle: &Path, verified: &Verification) -> Result<Recomputed, Failure> {
     let hint =
         "`qbindctl attest show` says more about the bundle; copy it to where nobody else writes";
-    let evidence =
-        EvidenceDir::open_verified(bundle, verified).map_err(|why| Failure::new(why, hint))?;
-    let dir = evidence.path();
-    let stored = fs::read(dir.join("gates.json")).map_err(|e| Failure::of(&e, hint))?;
-    let stored: GatesResult = match serde_json::from_slice(&stored) {
+    let files = files_of(bundle, verified).map_err(|why| Failure::new(why, hint))?;
+    let stored = files.bytes("gates.json").map_err(|why| Failure::new(why, hint))?;
+    let stored: GatesResult = match serde_json::from_slice(&stored.unwrap_or_default()) {
         Ok(stored) => stored,
         Err(error) => return Ok(Recomputed::Unverifiable(format!("gates.json: {error}"))),
     };
-    let again = evaluate_dir(dir).map_err(|e| Failure::of(&e, hint))?;
+    let again = evaluate(&read(&files));
     let mut differences = compare(&stored, &again);
-    differences.extend(other_table(dir));
+    differences.extend(other_table(&files));
     Ok(match differences.is_empty() {
         true => Recomputed::Match,
         false => Recomputed::Mismatch(differences),
@@ -57,10 +55,10 @@ pub(super) fn recompute(bundle: &Path, verified: &Verification) -> Result<Recomp
 }
 
 /// A table of the network that does not follow from the samples: gates do not read it, people do.
-fn other_table(dir: &Path) -> Option<String> {
-    let stored = fs::read(dir.join(paths::MATRIX)).ok();
+fn other_table(files: &Files) -> Option<String> {
+    let stored = files.bytes(paths::MATRIX).ok().flatten();
     // Samples that are not there or no samples are what gates say of themselves.
-    let measurement = read_samples(dir).ok()??.evaluate(&Default::default());
+    let measurement = read_samples(files).ok()??.evaluate(&Default::default());
     let again = serde_json::to_string_pretty(&measurement).ok()? + "\n";
     (stored.as_deref() != Some(again.as_bytes()))
         .then(|| format!("{} does not follow from {}", paths::MATRIX, paths::SAMPLES))

@@ -1,6 +1,8 @@
 //! One pass over a bundle: digests of everything, and the few documents kept in memory.
 
 use crate::{
+    aside::{Aside, SMALL, aside},
+    container::FileId,
     digest::{Digest, Digester},
     findings::{Finding, FindingCode as Code},
     journal::JournalChecker,
@@ -32,6 +34,9 @@ const STAGES: usize = 64;
 /// Different plans a journal may mention before the rest is not remembered.
 const PLANS: usize = 8;
 
+/// Name, size and digest of a file.
+type Seen = (String, (u64, Digest));
+
 /// What one pass leaves behind.
 pub(super) struct Content {
     /// Size and digest of every accepted file.
@@ -49,8 +54,8 @@ pub(super) struct Content {
     /// Reading ended early: what is missing may have come later.
     pub(super) broken: bool,
     pub(super) unpacked: u64,
-    /// The digest in the seal, if it is right.
-    pub(super) sealed: Option<Digest>,
+    /// What the file is, if its seal is right.
+    pub(super) id: Option<FileId>,
 }
 
 impl Content {
@@ -66,15 +71,19 @@ impl Content {
             findings: Vec::new(),
             broken: false,
             unpacked: 0,
-            sealed: None,
+            id: None,
         };
         match BundleReader::open(source, limits) {
             Ok(mut reader) => {
-                let stopped = content.pass(&mut reader).err();
+                let digest = |name: &str, bytes: &[u8]| {
+                    (name.to_owned(), (bytes.len() as u64, Digest::of(&[bytes])))
+                };
+                let (stopped, seen) = aside(digest, |aside| content.pass(&mut reader, aside).err());
+                content.seen.extend(seen);
                 content.unpacked = reader.unpacked();
-                let (findings, sealed) = reader.finish();
+                let (findings, id) = reader.finish();
                 content.findings.extend(findings);
-                content.sealed = sealed;
+                content.id = id;
                 content.broken = stopped.is_some();
                 content.findings.extend(stopped);
             }
@@ -86,13 +95,17 @@ impl Content {
         content
     }
 
-    fn pass<R: BufRead>(&mut self, reader: &mut BundleReader<R>) -> Result<(), Finding> {
+    fn pass<R: BufRead>(
+        &mut self,
+        reader: &mut BundleReader<R>,
+        aside: &mut Aside<'_, Seen>,
+    ) -> Result<(), Finding> {
         while let Some(entry) = reader.next_entry()? {
             if !entry.accepted {
                 reader.content(&entry, |_| {})?;
                 continue;
             }
-            self.file(reader, entry)?;
+            self.file(reader, entry, aside)?;
         }
         Ok(())
     }
@@ -101,6 +114,7 @@ impl Content {
         &mut self,
         reader: &mut BundleReader<R>,
         entry: Entry,
+        aside: &mut Aside<'_, Seen>,
     ) -> Result<(), Finding> {
         let document = DOCUMENTS.iter().find(|(name, _)| *name == entry.name);
         if let Some((_, most)) = document
@@ -113,6 +127,12 @@ impl Content {
         if is_sign_off && (entry.size > SIGN_OFF_BYTES || self.sign_offs.len() == SIGN_OFFS) {
             let message = format!("is more than {SIGN_OFFS} sign-offs of {SIGN_OFF_BYTES} bytes");
             return Err(Finding::at(Code::TooLarge, entry.name, message));
+        }
+        let is_read = document.is_some() || is_sign_off || entry.name == layout::JOURNAL;
+        if !is_read && entry.size <= SMALL {
+            let content = reader.whole(&entry)?;
+            aside.take(entry.name, content);
+            return Ok(());
         }
         let mut kept = Vec::new();
         let mut digester = Digester::default();
