@@ -83,6 +83,9 @@ class Files:
     def __contains__(self, name):
         return name in self.index
 
+    def size(self, name):
+        return self.index[name][1]
+
     def under(self, folder):
         """Names in a folder, sorted."""
         return [name for name in self.index if name.startswith(folder + "/")]
@@ -212,6 +215,8 @@ def read_member(archive, block, files, last, total):
         raise Refused(f"{name}: not the header of the profile")
     if last is not None and name <= last:
         raise Refused(f"{name}: " + ("stands twice" if name == last else f"out of order, after {last}"))
+    if any(name[:slash.start()] in files.index for slash in re.finditer("/", name)):
+        raise Refused(f"{name}: lies in what is a file")
     if size > FILE_MAX or total + size > TOTAL_MAX or len(files.index) >= FILES_MAX:
         raise Refused(f"{name}: beyond the limits of number or size")
     digest, at, left = hashlib.sha3_256(), files.spill.tell(), size

@@ -9,6 +9,7 @@ import records
 from records import lines, whole
 from statements import compact
 
+BODY_MAX = 1 << 20
 FAIL, INVALID, UNKNOWN, PASS = "FAIL", "INVALID", "UNKNOWN", "PASS"
 TIME_MAX = 1 << 44
 START_SLACK_MS, LENGTH_SLACK_MS, SHORT_SLACK_MS, WINDOW_SLACK_MS = 5_000, 10_000, 1_000, 60_000
@@ -282,7 +283,8 @@ class Run:
         out = {node: [] for node in self.nodes}
         for row in lines(self.files, "scrapes/index.jsonl", records.SCRAPE) or ():
             name = f"scrapes/{row['node']}/{row['seq']:06}.txt"
-            if row["node"] in out and row["status"] == 200 and row["file"] == name:
+            is_small = name in self.files and self.files.size(name) <= BODY_MAX
+            if row["node"] in out and row["status"] == 200 and row["file"] == name and is_small:
                 body = whole(self.files, name, parse_body, str)
                 if body is not None:
                     out[row["node"]].append(Scrape(row["at_unix_ms"], body))

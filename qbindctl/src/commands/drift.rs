@@ -2,17 +2,16 @@
 
 use super::{
     attest::{PassphraseArgs, signing_key, verified},
-    evidence_dir::files_of,
     measure::measure_lab,
 };
 use clap::{Args, ValueEnum};
-use qbind_evidence::{Digest, DriftNotice, Lasting, Trust, Verification};
-use qbind_gates::{read_samples, records::paths};
+use qbind_evidence::{Digest, DriftNotice, Lasting, Trust, Verification, unpack};
+use qbind_gates::{SAMPLES_BYTES, records::paths};
 use qbind_links::drift;
 use qbind_measure::{Measurement, RawMeasurement, Schedule, Soundness};
 use serde_json::json;
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -112,9 +111,23 @@ fn answer(args: &DriftArgs) -> Result<u8, Failure> {
 
 /// The measurement the attestation rests on, from its samples.
 fn evidence(bundle: &Path, found: &Verification) -> Result<Measurement, Failure> {
-    let files = files_of(bundle, found).map_err(usage)?;
-    let raw = read_samples(&files).map_err(|why| usage(format!("{} {why}", paths::SAMPLES)))?;
-    let raw = raw.ok_or_else(|| usage(format!("the bundle has no {}", paths::SAMPLES)))?;
+    let mut samples = Vec::new();
+    // No thread is started here: a measurement in a lab enters its namespaces later.
+    let unpacked = unpack(bundle, found, |name, bytes, piece| {
+        if name == paths::SAMPLES {
+            if bytes > SAMPLES_BYTES {
+                return Err(io::Error::other("larger than any measurement"));
+            }
+            samples.extend_from_slice(piece);
+        }
+        Ok(())
+    });
+    unpacked.map_err(|e| usage(format!("{}: {e}", bundle.display())))?;
+    if samples.is_empty() {
+        return Err(usage(format!("the bundle has no {}", paths::SAMPLES)));
+    }
+    let raw = RawMeasurement::read_from(&samples[..])
+        .map_err(|why| usage(format!("{} {why}", paths::SAMPLES)))?;
     Ok(raw.evaluate(&Default::default()))
 }
 

@@ -4,7 +4,7 @@ use qbind_evidence::{ExtractError, Verification, VerifyOptions, extract, unpack,
 use qbind_gates::{Files, Packer};
 use std::{
     error::Error,
-    fs::File,
+    fs::{self, File},
     io::{self, BufReader},
     path::{Path, PathBuf},
     sync::mpsc::sync_channel,
@@ -49,7 +49,8 @@ const ROOM: &str = "set TMPDIR to a directory with room for the unpacked evidenc
 /// As [`EvidenceDir::open`].
 pub(crate) fn files(path: &Path) -> Result<Files, String> {
     if path.is_dir() {
-        return Ok(Files::Dir(path.to_owned()));
+        let unreadable = |e| format!("{} is no readable directory: {e}; {HINT}", path.display());
+        return fs::read_dir(path).map(|_| Files::Dir(path.to_owned())).map_err(unreadable);
     }
     let file =
         File::open(path).map_err(|e| format!("cannot read {}: {e}; {HINT}", path.display()))?;

@@ -10,7 +10,7 @@ use std::{
 
 /// Larger files are worked on in pieces by who reads them.
 pub(crate) const SMALL: u64 = 8 << 20;
-/// Files that wait at most, so many that neither thread often waits for the other.
+/// Files that wait at most: enough for the second thread while the first works on one itself.
 const WAITING: usize = 512;
 /// Bytes of them at most.
 const WAITING_BYTES: u64 = 24 << 20;

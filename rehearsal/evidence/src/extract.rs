@@ -7,7 +7,7 @@ use crate::{
 };
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufReader, Write},
+    io::{self, BufReader, Seek, Write},
     path::{Path, PathBuf},
 };
 use thiserror::Error;
@@ -39,14 +39,15 @@ pub enum ExtractError {
 /// # Errors
 /// The bundle is not sound, or the file system refused.
 pub fn extract(bundle: &Path, dir: &Path) -> Result<(), ExtractError> {
-    let file = File::open(bundle).map_err(io("read", bundle))?;
+    let mut file = File::open(bundle).map_err(io("read", bundle))?;
     let found = verify(BufReader::new(&file), &VerifyOptions::default());
+    file.rewind().map_err(io("read", bundle))?;
     if let Some(first) = found.findings.first() {
         return Err(ExtractError::NotSound(first.clone()));
     }
     fs::create_dir(dir).map_err(io("create", dir))?;
     let mut current: Option<(String, File)> = None;
-    unpack(bundle, &found, |name, _, piece| {
+    hand_over(file, &found, |name, _, piece| {
         let mut out = match current.take() {
             Some((last, out)) if last == name => out,
             _ => create(&dir.join(name))?,
@@ -71,6 +72,15 @@ fn create(path: &Path) -> io::Result<File> {
 pub fn unpack(
     bundle: &Path,
     verified: &Verification,
+    take: impl FnMut(&str, u64, &[u8]) -> io::Result<()>,
+) -> Result<(), ExtractError> {
+    let file = File::open(bundle).map_err(io("read", bundle))?;
+    hand_over(file, verified, take)
+}
+
+fn hand_over(
+    file: File,
+    verified: &Verification,
     mut take: impl FnMut(&str, u64, &[u8]) -> io::Result<()>,
 ) -> Result<(), ExtractError> {
     if let Some(first) = verified.findings.first() {
@@ -80,7 +90,6 @@ pub fn unpack(
         let message = "is not the file that was verified a moment ago";
         ExtractError::NotSound(Finding::new(Code::Container, message))
     };
-    let file = File::open(bundle).map_err(io("read", bundle))?;
     let source = BufReader::with_capacity(128 * 1024, file);
     let mut reader =
         BundleReader::again(source, Limits::default()).map_err(ExtractError::NotSound)?;

@@ -171,6 +171,11 @@ impl<R: BufRead> BundleReader<R> {
             self.note(Finding::at(Code::Name, format!("{name:?}"), format!("the name {fault}")))?;
             accepted = false;
         }
+        let mut folders = name.match_indices('/').map(|(at, _)| &name[..at]);
+        if folders.any(|folder| self.names.contains(folder)) {
+            self.note(Finding::at(Code::Name, name, "lies in what is a file"))?;
+            accepted = false;
+        }
         if !self.names.insert(name.clone()) {
             self.note(Finding::at(Code::Duplicate, name, "appears twice"))?;
             accepted = false;

@@ -183,8 +183,12 @@ impl Epochs {
         let Some(expected) = block.next_validators else { return };
         let epoch = block.next_epoch();
         let path = paths::validators(epoch.0);
-        if !evidence.validators.contains_key(&epoch.0) {
-            self.missing.insert(epoch, evidence.absence(&path));
+        let absent = match evidence.validators.get(&epoch.0) {
+            None => Some(evidence.absence(&path)),
+            Some(raw) => raw.bytes().err().map(|why| format!("{path} cannot be read: {why}")),
+        };
+        if let Some(absent) = absent {
+            self.missing.insert(epoch, absent);
             return;
         }
         match self.claimed.get(&epoch) {
@@ -214,41 +218,45 @@ struct Opened {
 /// Some blocks and the batches they reference, opened by all cores at once.
 struct Stretch {
     blocks: BTreeMap<u64, Result<Opened, Fault>>,
-    /// Under the validators of which epoch.
-    batches: BTreeMap<BatchId, (Epoch, Result<Vec<Tx>, Fault>)>,
+    /// As which reference, under the validators of its block's epoch.
+    batches: BTreeMap<BatchId, (BatchRef, Result<Vec<Tx>, Fault>)>,
 }
 
 impl Stretch {
-    /// Opens `raw` blocks, and of their batches those that were not `referenced` before.
+    /// Opens `raw` blocks, and of their batches those that were not `seen` in any: who repeats blocks does
+    /// not have their batches checked again and again.
     fn open(
         evidence: &Evidence,
         epochs: &Epochs,
         keys: &Keys,
         raw: &[(&u64, &Stored<Vec<u8>>)],
-        referenced: &BTreeSet<BatchId>,
+        seen: &mut BTreeSet<BatchId>,
     ) -> Self {
         let open = |(height, raw): &(&u64, &Stored<Vec<u8>>)| (**height, opened(epochs, raw));
         let blocks: BTreeMap<_, _> = raw.par_iter().map(open).collect();
-        let mut wanted: BTreeMap<BatchId, (Epoch, BatchRef)> = BTreeMap::new();
+        let mut wanted: BTreeMap<BatchId, BatchRef> = BTreeMap::new();
         for opened in blocks.values().flatten() {
             let Ok(committed) = &opened.committed else { continue };
             for reference in &committed.block.batches {
-                if !referenced.contains(&reference.id) && epochs.claimed.contains_key(&opened.epoch)
+                if reference.epoch == opened.epoch
+                    && epochs.claimed.contains_key(&opened.epoch)
+                    && seen.insert(reference.id)
                 {
-                    wanted.entry(reference.id).or_insert((opened.epoch, *reference));
+                    wanted.insert(reference.id, *reference);
                 }
             }
         }
-        let check = |(id, (epoch, reference)): (BatchId, (Epoch, BatchRef))| {
-            let verifier = &epochs.claimed[&epoch];
-            (id, (epoch, batch(evidence, verifier, keys, &reference)))
+        let check = |(id, reference): (BatchId, BatchRef)| {
+            let verifier = &epochs.claimed[&reference.epoch];
+            (id, (reference, batch(evidence, verifier, keys, &reference)))
         };
         Self { blocks, batches: wanted.into_par_iter().map(check).collect() }
     }
 }
 
 fn opened(epochs: &Epochs, raw: &Stored<Vec<u8>>) -> Result<Opened, Fault> {
-    let raw = raw.bytes().map_err(Fault::Unverifiable)?;
+    let unread = |why| Fault::Unverifiable(format!("its file cannot be read: {why}"));
+    let raw = raw.bytes().map_err(unread)?;
     let committed: CommittedBlock =
         qbind_types::decode(&raw).map_err(|e| Fault::Bad(e.to_string()))?;
     let epoch = committed.block.epoch;
@@ -313,11 +321,11 @@ impl Chain {
         };
         let common = feeds.values().map(Feed::tip).min().unwrap_or(0);
         let mut votes: Votes = BTreeMap::new();
-        let mut referenced = BTreeSet::new();
+        let (mut referenced, mut seen) = (BTreeSet::new(), BTreeSet::new());
         let (mut is_unbroken, mut next) = (true, 1);
         let blocks: Vec<_> = evidence.blocks.range(1..).collect();
         for raw in blocks.chunks(STRETCH) {
-            let stretch = Stretch::open(evidence, &epochs, &keys, raw, &referenced);
+            let stretch = Stretch::open(evidence, &epochs, &keys, raw, &mut seen);
             let Stretch { blocks, mut batches } = stretch;
             for (height, opened) in blocks {
                 chain.missing(evidence, next, height.saturating_sub(1).min(common));
@@ -339,7 +347,11 @@ impl Chain {
                         let mut check = |reference: &BatchRef| {
                             let epoch = verifier.set().epoch();
                             match batches.remove(&reference.id) {
-                                Some((under, checked)) if under == epoch => checked,
+                                Some((as_one, checked))
+                                    if as_one == *reference && reference.epoch == epoch =>
+                                {
+                                    checked
+                                }
                                 _ => batch(evidence, &verifier, &keys, reference),
                             }
                         };

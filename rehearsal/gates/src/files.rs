@@ -13,7 +13,7 @@ use std::{
 
 /// Most bytes of one file: a day of commit feed is a few hundred megabytes.
 const FILE_BYTES: u64 = 1 << 30;
-/// Bytes of metrics that are read as they come.
+/// Most bytes of a body of metrics; a node exports some 34,000.
 const BODY_BYTES: u64 = 1 << 20;
 /// Bodies that are read at a time.
 const BODIES: usize = 256;
@@ -28,7 +28,7 @@ pub enum Files {
 }
 
 impl Files {
-    /// The bytes of a file; nothing if it does not exist.
+    /// The bytes of a file; nothing if it does not exist. Bodies of metrics are not kept in a packed run.
     ///
     /// # Errors
     /// In words: it is none that evidence may have, or cannot be read.
@@ -75,13 +75,19 @@ impl Files {
 
     /// The series of a `/metrics` body; nothing if there is none.
     pub(crate) fn scrape(&self, path: &str) -> Result<Option<Samples>, String> {
-        if let Self::Packed(packed) = self
-            && let Some(read) = packed.scrapes.get(path)
-        {
-            return read.clone().map(Some);
+        match self {
+            Self::Packed(packed) => packed.scrapes.get(path).cloned().transpose(),
+            Self::Dir(_) => match self.locate(path)? {
+                Some(Place::File(full)) if is_huge(&full) => Err(too_large()),
+                Some(place) => samples(&place.read().map_err(|e| e.to_string())?).map(Some),
+                None => Ok(None),
+            },
         }
-        self.bytes(path)?.map(|body| samples(&body)).transpose()
     }
+}
+
+fn is_huge(body: &Path) -> bool {
+    fs::metadata(body).is_ok_and(|meta| meta.len() > BODY_BYTES)
 }
 
 fn samples(body: &[u8]) -> Result<Samples, String> {
@@ -179,7 +185,11 @@ impl Packer {
     /// The world's fault: the disk is full.
     pub fn take(&mut self, name: &str, bytes: u64, piece: &[u8]) -> io::Result<()> {
         let is_body = name.starts_with("scrapes/") && name.ends_with(".txt");
-        if is_body && bytes <= BODY_BYTES {
+        if is_body && bytes > BODY_BYTES {
+            self.packed.scrapes.insert(name.to_owned(), Err(too_large()));
+            return Ok(());
+        }
+        if is_body {
             match self.bodies.last_mut() {
                 Some((last, body)) if last == name => body.extend_from_slice(piece),
                 _ => {

@@ -47,7 +47,7 @@ pub use evaluate::evaluate;
 pub use evidence::{Evidence, Scrape, StepFile};
 pub use files::{Files, Packed, Packer, Place};
 pub use lint::{Binding, lint};
-pub use read::{ReadError, evaluate_dir, read, read_dir, read_samples};
+pub use read::{ReadError, SAMPLES_BYTES, evaluate_dir, read, read_dir, read_samples};
 pub use steps::STEPS;
 pub use stored::Stored;
 pub use verdict::{

@@ -21,7 +21,7 @@ use std::{
 use thiserror::Error;
 
 /// Most bytes of the samples of a measurement.
-const SAMPLES_BYTES: u64 = 64 << 20;
+pub const SAMPLES_BYTES: u64 = 64 << 20;
 
 /// Why a directory cannot be evaluated at all.
 #[derive(Debug, Error)]

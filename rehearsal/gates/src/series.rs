@@ -1,7 +1,7 @@
 //! Prometheus text becomes integers; what is no integer stays visible as such.
 
 use prometheus_parse::{Scrape as Parsed, Value};
-use std::io;
+use std::{io, sync::Arc};
 
 /// A value of a series. Gates decide on integers only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +53,10 @@ pub struct Series {
     pub value: Sample,
 }
 
-/// The known series of one scrape, by name and labels. A run has a hundred thousand of these.
+/// The known series of one scrape, by name and labels. A run has a hundred thousand of these;
+/// copies are shared.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Samples(Box<[Series]>);
+pub struct Samples(Arc<[Series]>);
 
 impl Samples {
     /// All series.
@@ -65,7 +66,7 @@ impl Samples {
 
     /// All series, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Series> {
-        self.0.iter_mut()
+        Arc::make_mut(&mut self.0).iter_mut()
     }
 
     /// The values of a metric.

@@ -230,6 +230,7 @@ pub fn hostile(bundle: &[u8]) -> Vec<Hostile> {
         ("escape-sequence", b.renamed("steps/\x1b[2J"), Code::Name),
         ("upper-case-twin", b.renamed("Plan.yaml"), Code::Name),
         ("dot-file", b.renamed("./steps/x"), Code::Name),
+        ("a-file-in-a-file", b.renamed("steps/t222/result.json/x"), Code::Name),
         ("unknown-folder", b.renamed("keystore/x"), Code::Name),
         ("empty-name", b.renamed(""), Code::Name),
         ("hard-link", b.typed(b'1'), Code::NotAFile),

@@ -79,6 +79,10 @@ pub(super) fn g1() -> Cases {
             }
             e.blocks.insert(116, encode(&last).into());
         }),
+        ("a block under a second height", "G1 FAIL, G2 UNKNOWN", |e| {
+            let copy = e.blocks[&50].clone();
+            e.blocks.insert(117, copy);
+        }),
         ("block missing", "G1 UNKNOWN, G2 UNKNOWN, G3 UNKNOWN, G4 UNKNOWN", |e| {
             e.blocks.remove(&50);
         }),
