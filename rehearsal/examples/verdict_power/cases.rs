@@ -417,7 +417,9 @@ pub(crate) const CASES: &[Case] = &[
         signs: &["G13 INVALID"],
         plant: |s, stage| {
             if at(stage, NETWORK) {
-                s.edit("network/topology.yaml", |text| delays(&text, |_| 0));
+                s.edit("network/topology.yaml", |text| {
+                    numbers(&numbers(&text, "delay_us: ", |_| 0), "jitter_us: ", |_| 0)
+                });
             }
         },
     },
@@ -427,7 +429,9 @@ pub(crate) const CASES: &[Case] = &[
         signs: &["G13 INVALID"],
         plant: |s, stage| {
             if at(stage, NETWORK) {
-                s.edit("network/topology.yaml", |text| delays(&text, |us| us * 9 / 10));
+                s.edit("network/topology.yaml", |text| {
+                    numbers(&text, "delay_us: ", |us| us * 9 / 10)
+                });
             }
         },
     },
@@ -456,11 +460,10 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
-/// A topology with other delays.
-fn delays(text: &str, change: fn(u64) -> u64) -> String {
+/// A topology with other numbers behind a key.
+fn numbers(text: &str, key: &str, change: fn(u64) -> u64) -> String {
     let mut out = String::new();
     let mut rest = text;
-    let key = "delay_us: ";
     while let Some(at) = rest.find(key) {
         let (before, after) = rest.split_at(at + key.len());
         out += before;
