@@ -108,7 +108,9 @@ fn run() -> Result<bool, Box<dyn Error>> {
 
 fn row(word: &str, name: &str, ended: &Ended) {
     let Ended { verdict, red, why, took_s } = ended;
-    println!("{word:<7} {name:<44} {verdict:<13} {} {why} ({took_s} s)", red.join(", "));
+    // What else went wrong stands in the outcome.
+    let why = why.lines().next().unwrap_or_default();
+    println!("{word:<7} {name:<48} {verdict:<13} {} {why} ({took_s} s)", red.join(", "));
 }
 
 fn share(name: &str, there: usize, of: usize, what: &str) {
