@@ -478,6 +478,14 @@ fn live(
     Ok(())
 }
 
+/// Whoever moves the bar while the run goes on does not see it judged by another.
+fn unmoved(out: &Path, plan: &str) -> Result<(), Box<dyn Error + Send + Sync>> {
+    match digest_of(&fs::read(out.join(paths::PLAN))?) == plan {
+        true => Ok(()),
+        false => Err("plan.yaml was changed since the run began: nothing follows from it".into()),
+    }
+}
+
 /// Whoever gets a bundle refuses one in which something is wrong; so does who made it.
 fn sound(bundle: &Path) -> Result<(), Box<dyn Error + Send + Sync>> {
     let file = io::BufReader::new(fs::File::open(bundle)?);
@@ -498,11 +506,7 @@ fn finish(
     started_unix_ms: u64,
 ) -> Result<Finished, RehearsalError> {
     let out = request.out.as_path();
-    // Whoever moves the bar while the run goes on does not see it judged by another.
-    if digest_of(&fs::read(out.join(paths::PLAN)).doing("read the plan")?) != plan.digest() {
-        return Err("plan.yaml was changed since the run began: nothing follows from it")
-            .doing("judge the run");
-    }
+    unmoved(out, &plan.digest()).doing("judge the run")?;
     let gates = evaluate_dir(out).doing("evaluate the gates")?;
     fs::write(out.join("gates.json"), gates.to_json()).doing("keep the gates")?;
     let controls = match request.controls {
@@ -568,4 +572,31 @@ fn finish(
     let trust = out.join("trust.yaml");
     fs::write(&trust, Trust::new(vec![trusted]).to_yaml()).doing("write the trust file")?;
     Ok(Finished { gates, controls, compared, report, bundle, trust })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_that_was_changed_judges_nothing() {
+        let dir = tempfile::tempdir().expect("a disk");
+        let plan = dir.path().join(paths::PLAN);
+        fs::write(&plan, "commit_p99_max_ms: 10000\n").expect("a disk");
+        let digest = digest_of(&fs::read(&plan).expect("a disk"));
+        unmoved(dir.path(), &digest).expect("it is the same");
+        fs::write(&plan, "commit_p99_max_ms: 60000\n").expect("a disk");
+        let error = unmoved(dir.path(), &digest).expect_err("the bar was moved");
+        assert!(error.to_string().contains("plan.yaml was changed"), "{error}");
+    }
+
+    #[test]
+    fn a_bundle_that_is_not_sound_does_not_stay() {
+        let dir = tempfile::tempdir().expect("a disk");
+        let bundle = dir.path().join("a.qbundle");
+        fs::write(&bundle, "no bundle").expect("a disk");
+        let error = sound(&bundle).expect_err("it is none");
+        assert!(error.to_string().contains("it was removed again"), "{error}");
+        assert!(!bundle.exists());
+    }
 }

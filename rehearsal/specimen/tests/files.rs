@@ -3,10 +3,38 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use qbind_evidence::Journal;
-use qbind_gates::{Evidence, Outcome, Verdict, evaluate, evaluate_dir, read_dir, records::*};
+use qbind_gates::{
+    Evidence, Files, Outcome, Packer, Verdict, controls, evaluate, evaluate_dir, read, read_dir,
+    records::*,
+};
 use qbind_specimen::{sound, store};
 use serde_json::json;
 use std::{fs, path::Path};
+
+/// Every file below `dir`, packed in the order of a bundle.
+fn packed(dir: &Path) -> Files {
+    fn below(dir: &Path, out: &mut Vec<std::path::PathBuf>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { below(&path, out) } else { out.push(path) }
+        }
+    }
+    let mut paths = Vec::new();
+    below(dir, &mut paths);
+    paths.sort();
+    let mut packer = Packer::new(tempfile::tempfile().unwrap()).unwrap();
+    for path in paths {
+        let (name, bytes) = (path.strip_prefix(dir).unwrap(), fs::read(&path).unwrap());
+        let take = |piece: &[u8], packer: &mut Packer| {
+            packer.take(name.to_str().unwrap(), bytes.len() as u64, piece).unwrap();
+        };
+        if bytes.is_empty() {
+            take(&[], &mut packer);
+        }
+        bytes.chunks(1_000).for_each(|piece| take(piece, &mut packer));
+    }
+    packer.finish().unwrap()
+}
 
 /// The files of `evidence`, and a journal of its steps.
 fn stored(evidence: &Evidence, dir: &Path) {
@@ -27,6 +55,27 @@ fn files_and_memory_give_the_same_result() {
     let (files, memory) = (evaluate_dir(dir.path()).unwrap(), evaluate(&evidence));
     assert!(files == memory, "{}\n{}", files.to_json(), memory.to_json());
     assert_eq!(evaluate_dir(dir.path()).unwrap().to_json(), files.to_json());
+    let packed = evaluate(&read(&packed(dir.path())));
+    assert!(packed == memory, "{}\n{}", packed.to_json(), memory.to_json());
+    // What is planted in evidence that lies in files turns the same gates.
+    let found = controls(&read_dir(dir.path()).unwrap());
+    assert_eq!(found, controls(&evidence));
+}
+
+#[test]
+fn metrics_larger_than_any_node_exports_are_none() {
+    let dir = tempfile::tempdir().unwrap();
+    stored(&sound(), dir.path());
+    let body = dir.path().join(paths::scrape("us-v1", 3));
+    let mut text = fs::read_to_string(&body).unwrap();
+    for (bytes, is_read) in [(1 << 20, true), ((1 << 20) + 1, false)] {
+        text.extend(std::iter::repeat_n('\n', bytes - text.len()));
+        fs::write(&body, &text).unwrap();
+        for files in [Files::Dir(dir.path().to_owned()), packed(dir.path())] {
+            let evidence = read(&files);
+            assert_eq!(evidence.scrapes["us-v1"][3].samples.is_some(), is_read, "{bytes}");
+        }
+    }
 }
 
 #[test]
