@@ -67,4 +67,5 @@ lint: setup ## Formatting and clippy, warnings are errors
 
 docs: build ## Write the generated references again
 	$(TARGET_DIR)/debug/qbindctl docs cli >docs/cli.md.new && mv docs/cli.md.new docs/cli.md
+	$(TARGET_DIR)/debug/qbindctl docs manifest-schema >docs/manifest.schema.json.new && mv docs/manifest.schema.json.new docs/manifest.schema.json
 	$(TARGET_DIR)/debug/qbind-node --metrics-docs >docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md

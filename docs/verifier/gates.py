@@ -5,6 +5,7 @@ A gate is a generator of findings: (FAIL, INVALID or UNKNOWN, why). Without find
 from collections import Counter, defaultdict
 from functools import cached_property
 
+import added
 import records
 import statements
 from chain import Chain, Wrong, read_genesis
@@ -34,6 +35,11 @@ class Evidence(Run):
             return Chain(self.files, self.common)
         except Wrong:
             return None
+
+    @cached_property
+    def added(self):
+        """The gates the plan adds, by id."""
+        return {gate["id"]: gate for gate in self.plan["added_gates"]} if self.plan else {}
 
     @cached_property
     def replay(self):
@@ -730,6 +736,8 @@ def findings(run, gate):
     """All findings of a gate."""
     if run.plan is None:
         return [(UNKNOWN, "plan.yaml: not readable")]
+    if gate not in GATES:
+        return [run.window_fault] if run.window_fault else added.Judge(run, run.added[gate]).findings
     found = [run.window_fault] if gate in WINDOWED | NEED_WINDOW and run.window_fault else []
     return found if found and gate in NEED_WINDOW else found + list(GATES[gate](run))
 
@@ -748,10 +756,11 @@ def recompute(files, stored):
     run = Evidence(files)
     told = {gate["id"]: gate for gate in stored["gates"]}
     expected = [gate for gate in GATES if gate != "G13" or run.plan is None or run.plan["target"] == "lab"]
+    expected += run.added
     rows, ours = [], []
     for gate in dict.fromkeys([*expected, *told]):
         theirs = told.get(gate, {})
-        severity = "soft" if gate in SOFT else "hard"
+        severity = run.added[gate]["severity"] if gate in run.added else "soft" if gate in SOFT else "hard"
         try:
             if gate not in expected:
                 raise NotRecomputed("no gate of this run")

@@ -291,12 +291,14 @@ PLAN_FORM = record({
         "affected": many(text), "expectation": one_of("continues", "halts_until_healed"), "note": text})),
     "bounds": record({key: Maybe(between(least, most), default, null=False)
                       for key, (default, least, most) in BOUNDS.items()}),
-    "notes": many(text)})
+    "added_gates": Maybe(free, [], null=False), "notes": many(text)})
 
 
 def plan(value):
     """A plan within its limits."""
     found = PLAN_FORM(value)
+    from added import gates     # which is made of the forms above
+    found["added_gates"] = gates(found["added_gates"])
     need(len(found["nodes"]) <= NODES_MAX and len(found["faults"]) <= FAULTS_MAX and len(found["links"]) <= LINKS_MAX
          and sum(node["role"] == "validator" for node in found["nodes"]) <= VALIDATORS_MAX
          and 1000 * found["live"]["window_s"] // found["bounds"]["align_ms"] * len(found["nodes"]) <= INSTANTS_MAX

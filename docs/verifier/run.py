@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from functools import cached_property
 
+import added
 import records
 from records import lines, whole
 from statements import compact
@@ -23,15 +24,19 @@ ASN = "qbind_anti_eclipse_asn_diversity"
 CONNECTED, OUTBOUND = "qbind_p2p_connected_peers", "qbind_p2p_outbound_peers"
 SERIES = (VIEW_CHANGES, VIEW, EQUIVOCATIONS, VIOLATIONS, MISMATCH, ASN, CONNECTED, OUTBOUND)
 SAMPLE = re.compile(r"([A-Za-z0-9_]+)(?:\{([^}]+)\})?\s+(\S+)(?:\s.*)?")
-TYPE = re.compile(r"#\s+TYPE\s+(\S+)\s+(\S+)")
 FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+(?:e[+-]?[0-9]+)?|nan|inf|infinity)", re.I)
 
 
 class Scrape:
     """One successful scrape: its time and the values of each series."""
 
-    def __init__(self, at, series):
-        self.at, self.series = at, series
+    def __init__(self, at, seq, series):
+        self.at, self.seq = at, seq
+        self._labelled, self.series = series, {name: [value for _, value in found] for name, found in series.items()}
+
+    def labelled(self, name):
+        """(labels, value) of each series."""
+        return self._labelled.get(name, [])
 
     @staticmethod
     def integer(value):
@@ -46,28 +51,24 @@ class Scrape:
         return sum(found) if found and None not in found else None
 
 
-def parse_body(body):
-    """Values by name, None if the body is damaged."""
-    summaries, seen, out = set(), set(), defaultdict(list)
+def parse_body(body, wanted=SERIES):
+    """(labels, value) by name, None if the body is damaged."""
+    seen, out = set(), defaultdict(list)
     for line in map(str.strip, body.split("\n")):
-        if not any(name in line for name in SERIES):
-            continue
-        if kind := TYPE.fullmatch(line):
-            if kind[2] == "summary":
-                summaries.add(kind[1])
+        if not any(name in line for name in wanted):
             continue
         found = SAMPLE.fullmatch(line)
         if not found or not FLOAT.fullmatch(found[3]):
             continue
         name, labels, value = found.group(1, 2, 3)
-        if name not in SERIES or labels is not None and name in summaries:
+        if name not in wanted:
             continue
         pairs = [part.split("=") for part in (labels or "").split(",")]
         key = name, frozenset({pair[0]: pair[1].strip('"') for pair in pairs if len(pair) == 2 and pair[0]}.items())
         if key in seen:
             return None
         seen.add(key)
-        out[name].append(float(value))
+        out[name].append((key[1], float(value)))
     return out
 
 
@@ -281,13 +282,14 @@ class Run:
     def scrapes(self):
         """The successful scrapes of each node by time."""
         out = {node: [] for node in self.nodes}
+        wanted = {*SERIES, *map(added.series_of, self.plan["added_gates"])}
         for row in lines(self.files, "scrapes/index.jsonl", records.SCRAPE) or ():
             name = f"scrapes/{row['node']}/{row['seq']:06}.txt"
             is_small = name in self.files and self.files.size(name) <= BODY_MAX
             if row["node"] in out and row["status"] == 200 and row["file"] == name and is_small:
-                body = whole(self.files, name, parse_body, str)
+                body = whole(self.files, name, lambda text: parse_body(text, wanted), str)
                 if body is not None:
-                    out[row["node"]].append(Scrape(row["at_unix_ms"], body))
+                    out[row["node"]].append(Scrape(row["at_unix_ms"], row["seq"], body))
         for found in out.values():
             found.sort(key=lambda scrape: scrape.at)
         return out

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use qbind_crypto::SecretKey;
-use qbind_gates::GatesResult;
+use qbind_gates::{GatesResult, Outcome, evaluate};
 use qbind_specimen::{
     Lies, Operator, faults, files, hostile, repacked, sealed, sealed_with, sound,
 };
@@ -107,7 +107,18 @@ fn raw_files_that_do_not_bear_the_verdict_out_are_named_by_gate_whoever_signed()
             continue;
         }
         groups.push(fault.group);
-        let lies = Lies { gates: Some(&passed), edit: None };
+        // A plan may have gates of its own, which a liar would not forget.
+        let mut planted = sound();
+        (fault.plant)(&mut planted);
+        let mut claimed = evaluate(&planted);
+        for gate in &mut claimed.gates {
+            match passed.gate(&gate.id) {
+                Some(sound) => *gate = sound.clone(),
+                None => gate.verdict = Outcome::Pass,
+            }
+        }
+        claimed.verdict = passed.verdict;
+        let lies = Lies { gates: Some(&claimed), edit: None };
         let bundle = room.sealed("liar.qbundle", &operator(1), &lies, fault.plant);
         let (code, text) = room.verify(&bundle);
         let gate = fault.expected.split([' ', ',']).next().unwrap();

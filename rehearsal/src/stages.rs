@@ -302,7 +302,9 @@ fn bind_gates(lab: &Lab, plan: &Plan) -> Result<(), RehearsalError> {
         let each = plan.nodes.iter().zip(first.iter().zip(&second));
         let problem = each.into_iter().find_map(|(node, (first, second))| {
             let wrong =
-                lint(first, second).into_iter().find(|binding| binding.problem.is_some())?;
+                lint(first, second, plan.added_gates.iter().filter(|gate| gate.means(node)))
+                    .into_iter()
+                    .find(|binding| binding.problem.is_some())?;
             let (name, gates) = (&node.name, wrong.gates.join(", "));
             Some(format!("{name}: {} {} ({gates})", wrong.series, wrong.problem?))
         });

@@ -21,6 +21,11 @@ fn the_command_line_reference_is_current() {
 }
 
 #[test]
+fn the_schema_of_manifests_is_current() {
+    check("docs/manifest.schema.json", "qbindctl", &["docs", "manifest-schema"]);
+}
+
+#[test]
 fn the_metrics_reference_is_current() {
     check("docs/metrics.md", "qbind-node", &["--metrics-docs"]);
 }

@@ -4,9 +4,10 @@ use super::evidence_dir::{EvidenceDir, files};
 use crate::exit::{DONE, USAGE};
 use clap::{Args, Subcommand, ValueEnum};
 use qbind_gates::{
-    Binding, CATALOGUE, Controls, Entry, Evidence, Gate, GatesResult, Outcome, controls, lint,
-    read, series::KNOWN,
+    Binding, CATALOGUE, Controls, Entry, Evidence, Gate, GatesResult, Outcome, Vantage, controls,
+    lint, read, severity,
 };
+use qbind_plan::{AddedGate, Plan};
 use serde_json::json;
 use std::{
     fmt::Write,
@@ -44,6 +45,9 @@ pub enum GatesOutput {
 /// Arguments of `gates list`.
 #[derive(Debug, Args)]
 pub struct GatesListArgs {
+    /// Also the gates that this plan adds
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
     /// Text for people, JSON for programs
     #[arg(long, value_enum, default_value_t)]
     pub output: GatesOutput,
@@ -55,6 +59,9 @@ pub struct GatesExplainArgs {
     /// Such as G5
     #[arg(value_name = "GATE")]
     pub gate: String,
+    /// The plan that adds the gate, of X1 to X99
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
     /// Text for people, JSON for programs
     #[arg(long, value_enum, default_value_t)]
     pub output: GatesOutput,
@@ -74,7 +81,7 @@ pub struct GatesEvaluateArgs {
 /// Runs the command; returns the exit code.
 pub fn run(command: GatesCommand) -> u8 {
     match command {
-        GatesCommand::List(args) => list(args.output),
+        GatesCommand::List(args) => list(&args),
         GatesCommand::Explain(args) => explain(&args),
         GatesCommand::Lint(args) => bind(&args),
         GatesCommand::Evaluate(args) => evaluate(&args),
@@ -90,15 +97,40 @@ fn described(entry: &Entry) -> serde_json::Value {
     })
 }
 
-fn list(output: GatesOutput) -> u8 {
-    match output {
+fn described_added(gate: &AddedGate) -> serde_json::Value {
+    json!({
+        "id": gate.id, "title": gate.title, "severity": severity(gate),
+        "vantage": Vantage::SelfReported, "query": gate.query(), "source": "the plan",
+        "explanation": gate.explanation(),
+    })
+}
+
+/// The gates that a plan adds.
+fn added(plan: Option<&Path>) -> Result<Vec<AddedGate>, u8> {
+    let plan = plan.map(Plan::load).transpose().map_err(|why| {
+        eprintln!("qbindctl: {why}");
+        USAGE
+    })?;
+    Ok(plan.map(|plan| plan.added_gates).unwrap_or_default())
+}
+
+fn list(args: &GatesListArgs) -> u8 {
+    let added = match added(args.plan.as_deref()) {
+        Ok(added) => added,
+        Err(code) => return code,
+    };
+    match args.output {
         GatesOutput::Text => {
             for entry in &CATALOGUE {
-                println!("{:3}  {:8}  {}", entry.id, entry.severity.to_string(), entry.title);
+                println!("{:3}  {:13}  {}", entry.id, entry.severity.to_string(), entry.title);
+            }
+            for gate in &added {
+                println!("{:3}  {:13}  {}", gate.id, severity(gate).to_string(), gate.title);
             }
         }
         GatesOutput::Json => {
-            let gates: Vec<_> = CATALOGUE.iter().map(described).collect();
+            let known = CATALOGUE.iter().map(described);
+            let gates: Vec<_> = known.chain(added.iter().map(described_added)).collect();
             println!("{:#}", json!({"schema": "qbindctl.gates-list/v1", "gates": gates}));
         }
     }
@@ -106,19 +138,31 @@ fn list(output: GatesOutput) -> u8 {
 }
 
 fn explain(args: &GatesExplainArgs) -> u8 {
-    let Some(entry) = qbind_gates::entry(&args.gate) else {
-        eprintln!("qbindctl: there is no gate {:?}", args.gate);
-        eprintln!("hint: `qbindctl gates list` names all, G1 to G13");
-        return USAGE;
+    let added = match added(args.plan.as_deref()) {
+        Ok(added) => added,
+        Err(code) => return code,
+    };
+    let own = added.iter().find(|gate| gate.id.eq_ignore_ascii_case(&args.gate));
+    let gate = match (qbind_gates::entry(&args.gate), own) {
+        (Some(entry), _) => described(entry),
+        (None, Some(gate)) => described_added(gate),
+        (None, None) => {
+            eprintln!("qbindctl: there is no gate {:?}", args.gate);
+            eprintln!(
+                "hint: `qbindctl gates list` names all, G1 to G13; those a plan adds need `--plan FILE`"
+            );
+            return USAGE;
+        }
     };
     match args.output {
         GatesOutput::Text => {
-            println!("{} {} ({})\n", entry.id, entry.title, entry.severity);
-            println!("{}\n", entry.explanation);
-            println!("looks at: {}\nrequired by: {}", entry.query, entry.source);
+            let of = |key: &str| gate[key].as_str().unwrap_or_default();
+            println!("{} {} ({})\n", of("id"), of("title"), of("severity"));
+            println!("{}\n", of("explanation"));
+            println!("looks at: {}\nrequired by: {}", of("query"), of("source"));
         }
         GatesOutput::Json => {
-            let answer = json!({"schema": "qbindctl.gates-explain/v1", "gate": described(entry)});
+            let answer = json!({"schema": "qbindctl.gates-explain/v1", "gate": gate});
             println!("{answer:#}");
         }
     }
@@ -168,8 +212,17 @@ fn bind(args: &GatesEvaluateArgs) -> u8 {
         Err(code) => return code,
     };
     let nodes = first_and_last(evidence.path()).unwrap_or_default();
+    // Without a readable plan there are no gates of its own to bind, and every gate is UNKNOWN anyway.
+    let plan = Plan::load(&evidence.path().join("plan.yaml")).ok();
+    let bound = |name: &str, first: &str, last: &str| {
+        let planned = plan.iter().flat_map(|plan| plan.node(name).map(|node| (plan, node)));
+        let added: Vec<_> = planned
+            .flat_map(|(plan, node)| plan.added_gates.iter().filter(|gate| gate.means(node)))
+            .collect();
+        lint(first, last, added)
+    };
     let all: Vec<(&str, Vec<Binding>)> =
-        nodes.iter().map(|(node, first, last)| (node.as_str(), lint(first, last))).collect();
+        nodes.iter().map(|(node, first, last)| (node.as_str(), bound(node, first, last))).collect();
     let wrong = all.iter().flat_map(|(node, bindings)| bindings.iter().map(move |b| (node, b)));
     let wrong: Vec<_> = wrong.filter(|(_, binding)| binding.problem.is_some()).collect();
     match args.output {
@@ -184,7 +237,8 @@ fn bind(args: &GatesEvaluateArgs) -> u8 {
                 let gates = binding.gates.join(", ");
                 println!("{node}: {} {problem} ({gates})", binding.series);
             }
-            println!("{} nodes, {} series each, {} problems", all.len(), KNOWN.len(), wrong.len());
+            let series: usize = all.iter().map(|(_, bindings)| bindings.len()).sum();
+            println!("{} nodes, {series} series, {} problems", all.len(), wrong.len());
         }
     }
     match (all.is_empty(), wrong.is_empty()) {
@@ -299,7 +353,12 @@ mod tests {
 
     #[test]
     fn gates_are_found_in_any_case() {
-        let args = |gate: &str| GatesExplainArgs { gate: gate.into(), output: GatesOutput::Text };
+        let args = |gate: &str| GatesExplainArgs {
+            gate: gate.into(),
+            plan: None,
+            output: GatesOutput::Text,
+        };
         assert_eq!((explain(&args("g5")), explain(&args("G99"))), (DONE, USAGE));
+        assert_eq!(explain(&args("X1")), USAGE, "no plan adds it");
     }
 }

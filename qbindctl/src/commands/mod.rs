@@ -71,6 +71,8 @@ pub(crate) enum Command {
 pub(crate) enum DocsCommand {
     /// This command line as Markdown
     Cli,
+    /// The JSON Schema of a manifest
+    ManifestSchema,
 }
 
 /// Runs a command; returns the exit code.
@@ -93,6 +95,10 @@ pub(crate) fn run(command: Command) -> u8 {
         Command::Upgrade(command) => upgrade::run(command),
         Command::Docs(DocsCommand::Cli) => {
             print!("{}", reference::markdown(crate::Cli::command()));
+            DONE
+        }
+        Command::Docs(DocsCommand::ManifestSchema) => {
+            print!("{}", qbind_plan::manifest_schema());
             DONE
         }
     }

@@ -2,8 +2,9 @@
 //! that gate red and no unrelated one. A gate that stays green here could not have failed this run.
 
 use crate::{
-    evaluate,
+    added, evaluate,
     evidence::Evidence,
+    lint::readers,
     measured::Measured,
     records::{Fate, FeedLine, paths},
     series::{Sample, Samples},
@@ -12,7 +13,7 @@ use crate::{
 use qbind_types::{BlockId, StateRoot};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Schema of the file `controls.json`.
 pub const CONTROLS_SCHEMA: &str = "qbind.controls/v1";
@@ -161,7 +162,7 @@ fn set_series(evidence: &mut Evidence, name: &str, value: fn(i64) -> i64) -> Opt
     let mut set = None;
     for (number, scrape) in (0..).zip(scrapes) {
         let series = scrape.samples.iter_mut().flat_map(Samples::iter_mut);
-        for one in series.filter(|series| series.name == name) {
+        for one in series.filter(|series| &*series.name == name) {
             one.value = Sample::Integer(value(number));
             set = Some(());
         }
@@ -169,14 +170,36 @@ fn set_series(evidence: &mut Evidence, name: &str, value: fn(i64) -> i64) -> Opt
     set
 }
 
+type Planter<'a> = dyn Fn(&mut Evidence) -> Option<()> + Sync + 'a;
+
+/// One violation to plant.
+struct Injection<'a> {
+    gate: &'a str,
+    injected: String,
+    plant: Box<Planter<'a>>,
+}
+
 /// Plants a violation for every gate of `evidence`, one at a time. Pure; takes as long as judging the run
 /// once more for each gate, two at a time.
 pub fn controls(evidence: &Evidence) -> Controls {
     let sound = evaluate(evidence);
-    let wanted: Vec<_> = CONTROLS.iter().filter(|(gate, ..)| sound.gate(gate).is_some()).collect();
+    let added = evidence.plan.as_ref().map_or(&[][..], |plan| &plan.added_gates);
+    let readers = readers(added);
+    let known = CONTROLS.iter().filter(|(gate, ..)| sound.gate(gate).is_some());
+    let known = known.map(|(gate, injected, plant)| Injection {
+        gate,
+        injected: (*injected).to_owned(),
+        plant: Box::new(plant),
+    });
+    let added = added.iter().map(|gate| Injection {
+        gate: &gate.id,
+        injected: added::said(gate),
+        plant: Box::new(|evidence| added::violate(gate, evidence)),
+    });
+    let wanted: Vec<_> = known.chain(added).collect();
     let (even, odd): (Vec<_>, Vec<_>) = wanted.iter().enumerate().partition(|(at, _)| at % 2 == 0);
-    let run = |half: &[(usize, &&(&str, &str, Plant))]| -> Vec<(usize, Control)> {
-        half.iter().map(|(at, entry)| (*at, control(evidence, &sound, entry))).collect()
+    let run = |half: &[(usize, &Injection)]| -> Vec<(usize, Control)> {
+        half.iter().map(|(at, one)| (*at, control(evidence, &sound, &readers, one))).collect()
     };
     let mut done = std::thread::scope(|scope| {
         let other = scope.spawn(|| run(&odd));
@@ -192,11 +215,12 @@ pub fn controls(evidence: &Evidence) -> Controls {
 fn control(
     evidence: &Evidence,
     sound: &GatesResult,
-    (gate, injected, plant): &(&str, &str, Plant),
+    readers: &BTreeMap<String, BTreeSet<String>>,
+    Injection { gate, injected, plant }: &Injection,
 ) -> Control {
     let mut control = Control {
         gate: (*gate).to_owned(),
-        injected: (*injected).to_owned(),
+        injected: injected.clone(),
         turned_red: Vec::new(),
         caught: false,
         skipped: String::new(),
@@ -218,7 +242,12 @@ fn control(
         .filter(|before| again.gate(&before.id).is_none_or(|g| g.verdict != Outcome::Pass))
         .map(|before| before.id.as_str())
         .collect();
-    control.caught = turned.len() == 1 && turned.contains(gate);
+    // An added gate and another that read the same series cannot but turn together.
+    let is_related = |other: &str| {
+        [gate, other].into_iter().any(|id| id.starts_with('X'))
+            && readers.values().any(|ids| ids.contains(*gate) && ids.contains(other))
+    };
+    control.caught = turned.contains(gate) && turned.iter().all(|id| id == gate || is_related(id));
     control.turned_red = turned.into_iter().map(str::to_owned).collect();
     control
 }

@@ -1,7 +1,7 @@
 //! Evidence in, verdict out.
 
 use crate::{
-    baseline,
+    added, baseline,
     catalogue::{CATALOGUE, known},
     chain::Chain,
     emulation,
@@ -61,5 +61,6 @@ pub fn evaluate(evidence: &Evidence) -> GatesResult {
     if plan.target == "lab" {
         gates.push(emulation::gate(evidence, plan, &measured));
     }
+    gates.extend(added::gates(evidence, plan, &feeds, &windows));
     GatesResult::of(gates)
 }

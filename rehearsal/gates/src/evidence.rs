@@ -16,6 +16,8 @@ use std::{
 /// One scrape of one node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Scrape {
+    /// Number of its round.
+    pub seq: u64,
     /// When the request was sent.
     pub at_unix_ms: u64,
     /// The series the gates know; nothing if the scrape failed.

@@ -1,6 +1,10 @@
 //! Where the raw files of a run lie: in a directory, or one after another in a single file.
 
-use crate::series::{self, Samples};
+use crate::{
+    records::paths,
+    series::{Names, Samples},
+};
+use qbind_plan::Plan;
 use rayon::prelude::*;
 use std::{
     collections::BTreeMap,
@@ -15,6 +19,8 @@ use std::{
 const FILE_BYTES: u64 = 1 << 30;
 /// Most bytes of a body of metrics; a node exports some 34,000.
 const BODY_BYTES: u64 = 1 << 20;
+/// Most bytes of a plan.
+const PLAN_BYTES: u64 = 16 << 20;
 /// Bodies that are read at a time.
 const BODIES: usize = 256;
 
@@ -74,12 +80,13 @@ impl Files {
     }
 
     /// The series of a `/metrics` body; nothing if there is none.
-    pub(crate) fn scrape(&self, path: &str) -> Result<Option<Samples>, String> {
+    pub(crate) fn scrape(&self, path: &str, names: &Names) -> Result<Option<Samples>, String> {
         match self {
+            // Read with the names of the plan in the same bundle.
             Self::Packed(packed) => packed.scrapes.get(path).cloned().transpose(),
             Self::Dir(_) => match self.locate(path)? {
                 Some(Place::File(full)) if is_huge(&full) => Err(too_large()),
-                Some(place) => samples(&place.read().map_err(|e| e.to_string())?).map(Some),
+                Some(place) => samples(&place.read().map_err(|e| e.to_string())?, names).map(Some),
                 None => Ok(None),
             },
         }
@@ -90,9 +97,9 @@ fn is_huge(body: &Path) -> bool {
     fs::metadata(body).is_ok_and(|meta| meta.len() > BODY_BYTES)
 }
 
-fn samples(body: &[u8]) -> Result<Samples, String> {
+fn samples(body: &[u8], names: &Names) -> Result<Samples, String> {
     let text = std::str::from_utf8(body).map_err(|_| "is not UTF-8".to_owned())?;
-    series::parse(text).map_err(|e| e.to_string())
+    names.parse(text).map_err(|e| e.to_string())
 }
 
 fn too_large() -> String {
@@ -164,6 +171,9 @@ pub struct Packer {
     out: BufWriter<File>,
     end: u64,
     bodies: Vec<(String, Vec<u8>)>,
+    /// The plan as far as it came; in the order of names it comes before all bodies.
+    plan: Vec<u8>,
+    names: Option<Names>,
 }
 
 impl Packer {
@@ -175,7 +185,7 @@ impl Packer {
         let out = BufWriter::with_capacity(1 << 20, file.try_clone()?);
         let (parts, scrapes) = (BTreeMap::new(), BTreeMap::new());
         let packed = Packed { file: Arc::new(file), parts, scrapes };
-        Ok(Self { packed, out, end: 0, bodies: Vec::new() })
+        Ok(Self { packed, out, end: 0, bodies: Vec::new(), plan: Vec::new(), names: None })
     }
 
     /// Takes the next piece of a file of this many bytes; one file after another, an empty one with one empty
@@ -201,6 +211,9 @@ impl Packer {
             }
             return Ok(());
         }
+        if name == paths::PLAN && bytes <= PLAN_BYTES {
+            self.plan.extend_from_slice(piece);
+        }
         if !self.packed.parts.contains_key(name) {
             self.packed.parts.insert(name.to_owned(), (self.end, bytes));
             self.end += bytes;
@@ -209,8 +222,14 @@ impl Packer {
     }
 
     fn read(&mut self) {
+        let names = self.names.get_or_insert_with(|| {
+            let text = std::str::from_utf8(&self.plan).unwrap_or_default();
+            // A plan that is none adds no gates.
+            Plan::parse(paths::PLAN, text)
+                .map_or_else(|_| Names::default(), |plan| Names::with(&plan.added_gates))
+        });
         let bodies = std::mem::take(&mut self.bodies);
-        let read = bodies.into_par_iter().map(|(name, body)| (name, samples(&body)));
+        let read = bodies.into_par_iter().map(|(name, body)| (name, samples(&body, names)));
         self.packed.scrapes.extend(read.collect::<Vec<_>>());
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     catalogue::Entry,
-    verdict::{Gate, Outcome, Window},
+    verdict::{Gate, Outcome, Severity, Vantage, Window},
 };
 
 /// At most this many sentences of a kind are kept; the rest is counted.
@@ -131,16 +131,27 @@ impl Finding {
     }
 
     pub(crate) fn into_gate(self, entry: &Entry) -> Gate {
+        let head = (entry.id, entry.title, entry.query.to_owned());
+        self.into_added(head, entry.severity, entry.vantage)
+    }
+
+    /// As a gate with this id, title and query.
+    pub(crate) fn into_added(
+        self,
+        (id, title, query): (&str, &str, String),
+        severity: Severity,
+        vantage: Vantage,
+    ) -> Gate {
         let verdict = self.outcome();
         let parts = [&self.fails, &self.invalids, &self.unknowns, &self.remarks];
         let note: Vec<String> = parts.iter().filter_map(|s| s.text()).collect();
         Gate {
-            id: entry.id.to_owned(),
-            title: entry.title.to_owned(),
-            severity: entry.severity,
+            id: id.to_owned(),
+            title: title.to_owned(),
+            severity,
             verdict,
-            vantage: entry.vantage,
-            query: entry.query.to_owned(),
+            vantage,
+            query,
             value: if self.value.is_empty() { "none".to_owned() } else { self.value },
             bound: self.bound,
             margin_permille: self.margin_permille,

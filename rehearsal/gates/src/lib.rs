@@ -7,6 +7,7 @@
 //!
 //! Never here: a clock, a socket, a random number without a seed from the plan.
 
+mod added;
 mod baseline;
 mod catalogue;
 mod chain;
@@ -39,6 +40,7 @@ mod verdict;
 mod views;
 mod windows;
 
+pub use added::severity;
 pub use catalogue::{CATALOGUE, Entry, entry};
 pub use chain::founders;
 pub use compare::{Change, Comparison, Figure, GateChange, compare};

@@ -1,7 +1,15 @@
 //! Whether the series that gates read are there, before anybody relies on them.
 
-use crate::series::{self, KNOWN, NoValue, scalar, sum};
+use crate::{
+    added::has_labels,
+    series::{KNOWN, Names, NoValue, Sample, Samples, scalar, sum},
+};
+use qbind_plan::{AddedGate, Fact, Several};
 use serde::Serialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 /// What gates expect of a series.
 struct Expected {
@@ -43,38 +51,110 @@ const EXPECTED: [Expected; KNOWN.len()] = [
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Binding {
     /// Its name.
-    pub series: &'static str,
+    pub series: String,
     /// Who reads it.
-    pub gates: &'static [&'static str],
+    pub gates: Vec<String>,
     /// Why they could not; nothing if they can.
     pub problem: Option<String>,
 }
 
+/// Which gates read a series, by its name.
+pub(crate) fn readers(added: &[AddedGate]) -> BTreeMap<String, BTreeSet<String>> {
+    let known = EXPECTED
+        .iter()
+        .flat_map(|e| e.gates.iter().map(|id| (e.name.to_owned(), (*id).to_owned())));
+    let added = added.iter().map(|gate| (gate.series(), gate.id.clone()));
+    let mut readers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (series, gate) in known.chain(added) {
+        readers.entry(series).or_default().insert(gate);
+    }
+    readers
+}
+
 /// Binds the gates to two `/metrics` bodies of one node, the second some seconds after the first: each series
-/// exists, has its type, is an integer, and the view has moved. Pure.
-pub fn lint(first: &str, second: &str) -> Vec<Binding> {
-    let both = series::parse(first).and_then(|before| Ok((before, series::parse(second)?)));
-    let of = |expected: &Expected| {
-        let (before, after) = match &both {
-            Ok(both) => both,
-            Err(error) => return Some(format!("the answer cannot be read: {error}")),
-        };
-        let value = |samples| match expected.is_labelled {
-            true => sum(samples, expected.name),
-            false => scalar(samples, expected.name),
-        };
-        let why = |error: NoValue| error.why().to_owned();
-        let (then, now) = match (value(before), value(after)) {
-            (Ok(then), Ok(now)) => (then, now),
-            (Err(error), _) | (_, Err(error)) => return Some(why(error)),
-        };
-        let wanted = format!("# TYPE {} {}", expected.name, expected.kind);
-        if !second.lines().any(|line| line.trim_end() == wanted) {
-            return Some(format!("is no {}", expected.kind));
-        }
-        (expected.moves && now <= then).then(|| format!("stands still at {now}"))
+/// exists, has its type, is a number, and the view has moved. `added` are the plan's own gates that are about
+/// this node. Pure.
+pub fn lint<'a>(
+    first: &str,
+    second: &str,
+    added: impl IntoIterator<Item = &'a AddedGate> + Clone,
+) -> Vec<Binding> {
+    let names = Names::with(added.clone());
+    let both = names.parse(first).and_then(|before| Ok((before, names.parse(second)?)));
+    let is_typed = |name: &str, kind: &str| {
+        let wanted = format!("# TYPE {name} {kind}");
+        second.lines().any(|line| line.trim_end() == wanted)
     };
-    EXPECTED.iter().map(|e| Binding { series: e.name, gates: e.gates, problem: of(e) }).collect()
+    let guide = EXPECTED.iter().map(|e| Binding {
+        series: e.name.to_owned(),
+        gates: e.gates.iter().map(|id| (*id).to_owned()).collect(),
+        problem: read(&both).and_then(|both| problem(e, both, is_typed)).err(),
+    });
+    let own = added.into_iter().map(|gate| Binding {
+        series: gate.series(),
+        gates: vec![gate.id.clone()],
+        problem: read(&both).and_then(|both| added_problem(gate, both, is_typed)).err(),
+    });
+    guide.chain(own).collect()
+}
+
+fn read(both: &io::Result<(Samples, Samples)>) -> Result<&(Samples, Samples), String> {
+    both.as_ref().map_err(|error| format!("the answer cannot be read: {error}"))
+}
+
+fn problem(
+    expected: &Expected,
+    (before, after): &(Samples, Samples),
+    is_typed: impl Fn(&str, &str) -> bool,
+) -> Result<(), String> {
+    let value = |samples| match expected.is_labelled {
+        true => sum(samples, expected.name),
+        false => scalar(samples, expected.name),
+    };
+    let why = |error: NoValue| error.why().to_owned();
+    let (then, now) = (value(before).map_err(why)?, value(after).map_err(why)?);
+    if !is_typed(expected.name, expected.kind) {
+        return Err(format!("is no {}", expected.kind));
+    }
+    if expected.moves && now <= then {
+        return Err(format!("stands still at {now}"));
+    }
+    Ok(())
+}
+
+fn added_problem(
+    gate: &AddedGate,
+    (before, after): &(Samples, Samples),
+    is_typed: impl Fn(&str, &str) -> bool,
+) -> Result<(), String> {
+    let is_quantile = gate.fact.quantile_permille().is_some();
+    for samples in [before, after] {
+        let meant = samples.iter().filter(|series| {
+            *series.name == *gate.series() && has_labels(&series.labels, &gate.labels)
+        });
+        let values: Vec<Sample> = meant.map(|series| series.value).collect();
+        if values.is_empty() {
+            return Err("has no such series".to_owned());
+        }
+        if values.contains(&Sample::NotANumber) {
+            return Err("is no exact number".to_owned());
+        }
+        if values.len() > 1 && !is_quantile && gate.policy.several == Several::Unknown {
+            return Err(
+                "has several series where one is expected: name labels, or set policy.several"
+                    .to_owned(),
+            );
+        }
+    }
+    let kinds: &[&str] = match gate.fact {
+        Fact::P50 | Fact::P90 | Fact::P99 => &["histogram"],
+        Fact::Delta | Fact::Rate => &["counter"],
+        Fact::Instant | Fact::Spread | Fact::WithoutProgress => &["gauge", "counter"],
+    };
+    match kinds.iter().any(|kind| is_typed(&gate.metric, kind)) {
+        true => Ok(()),
+        false => Err(format!("is no {}", kinds.join(" or "))),
+    }
 }
 
 #[cfg(test)]
@@ -92,7 +172,7 @@ mod tests {
 
     /// The problems, by series.
     fn problems(first: &str, second: &str) -> Vec<String> {
-        let bindings = lint(first, second);
+        let bindings = lint(first, second, []);
         assert_eq!(bindings.len(), KNOWN.len());
         let found =
             bindings.into_iter().filter_map(|b| Some(format!("{} {}", b.series, b.problem?)));
@@ -124,5 +204,47 @@ mod tests {
             assert_eq!(problems(&first, &second), [expected]);
         }
         assert_eq!(problems("", "").len(), KNOWN.len());
+    }
+
+    fn gate(rest: &str) -> AddedGate {
+        let json = format!(
+            r#"{{ "id": "X1", "title": "t", "severity": "hard", "at_most": "5", {rest} }}"#
+        );
+        serde_json::from_str(&json).expect("a gate")
+    }
+
+    #[test]
+    fn what_added_gates_could_not_read_is_named() {
+        let gauge = r#""fact": "instant", "metric": "probe""#;
+        let labelled = r#""fact": "instant", "metric": "probe", "labels": { "a": "b" }"#;
+        let summed = r#""fact": "spread", "metric": "probe", "policy": { "several": "sum" }"#;
+        let rate = r#""fact": "rate", "metric": "probe""#;
+        let p99 = r#""fact": "p99", "metric": "probe""#;
+        let histogram =
+            "# TYPE probe histogram\nprobe_bucket{le=\"1\"} 3\nprobe_bucket{le=\"+Inf\"} 4\n";
+        let two = "# TYPE probe gauge\nprobe{a=\"b\"} 1\nprobe{a=\"c\"} 1\n";
+        let several =
+            "has several series where one is expected: name labels, or set policy.several";
+        for (rest, lines, expected) in [
+            (gauge, "# TYPE probe gauge\nprobe 1.5\n", None),
+            (gauge, "# TYPE probe counter\nprobe 1\n", None),
+            (gauge, "", Some("has no such series")),
+            (gauge, "# TYPE probe gauge\nprobe_total 1\n", Some("has no such series")),
+            (gauge, "# TYPE probe gauge\nprobe NaN\n", Some("is no exact number")),
+            (gauge, "probe 1\n", Some("is no gauge or counter")),
+            (gauge, two, Some(several)),
+            (labelled, two, None),
+            (labelled, "# TYPE probe gauge\nprobe{a=\"c\"} 1\n", Some("has no such series")),
+            (summed, two, None),
+            (rate, "# TYPE probe gauge\nprobe 1\n", Some("is no counter")),
+            (p99, histogram, None),
+            (p99, "# TYPE probe gauge\nprobe 1\n", Some("has no such series")),
+        ] {
+            let gate = gate(rest);
+            let found = lint(&(body(7) + lines), &(body(9) + lines), [&gate]);
+            let last = found.last().expect("one for each gate");
+            assert_eq!((found.len(), &last.gates[..]), (KNOWN.len() + 1, &["X1".to_owned()][..]));
+            assert_eq!(last.problem.as_deref(), expected, "{rest}\n{lines}");
+        }
     }
 }

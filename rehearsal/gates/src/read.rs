@@ -5,6 +5,7 @@ use crate::{
     evidence::{Evidence, Scrape, StepFile},
     files::{Files, Place},
     records::{ScrapeLine, paths},
+    series::Names,
     steps::STEPS,
     stored::{Stored, lines},
     verdict::GatesResult,
@@ -57,8 +58,10 @@ pub fn read_dir(dir: &Path) -> Result<Evidence, ReadError> {
 /// Reads the raw files of a run. What is large stays where it is until it is needed.
 pub fn read(files: &Files) -> Evidence {
     let mut reader = Reader { files, damage: BTreeMap::new() };
+    let plan = reader.text(paths::PLAN).and_then(|text| reader.plan(&text));
+    let scrapes = reader.scrapes(plan.as_ref());
     let mut evidence = Evidence {
-        plan: reader.text(paths::PLAN).and_then(|text| reader.plan(&text)),
+        plan,
         genesis: reader.bytes(paths::GENESIS),
         live: reader.json(paths::LIVE),
         load: reader.json(paths::LOAD_SUMMARY),
@@ -66,7 +69,7 @@ pub fn read(files: &Files) -> Evidence {
         blocks: reader.blocks(),
         validators: reader.validators(),
         batches: reader.batches(),
-        scrapes: reader.scrapes(),
+        scrapes,
         samples: reader.samples(),
         ..Evidence::default()
     };
@@ -214,14 +217,15 @@ impl Reader<'_> {
         out
     }
 
-    fn scrapes(&mut self) -> BTreeMap<String, Vec<Scrape>> {
+    fn scrapes(&mut self, plan: Option<&Plan>) -> BTreeMap<String, Vec<Scrape>> {
         let index = self.lines::<ScrapeLine>(paths::SCRAPE_INDEX).unwrap_or_default();
-        let files = self.files;
+        let (files, names) =
+            (self.files, Names::with(plan.into_iter().flat_map(|plan| &plan.added_gates)));
         let read = index.into_par_iter().map(|line| {
             // The path is derived, not taken from the line: it could point anywhere.
             let path = paths::scrape(&line.node, line.seq);
             let named = line.status == Some(200) && line.file.as_deref() == Some(path.as_str());
-            let samples = if named { files.scrape(&path) } else { Ok(None) };
+            let samples = if named { files.scrape(&path, &names) } else { Ok(None) };
             (line, samples.map_err(|why| (path, why)))
         });
         let mut out: BTreeMap<String, Vec<Scrape>> = BTreeMap::new();
@@ -230,7 +234,7 @@ impl Reader<'_> {
                 self.harm(&path, why);
                 None
             });
-            let scrape = Scrape { at_unix_ms: line.at_unix_ms, samples };
+            let scrape = Scrape { seq: line.seq, at_unix_ms: line.at_unix_ms, samples };
             out.entry(line.node).or_default().push(scrape);
         }
         for scrapes in out.values_mut() {

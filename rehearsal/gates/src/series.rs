@@ -1,6 +1,7 @@
 //! Prometheus text becomes integers; what is no integer stays visible as such.
 
 use prometheus_parse::{Scrape as Parsed, Value};
+use qbind_plan::AddedGate;
 use std::{io, sync::Arc};
 
 /// A value of a series. Gates decide on integers only.
@@ -10,8 +11,8 @@ pub enum Sample {
     Integer(i64),
     /// NaN, infinite, or too large to be exact.
     NotANumber,
-    /// A fraction: fine for people, not for a bound on a count.
-    Fraction,
+    /// A fraction, in millionths, rounded to the nearest: no bound on a count is held against it.
+    Fraction(i64),
 }
 
 /// The metrics gates look at. Others stay in the raw bodies.
@@ -34,7 +35,13 @@ impl Sample {
         if !value.is_finite() || value.abs() > EXACT {
             Self::NotANumber
         } else if value.fract() != 0.0 {
-            Self::Fraction
+            // Below 2^53 millionths, or so near to a whole number that the rest is noise.
+            let millionths = (value * 1e6).round();
+            if millionths.abs() > EXACT {
+                Self::NotANumber
+            } else {
+                Self::Fraction(millionths as i64)
+            }
         } else {
             // Finite, integral and within 53 bits.
             Self::Integer(value as i64)
@@ -45,8 +52,8 @@ impl Sample {
 /// One series of a scrape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Series {
-    /// Which of [`KNOWN`].
-    pub name: &'static str,
+    /// Of the metric.
+    pub name: Arc<str>,
     /// Its labels in a fixed order.
     pub labels: Box<str>,
     /// Its value.
@@ -71,40 +78,75 @@ impl Samples {
 
     /// The values of a metric.
     pub fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Sample> + 'a {
-        self.0.iter().filter(move |series| series.name == name).map(|series| series.value)
+        self.0.iter().filter(move |series| &*series.name == name).map(|series| series.value)
     }
 }
 
-/// The known series of a `/metrics` body.
+/// The series of a `/metrics` body that the guide's gates look at.
 ///
 /// # Errors
 /// The body is not UTF-8 lines of Prometheus text.
 pub fn parse(body: &str) -> io::Result<Samples> {
-    // The parser is slow on long bodies; lines it cannot matter for are left out first.
-    let matters = |line: &&str| match line.trim_start() {
-        comment if comment.starts_with('#') => KNOWN.iter().any(|known| comment.contains(known)),
-        series => KNOWN.iter().any(|known| series.starts_with(known)),
-    };
-    let lines = body.lines().filter(matters);
-    let parsed = Parsed::parse(lines.map(|l| Ok(l.to_owned())))?;
-    let mut out = Vec::new();
-    for sample in parsed.samples {
-        let Some(name) = KNOWN.into_iter().find(|known| *known == sample.metric) else { continue };
-        let (Value::Counter(value) | Value::Gauge(value) | Value::Untyped(value)) = sample.value
-        else {
-            continue;
+    Names::default().parse(body)
+}
+
+/// Which series of a scrape are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names(Vec<Arc<str>>);
+
+impl Default for Names {
+    /// Those the guide's gates look at.
+    fn default() -> Self {
+        Self(KNOWN.into_iter().map(Arc::from).collect())
+    }
+}
+
+impl Names {
+    /// Those, and what these gates look at.
+    pub fn with<'a>(added: impl IntoIterator<Item = &'a AddedGate>) -> Self {
+        let mut names = Self::default();
+        for gate in added {
+            let name = gate.series();
+            if !names.0.iter().any(|known| **known == *name) {
+                names.0.push(name.into());
+            }
+        }
+        names
+    }
+
+    /// The series of a `/metrics` body.
+    ///
+    /// # Errors
+    /// The body is not UTF-8 lines of Prometheus text.
+    pub fn parse(&self, body: &str) -> io::Result<Samples> {
+        // The parser is slow on long bodies; lines it cannot matter for are left out first. So are types: the
+        // parser would make one value of all buckets.
+        let matters = |line: &&str| {
+            let line = line.trim_start();
+            self.0.iter().any(|name| line.starts_with(&**name))
         };
-        let mut labels: Vec<_> = sample.labels.iter().map(|(k, v)| format!("{k}={v:?}")).collect();
-        labels.sort();
-        let labels = labels.join(",").into_boxed_str();
-        out.push(Series { name, labels, value: Sample::of(value) });
+        let lines = body.lines().filter(matters);
+        let parsed = Parsed::parse(lines.map(|l| Ok(l.to_owned())))?;
+        let mut out = Vec::new();
+        for sample in parsed.samples {
+            let Some(name) = self.0.iter().find(|known| ***known == *sample.metric) else {
+                continue;
+            };
+            let Value::Untyped(value) = sample.value else { continue };
+            let mut labels: Vec<_> =
+                sample.labels.iter().map(|(k, v)| format!("{k}={v:?}")).collect();
+            labels.sort();
+            let labels = labels.join(",").into_boxed_str();
+            out.push(Series { name: name.clone(), labels, value: Sample::of(value) });
+        }
+        out.sort_by(|a, b| (&a.name, &a.labels).cmp(&(&b.name, &b.labels)));
+        let is_same =
+            |pair: &[Series]| (&pair[0].name, &pair[0].labels) == (&pair[1].name, &pair[1].labels);
+        if out.windows(2).any(is_same) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the same series twice"));
+        }
+        Ok(Samples(out.into()))
     }
-    out.sort_by(|a, b| (a.name, &a.labels).cmp(&(b.name, &b.labels)));
-    if out.windows(2).any(|pair| (pair[0].name, &pair[0].labels) == (pair[1].name, &pair[1].labels))
-    {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the same series twice"));
-    }
-    Ok(Samples(out.into()))
 }
 
 /// Why a scalar cannot be had from a scrape.

@@ -1,10 +1,11 @@
 //! The bounds of the gates, with the guide's values as defaults.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Bounds and sample rules of all gates; a manifest may set any of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Bounds {
     /// G5 on Uniform, Asymmetric and HighJitter links.

@@ -6,6 +6,7 @@
 //!
 //! Never here: a clock, a socket, a process.
 
+mod added;
 mod bounds;
 mod error;
 mod fault;
@@ -18,6 +19,7 @@ mod resolve;
 mod tests;
 pub mod topology;
 
+pub use added::{AddedGate, Fact, Millionths, Otherwise, Policy, Reset, Several, Weight, Whose};
 pub use bounds::{Bounds, Looser};
 pub use error::{PlanError, Problem};
 pub use fault::{Expectation, PlannedFault};
@@ -25,7 +27,7 @@ pub use limits::TIME_MAX_UNIX_MS;
 pub use live::{ExecutedFault, LIVE_SCHEMA, LiveRecord};
 pub use manifest::{
     Expect, FaultKind, FaultSpec, Form, GateType, Live, Load, MANIFEST_SCHEMA, Manifest, Measure,
-    StepForm, Steps,
+    StepForm, Steps, manifest_schema,
 };
 pub use plan::{
     BinaryRef, GenesisRef, PLAN_SCHEMA, Plan, PlannedLink, PlannedNode, PlannedRegion, Role,

@@ -1,7 +1,7 @@
 //! What a plan may ask of whoever judges it: a stranger's plan must not take unbounded time, nor numbers
 //! that overflow.
 
-use crate::Plan;
+use crate::{Plan, added};
 
 /// A time in milliseconds since 1970 beyond every real one (the year 2,514) and far below overflow.
 pub const TIME_MAX_UNIX_MS: u64 = 1 << 44;
@@ -67,6 +67,9 @@ pub(crate) fn broken(plan: &Plan) -> Option<(String, String)> {
         || plan.links.len() > 1_000
     {
         return Some(("nodes, faults, links".into(), "are more than any network has".into()));
+    }
+    if let Some((n, key, why)) = added::problems(&plan.added_gates).into_iter().next() {
+        return Some((format!("added_gates[{n}].{key}"), why));
     }
     let outside = all.into_iter().find(|(_, value, limits)| !limits.contains(value));
     if let Some((key, value, limits)) = outside {

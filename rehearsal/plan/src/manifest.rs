@@ -1,9 +1,11 @@
 //! What an operator writes: the manifest, before topology and digests are known.
 
 use crate::{
+    added::{self, AddedGate},
     bounds::Bounds,
     error::{PlanError, Problem, parse},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 use std::{fs, path::Path};
@@ -15,7 +17,7 @@ const QUICK: &str = include_str!("../presets/quick.yaml");
 const FULL: &str = include_str!("../presets/full.yaml");
 
 /// How long the rehearsal takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Form {
     /// About six minutes.
@@ -25,7 +27,7 @@ pub enum Form {
 }
 
 /// What the verdict is for (guide, section 1.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GateType {
     /// Before genesis block production.
@@ -37,7 +39,7 @@ pub enum GateType {
 }
 
 /// Form of the seven steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StepForm {
     /// Fewer seeds and blocks.
@@ -47,7 +49,7 @@ pub enum StepForm {
 }
 
 /// Probes between regions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Measure {
     /// Probes kept for each directed pair.
@@ -61,7 +63,7 @@ pub struct Measure {
 }
 
 /// Which form the steps take.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Steps {
     /// Short or long.
@@ -69,7 +71,7 @@ pub struct Steps {
 }
 
 /// The offered load.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Load {
     /// Transfers offered per second.
@@ -83,7 +85,7 @@ pub struct Load {
 }
 
 /// The live window.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Live {
     /// Length; the load runs for all of it.
@@ -97,7 +99,7 @@ pub struct Live {
 }
 
 /// Kinds of planned harm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
     /// `kill -9` of the validator that leads at that moment; restarted after `duration_s`.
@@ -109,7 +111,7 @@ pub enum FaultKind {
 }
 
 /// One planned fault, as written.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FaultSpec {
     /// A name, unique in the manifest.
@@ -133,7 +135,7 @@ pub struct FaultSpec {
 }
 
 /// Digests the operator insists on; a run with others is refused.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Expect {
     /// SHA3-256 of the node binary.
@@ -145,10 +147,11 @@ pub struct Expect {
 }
 
 /// A manifest as read.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// Always [`MANIFEST_SCHEMA`].
+    #[schemars(with = "String", extend("const" = MANIFEST_SCHEMA))]
     pub schema: Spanned<String>,
     /// A name for reports.
     pub name: String,
@@ -159,25 +162,40 @@ pub struct Manifest {
     /// Seed of everything random: emulator, simulator, bootstrap.
     pub seed: u64,
     /// Probes.
+    #[schemars(with = "Measure")]
     pub measure: Spanned<Measure>,
     /// Steps.
     pub steps: Steps,
     /// Load.
+    #[schemars(with = "Load")]
     pub load: Spanned<Load>,
     /// Live window.
+    #[schemars(with = "Live")]
     pub live: Spanned<Live>,
     /// Planned harm.
     #[serde(default)]
+    #[schemars(with = "Vec<FaultSpec>")]
     pub faults: Vec<Spanned<FaultSpec>>,
     /// Bounds, where they differ from the guide's.
     #[serde(default)]
+    #[schemars(with = "Option<Bounds>")]
     pub gates: Option<Spanned<Bounds>>,
+    /// Gates beside the guide's.
+    #[serde(default)]
+    #[schemars(with = "Vec<AddedGate>", length(max = added::MOST))]
+    pub added_gates: Vec<Spanned<AddedGate>>,
     /// Digests insisted on.
     #[serde(default)]
     pub expect: Expect,
     /// The name errors use.
     #[serde(skip)]
     pub file: String,
+}
+
+/// The JSON Schema of a manifest (draft 2020-12), for editors: two spaces of indentation and a final newline.
+pub fn manifest_schema() -> String {
+    let schema = schemars::schema_for!(Manifest);
+    serde_json::to_string_pretty(&schema).expect("keys are texts") + "\n"
 }
 
 impl Manifest {
@@ -215,6 +233,11 @@ impl Manifest {
     /// Effective bounds.
     pub fn bounds(&self) -> Bounds {
         self.gates.as_ref().map(|g| g.value.clone()).unwrap_or_default()
+    }
+
+    /// Gates beside the guide's.
+    pub(crate) fn added(&self) -> Vec<AddedGate> {
+        self.added_gates.iter().map(|gate| gate.value.clone()).collect()
     }
 
     pub(crate) fn problem(&self, line: Option<u64>, key: &str, message: String) -> Problem {
@@ -310,6 +333,10 @@ impl Manifest {
             ] {
                 need(value > 0, at, &format!("gates.{key}"), "is 0; nothing decides then".into());
             }
+        }
+        for (n, key, why) in added::problems(&self.added()) {
+            let line = self.added_gates.get(n).map(|gate| gate.referenced.line());
+            found.push(self.problem(line, &format!("added_gates[{n}].{key}"), why));
         }
         found
     }

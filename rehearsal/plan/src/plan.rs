@@ -1,6 +1,7 @@
 //! The plan: immutable, with a digest; no choices left for run time.
 
 use crate::{
+    added::AddedGate,
     bounds::Bounds,
     error::{PlanError, Problem, parse},
     fault::PlannedFault,
@@ -143,6 +144,9 @@ pub struct Plan {
     pub faults: Vec<PlannedFault>,
     /// Bounds.
     pub bounds: Bounds,
+    /// Gates beside the guide's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added_gates: Vec<AddedGate>,
     /// Sentences the operator reads before the run.
     pub notes: Vec<String>,
 }

@@ -155,6 +155,7 @@ impl Manifest {
             live: self.live.value.clone(),
             faults,
             bounds,
+            added_gates: self.added(),
             notes,
         };
         match limits::broken(&plan) {

@@ -169,6 +169,120 @@ fn numbers_that_no_judge_could_work_with_are_refused_in_a_plan_and_before_it_is_
     assert!(complaint(manifest.resolve(&tri())).contains("bootstrap_resamples"));
 }
 
+/// The quick manifest with these gates beside the guide's.
+fn adding(gates: &str) -> String {
+    format!("{}\nadded_gates:\n{gates}\n", include_str!("../presets/quick.yaml"))
+}
+
+const ADDED: &str = "  - id: X1
+    title: blocks reach the disk in time
+    severity: soft
+    fact: p99
+    metric: qbind_storage_write_seconds
+    at_most: 0.25
+  - id: X20
+    title: queues stay short
+    severity: informational
+    fact: instant
+    metric: qbind_mempool_transactions
+    labels: { lane: paid }
+    whose: validators
+    at_least: -0.50
+    at_most: \"5000\"
+    policy: { for_s: 15, breaches: 2, no_series: fail, several: largest }";
+
+#[test]
+fn added_gates_reach_the_plan_and_change_its_digest() {
+    let plan = Manifest::parse("m.yaml", &adding(ADDED)).unwrap().resolve(&tri()).unwrap();
+    let said: Vec<_> = plan.added_gates.iter().map(|g| (g.query(), g.bound())).collect();
+    assert_eq!(
+        said,
+        [
+            ("p99 of qbind_storage_write_seconds".to_owned(), "<= 0.25".to_owned()),
+            (
+                "instant of qbind_mempool_transactions{lane=\"paid\"}".to_owned(),
+                ">= -0.5, <= 5000".to_owned()
+            ),
+        ]
+    );
+    let again = Plan::parse("plan.yaml", &plan.to_yaml()).expect("a plan reads itself");
+    assert_eq!(again, plan);
+    let mut other = plan.clone();
+    other.added_gates[0].at_most = Some(Millionths(250_001));
+    assert_ne!(other.digest(), plan.digest());
+    assert_eq!(plan.to_yaml().matches("added_gates").count(), 1);
+    assert!(!Manifest::quick().resolve(&tri()).unwrap().to_yaml().contains("added_gates"));
+}
+
+#[test]
+fn added_gates_that_judge_nothing_are_refused_with_line_and_key() {
+    for (from, to, said) in [
+        ("id: X20", "id: X1", "added_gates[1].id: X1 is another gate's too"),
+        ("id: X1\n", "id: G1\n", "added_gates[0].id: is \"G1\", expected X1 to X99"),
+        ("id: X1\n", "id: X100\n", "expected X1 to X99"),
+        ("id: X1\n", "id: X01\n", "expected X1 to X99"),
+        ("title: queues stay short", "title: ''", "title: is empty"),
+        ("metric: qbind_storage_write_seconds", "metric: 'a b'", "which is no name of a metric"),
+        ("lane: paid", "'': paid", "labels: are more than 8, or no labels"),
+        ("    at_most: 0.25\n", "", "at_most: and at_least are both absent"),
+        ("at_least: -0.50", "at_least: 5000.1", "at_least: is 5000.1, above at_most, 5000"),
+        ("at_most: 0.25", "at_most: 1e3", "expected a decimal number"),
+        ("at_most: 0.25", "at_most: 0.1234567", "six digits"),
+        ("at_most: 0.25", "at_most: 9007199255", "is too large"),
+        ("at_most: 0.25", "at_most: 0.25\n    policy: { breaches: 1 }", "about single scrapes"),
+        ("for_s: 15", "for_s: 86401", "beyond every window"),
+        ("fact: p99", "fact: p98", "p98"),
+        ("fact: p99", "fact: without_progress\n    at_least: 0.1", "cannot break"),
+        ("severity: soft", "severity: none", "none"),
+        ("lane: paid }", "lane: paid }\n    who: all", "who"),
+    ] {
+        let text = adding(ADDED);
+        assert!(text.contains(from), "{from}");
+        let complaint = complaint(Manifest::parse("m.yaml", &text.replacen(from, to, 1)));
+        assert!(complaint.contains(said) && complaint.contains("m.yaml:"), "{to}: {complaint}");
+    }
+    let many: Vec<String> = (1..=33)
+        .map(|n| {
+            ADDED.lines().take(6).collect::<Vec<_>>().join("\n").replace("X1", &format!("X{n}"))
+        })
+        .collect();
+    let said = complaint(Manifest::parse("m.yaml", &adding(&many.join("\n"))));
+    assert!(said.contains("at most 32 gates can be added"), "{said}");
+    // A stranger's plan is held to the same.
+    let plan = Manifest::parse("m.yaml", &adding(ADDED)).unwrap().resolve(&tri()).unwrap();
+    let said = complaint(Plan::parse("plan.yaml", &plan.to_yaml().replacen("X20", "X1", 1)));
+    assert!(said.contains("added_gates[1].id: X1 is another gate's too"), "{said}");
+}
+
+#[test]
+fn the_schema_accepts_what_the_program_accepts() {
+    let schema = serde_json::from_str(&manifest_schema()).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let valid = |text: &str| {
+        let value: serde_json::Value = serde_saphyr::from_str(text).unwrap();
+        schema.is_valid(&value)
+    };
+    for text in [include_str!("../presets/quick.yaml"), include_str!("../presets/full.yaml")] {
+        assert!(valid(text));
+        assert!(valid(&(text.to_owned() + "\ngates: { commit_p99_max_ms: 9000 }\n")));
+        assert!(!valid(&text.replace("qbind.manifest/v1", "qbind.manifest/v2")));
+        assert!(!valid(&(text.to_owned() + "\nunknown: 1\n")));
+        assert!(!valid(&(text.to_owned() + "\ngates: { unknown: 1 }\n")));
+    }
+    assert!(valid(&adding(ADDED)));
+    for (from, to) in [
+        ("id: X1\n", "id: G1\n"),
+        ("fact: p99", "fact: p98"),
+        ("severity: soft", "severity: none"),
+        ("at_most: \"5000\"", "at_most: \"many\""),
+        ("    title: queues stay short\n", ""),
+        ("for_s: 15", "for_s: -1"),
+        ("lane: paid }", "lane: paid }\n    who: all"),
+    ] {
+        assert!(!valid(&adding(ADDED).replacen(from, to, 1)), "{to}");
+    }
+}
+
 #[test]
 fn loosened_bounds_are_shown() {
     let plan = changed("seed: 42", "seed: 42\ngates: { commit_p99_max_ms: 60000 }")

@@ -5,7 +5,9 @@
 
 use qbind_crypto::SecretKey;
 use qbind_gates::GatesResult;
-use qbind_specimen::{Operator, faults, files, hostile, repacked, sealed, sound};
+use qbind_specimen::{
+    Operator, faults, files, hostile, repacked, sealed, sound, sound_with_added_gates,
+};
 use serde_json::{Map, Value, json};
 use std::{error::Error, fs, path::Path};
 
@@ -25,6 +27,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let bytes = fs::read(&bundle)?;
     seal(out, &sound(), &stranger, &out.join("by-a-stranger.qbundle"))?;
     expected.insert("by-a-stranger".into(), json!({ "valid": false }));
+
+    let added = sound_with_added_gates();
+    let gates = seal(out, &added, &operator, &out.join("added-gates.qbundle"))?;
+    expected.insert("added-gates".into(), said(&gates));
 
     for (n, fault) in faults().iter().enumerate() {
         let mut evidence = sound();

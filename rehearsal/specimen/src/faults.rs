@@ -1,8 +1,11 @@
 //! Faults to plant in a sound run, each with the gates it must turn, and no others.
 
+mod added;
 mod chain;
 mod live;
 mod setup;
+
+pub use added::sound_with_added_gates;
 
 use crate::sound::*;
 use qbind_crypto::{block_id, preimage};
@@ -28,7 +31,7 @@ type Cases = Vec<(&'static str, &'static str, fn(&mut Evidence))>;
 
 /// All faults.
 pub fn faults() -> Vec<Fault> {
-    let groups: [(&str, Cases); 12] = [
+    let groups: [(&str, Cases); 13] = [
         ("G1", chain::g1()),
         ("G2", chain::g2()),
         ("G3", chain::g3()),
@@ -41,6 +44,7 @@ pub fn faults() -> Vec<Fault> {
         ("G12", setup::g12()),
         ("G13", setup::g13()),
         ("plan", setup::as_planned()),
+        ("X1", added::added()),
     ];
     let of = |(group, cases): (&'static str, Cases)| {
         cases.into_iter().map(move |(name, expected, plant)| Fault { group, name, expected, plant })

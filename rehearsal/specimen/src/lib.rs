@@ -18,7 +18,7 @@ mod sound;
 mod store;
 
 pub use bundle::{Lies, Operator, sealed, sealed_with};
-pub use faults::{Fault, faults};
+pub use faults::{Fault, faults, sound_with_added_gates};
 pub use hostile::{Hostile, files, hostile, repacked};
 pub use sound::{Shape, sound, sound_of};
 pub use store::store;

@@ -515,7 +515,7 @@ fn scrapes(evidence: &mut Evidence, shape: &Shape) {
             let body = metrics(4, 6 + seq * 5_000 / shape.block_ms, "0");
             let samples = (!is_down).then(|| series::parse(&body).unwrap());
             let scrapes = evidence.scrapes.entry(node.name.clone()).or_default();
-            scrapes.push(Scrape { at_unix_ms, samples });
+            scrapes.push(Scrape { seq, at_unix_ms, samples });
             let body = |body| AnswerLine { seq, at_unix_ms, body: Some(body), error: None };
             let peers = json!({"schema": "qbind.peers/v1", "peers": peer_list(&plan, &node.name)});
             evidence.peers.entry(node.name.clone()).or_default().held().push(body(peers));

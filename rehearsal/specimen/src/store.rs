@@ -5,6 +5,7 @@ use qbind_gates::{
     records::*,
     series::{Sample, Samples, Series},
 };
+use qbind_plan::Millionths;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fmt::Write,
@@ -94,7 +95,8 @@ pub fn store(evidence: &Evidence, dir: &Path) -> io::Result<()> {
 fn scrapes(evidence: &Evidence, folder: &Folder) -> io::Result<()> {
     let mut index = Vec::new();
     for (node, scrapes) in &evidence.scrapes {
-        for (seq, scrape) in (0u64..).zip(scrapes) {
+        for scrape in scrapes {
+            let seq = scrape.seq;
             let body = scrape.samples.as_ref().map(body);
             let file = body.as_ref().map(|_| paths::scrape(node, seq));
             if let (Some(file), Some(body)) = (&file, &body) {
@@ -123,7 +125,7 @@ fn body(samples: &Samples) -> String {
         let value = match value {
             Sample::Integer(value) => value.to_string(),
             Sample::NotANumber => "NaN".to_owned(),
-            Sample::Fraction => "0.5".to_owned(),
+            Sample::Fraction(millionths) => Millionths(*millionths).to_string(),
         };
         writeln!(text, "{name}{labels} {value}").expect("memory");
     }

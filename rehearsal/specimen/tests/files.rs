@@ -7,7 +7,7 @@ use qbind_gates::{
     Evidence, Files, Outcome, Packer, Verdict, controls, evaluate, evaluate_dir, read, read_dir,
     records::*,
 };
-use qbind_specimen::{sound, store};
+use qbind_specimen::{sound, sound_with_added_gates, store};
 use serde_json::json;
 use std::{fs, path::Path};
 
@@ -50,7 +50,7 @@ fn stored(evidence: &Evidence, dir: &Path) {
 #[test]
 fn files_and_memory_give_the_same_result() {
     let dir = tempfile::tempdir().unwrap();
-    let evidence = sound();
+    let evidence = sound_with_added_gates();
     stored(&evidence, dir.path());
     let (files, memory) = (evaluate_dir(dir.path()).unwrap(), evaluate(&evidence));
     assert!(files == memory, "{}\n{}", files.to_json(), memory.to_json());
