@@ -398,3 +398,89 @@ fn signed_evidence_cannot_make_judging_unbounded() {
         fs::remove_file(bundle).unwrap();
     }
 }
+
+/// A member of the policy with a key of their own.
+fn member(room: &Room, name: &str, organisation: &str) -> String {
+    let (key, pass) = (room.path(name), room.path("pass"));
+    let (key, pass) = (key.to_str().unwrap(), pass.to_str().unwrap());
+    let made =
+        room.run(&["attest", "keygen", "--out", key, "--name", name, "--passphrase-file", pass]);
+    let text = String::from_utf8(made.stdout).unwrap();
+    let public_key = text.split(['"', ' ', '\n']).find(|word| word.len() == 2_624).expect("a key");
+    entry(name, organisation, public_key)
+}
+
+fn entry(name: &str, organisation: &str, public_key: &str) -> String {
+    format!(
+        "  - {{name: {name}, operator: {name}, organisation: {organisation}, roles: [council], public_key: \"{public_key}\", \
+         valid_from: 2026-01-01T00:00:00Z, valid_until: 2100-01-01T00:00:00Z}}\n"
+    )
+}
+
+#[test]
+fn who_was_not_there_signs_and_the_report_says_who_did() {
+    let room = Room::new();
+    fs::write(room.path("pass"), "correct horse\n").unwrap();
+    claimed(&room);
+    let key = hex::encode(operator(1).key.public_key().as_bytes());
+    let members = entry("olga", "lab", &key)
+        + &member(&room, "ada", "north")
+        + &member(&room, "bob", "south")
+        + &member(&room, "eve", "south");
+    let policy = "schema: qbind.policy/v1\nname: launch\nthreshold: 2\norganisations: 2\nlooser_bounds: [bootstrap_resamples]\nmembers:\n";
+    fs::write(room.path("policy.yaml"), policy.to_owned() + &members).unwrap();
+    let paths = ["sound.qbundle", "policy.yaml", "pass"].map(|name| room.path(name));
+    let [bundle, policy, pass] = paths.each_ref().map(|path| path.to_str().unwrap());
+    let cosign = |who: &str, decision: &str, more: &[&str]| {
+        let key = room.path(who);
+        let mut args = vec!["attest", "cosign", bundle, "--policy", policy, "--role", "council"];
+        args.extend(["--key", key.to_str().unwrap(), "--passphrase-file", pass]);
+        args.extend(["--decision", decision]);
+        args.extend(more);
+        let output = room.run(&args);
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+    };
+    let report = |format: &str, more: &[&str]| {
+        let args = ["report", bundle, "--format", format, "--policy", policy];
+        let output = room.run(&[&args, more].concat());
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    let status = || room.run(&["attest", "status", bundle, "--policy", policy]).status.code();
+
+    assert!(report("html", &[]).1.contains("Nobody has decided yet."));
+    let first = room.run(&["attest", "status", bundle, "--policy", policy]);
+    assert_eq!(first.status.code(), Some(2), "{}", String::from_utf8_lossy(&first.stdout));
+    let (code, said) = cosign("ada", "approve", &[]);
+    assert!(code == 0 && said.contains("MATCH") && said.contains("PENDING"), "{said}");
+    let (code, said) = cosign("bob", "reject", &[]);
+    assert!(code != 0 && said.contains("reason"), "a rejection says why: {said}");
+    let (code, said) = cosign("bob", "reject", &["--reason", "too near <the edge>"]);
+    assert!(code == 0 && said.contains("REJECTS"), "{said}");
+    let (code, page) = report("html", &[]);
+    assert_eq!(code, 0);
+    for part in ["</i>PENDING</span>", "<b>ada (ada, north)</b>", "too near &lt;the edge&gt;"] {
+        assert!(page.contains(part), "{part}");
+    }
+    let junit = report("junit", &[]).1;
+    let suite = junit.split("<testsuite name=\"sign-offs\"").nth(1).expect("a suite");
+    assert!(suite.starts_with(" tests=\"3\" failures=\"1\" errors=\"1\""), "{suite}");
+
+    let (code, said) = cosign("eve", "approve", &[]);
+    assert!(code == 0 && said.contains("APPROVED"), "{said}");
+    assert_eq!(status(), Some(0));
+    let page = report("markdown", &[]).1;
+    assert!(page.contains("**APPROVED** under launch: 2 of 2 approvals"), "{page}");
+    assert!(page.contains("REJECTS"), "dissent stays: {page}");
+    // Long afterwards, the same bundle is approved no more.
+    let page = report("markdown", &["--at", "2099-01-01T00:00:00Z"]).1;
+    assert!(page.contains("**REFUSED**"), "{page}");
+    // Wrong input: no such form, no policy, no time.
+    assert_eq!(report("checklist", &[]).0, 64);
+    assert_eq!(report("html", &["--at", "tomorrow"]).0, 64);
+    let bad = room.run(&["report", bundle, "--format", "html", "--policy", bundle]);
+    assert_eq!(bad.status.code(), Some(64));
+    // What nobody asked about is not shown.
+    let plain = room.run(&["report", bundle, "--format", "html"]);
+    assert!(!String::from_utf8(plain.stdout).unwrap().contains("id=\"sign-offs\""));
+}

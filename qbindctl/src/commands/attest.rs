@@ -12,8 +12,8 @@ use qbind_evidence::{
 };
 use recompute::Recomputed;
 use serde_json::json;
-pub(crate) use sign_off::standing;
 use sign_off::{CosignArgs, StatusArgs};
+pub(crate) use sign_off::{sign_offs, standing};
 use std::{
     error::Error,
     fs::{self, File},

@@ -1,17 +1,17 @@
 //! `qbindctl report`: what a run has to say, in the form somebody asks for.
 
-use super::evidence_dir::EvidenceDir;
+use super::{attest, evidence_dir::EvidenceDir};
 use crate::exit::{DONE, USAGE};
 use clap::{Args, ValueEnum};
 use qbind_report::{
-    ReportInput, export_openmetrics, render_checklist, render_html, render_json, render_junit,
-    render_markdown, render_upgrade_checklist,
+    ReportInput, SignOffs, export_openmetrics, render_checklist, render_html, render_json,
+    render_junit, render_markdown, render_upgrade_checklist,
 };
 use std::{
     error::Error,
     fs::File,
     io::{self, BufWriter, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// Which form.
@@ -42,6 +42,15 @@ pub(crate) struct ReportArgs {
     /// In which form
     #[arg(long, value_enum)]
     format: Format,
+    /// Also show the decisions in the bundle, checked under this policy (policy.yaml)
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// The signed plan (plan.dsse.json) that was handed out before the run
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    planned: Option<PathBuf>,
+    /// Ask about the decisions at this time (RFC 3339) instead of now
+    #[arg(long, value_name = "TIME", requires = "policy")]
+    at: Option<String>,
     /// Write to this file instead of standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -59,6 +68,14 @@ pub(crate) fn run(args: &ReportArgs) -> u8 {
 }
 
 fn write(args: &ReportArgs) -> Result<(), String> {
+    let has_room =
+        matches!(args.format, Format::Html | Format::Markdown | Format::Junit | Format::Json);
+    if args.policy.is_some() && !has_room {
+        let forms = "html, markdown, junit and json show sign-offs";
+        return Err(format!("--policy has no place in this form: {forms}"));
+    }
+    // Before anything is unpacked: who asks about decisions wants no report without them.
+    let sign_offs = args.policy.as_deref().map(|policy| sign_offs(args, policy)).transpose()?;
     let evidence = EvidenceDir::open(&args.evidence)?;
     let out = || -> io::Result<Box<dyn Write>> {
         Ok(match &args.out {
@@ -81,7 +98,8 @@ fn write(args: &ReportArgs) -> Result<(), String> {
         }
         return Ok(());
     }
-    let input = ReportInput::from_dir(evidence.path()).map_err(|e| chain(&e))?;
+    let mut input = ReportInput::from_dir(evidence.path()).map_err(|e| chain(&e))?;
+    input.sign_offs = sign_offs;
     let text = match args.format {
         Format::Html => render_html(&input),
         Format::Markdown => render_markdown(&input),
@@ -92,6 +110,16 @@ fn write(args: &ReportArgs) -> Result<(), String> {
     };
     let mut to = out().map_err(failed)?;
     to.write_all(text.as_bytes()).and_then(|()| to.flush()).map_err(failed)
+}
+
+fn sign_offs(args: &ReportArgs, policy: &Path) -> Result<SignOffs, String> {
+    if args.evidence.is_dir() {
+        let dir = args.evidence.display();
+        return Err(format!(
+            "{dir} is a directory; decisions are in the bundle that was sealed from it"
+        ));
+    }
+    attest::sign_offs(&args.evidence, policy, args.planned.as_deref(), args.at.as_deref())
 }
 
 fn chain(error: &dyn Error) -> String {
@@ -113,6 +141,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("evidence")).unwrap();
         let path = |name: &str| dir.path().join(name);
+        let of = |evidence: &str| ReportArgs {
+            evidence: path(evidence),
+            format: Format::Html,
+            policy: None,
+            planned: None,
+            at: None,
+            out: Some(path("x")),
+        };
         for (format, starts) in [
             (Format::Html, "<!doctype html>"),
             (Format::Markdown, "# INCONCLUSIVE: "),
@@ -122,10 +158,15 @@ mod tests {
             (Format::Json, "{"),
         ] {
             let out = Some(path("out"));
-            let args = ReportArgs { evidence: path("evidence"), format, out };
+            let args = ReportArgs { format, out, ..of("evidence") };
             assert_eq!(run(&args), DONE, "{format:?}");
             let text = std::fs::read_to_string(path("out")).unwrap();
             assert!(text.starts_with(starts), "{format:?}: {text:.60}");
+        }
+        // Decisions are in bundles, and some forms have no place for them.
+        for format in [Format::Html, Format::Checklist] {
+            let policy = Some(path("policy.yaml"));
+            assert_eq!(run(&ReportArgs { policy, format, ..of("evidence") }), USAGE);
         }
         std::fs::write(path("junk"), "junk").unwrap();
         for (evidence, format) in [
@@ -133,7 +174,7 @@ mod tests {
             (path("junk"), Format::Html),
             (path("nowhere"), Format::Html),
         ] {
-            assert_eq!(run(&ReportArgs { evidence, format, out: Some(path("x")) }), USAGE);
+            assert_eq!(run(&ReportArgs { evidence, format, ..of("") }), USAGE);
         }
     }
 }

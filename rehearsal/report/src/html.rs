@@ -44,6 +44,15 @@ fn badge(word: &str) -> Badge {
     Badge { word: word.to_owned(), kind, sign }
 }
 
+fn sign_offs_badge(standing: &str) -> Badge {
+    let like = match standing {
+        "APPROVED" => "PASS",
+        "REFUSED" => "FAIL",
+        _ => "UNKNOWN",
+    };
+    Badge { word: standing.to_owned(), ..badge(like) }
+}
+
 #[derive(Serialize)]
 struct GateView<'a> {
     gate: &'a Gate,
@@ -261,6 +270,8 @@ fn view(input: &ReportInput) -> Value {
         "faults": faults,
         "steps": steps,
         "controls": controls,
+        "sign_offs": input.sign_offs,
+        "sign_offs_badge": input.sign_offs.as_ref().map(|given| sign_offs_badge(&given.standing)),
         "controls_caught": format!("{caught} of {}", input.controls.len()),
         "not_tested": findings::not_tested(input),
         "missing": &input.missing,

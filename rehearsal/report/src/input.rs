@@ -35,6 +35,58 @@ pub struct ReportInput {
     pub missing: Vec<String>,
     /// Nodes of which at least one scrape succeeded.
     pub scraped_nodes: Vec<String>,
+    /// What others decided since, under one policy. `None`: nobody asked, as in the report that goes into a bundle.
+    #[serde(default)]
+    pub sign_offs: Option<SignOffs>,
+}
+
+/// Whose agreement a bundle has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignOffs {
+    /// Name of the policy.
+    pub policy: String,
+    /// `APPROVED`, `PENDING`, `REFUSED`.
+    pub standing: String,
+    /// As of when, RFC 3339.
+    pub asked_at: String,
+    /// Persons whose approval counts.
+    pub approvals: u64,
+    /// How many must.
+    pub threshold: u64,
+    /// What is lacking, or in the way.
+    pub reasons: Vec<String>,
+    /// Every decision in the bundle.
+    pub decisions: Vec<SignedDecision>,
+    /// Gates that were let through, and who did.
+    pub waived: Vec<Waived>,
+}
+
+/// What one person decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedDecision {
+    /// Name, person and organisation, or the key of a stranger.
+    pub who: String,
+    /// As what.
+    pub role: String,
+    /// Whether they agree.
+    pub approves: bool,
+    /// Why.
+    pub reason: String,
+    /// When, RFC 3339.
+    pub decided_at: String,
+    /// Why it does not count; `None` where it does.
+    pub objection: Option<String>,
+}
+
+/// A gate that did not pass and was let through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waived {
+    /// Which.
+    pub gate: String,
+    /// Who let it.
+    pub by: Vec<String>,
+    /// Their reasons.
+    pub reasons: Vec<String>,
 }
 
 /// Which run it was.

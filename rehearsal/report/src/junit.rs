@@ -33,8 +33,9 @@ pub fn render_junit(input: &ReportInput) -> String {
         },
         said: input.verdict.to_string(),
     }];
+    let sign_offs = sign_offs(input);
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let all: Vec<&Case> = verdict.iter().chain(&steps).chain(&gates).collect();
+    let all: Vec<&Case> = verdict.iter().chain(&steps).chain(&gates).chain(&sign_offs).collect();
     writeln!(
         out,
         "<testsuites name=\"dress rehearsal {}\" {}>",
@@ -42,7 +43,9 @@ pub fn render_junit(input: &ReportInput) -> String {
         counts(&all)
     )
     .expect(MEMORY);
-    for (name, cases) in [("verdict", &verdict), ("steps", &steps), ("gates", &gates)] {
+    let suites =
+        [("verdict", &verdict), ("steps", &steps), ("gates", &gates), ("sign-offs", &sign_offs)];
+    for (name, cases) in suites.into_iter().filter(|(_, cases)| !cases.is_empty()) {
         writeln!(
             out,
             "  <testsuite name=\"{name}\" {}>",
@@ -86,6 +89,34 @@ fn gate(gate: &Gate) -> Case {
         },
         said: gate.value.clone(),
     }
+}
+
+/// Whether the bundle is approved, then each decision; nothing where nobody asked.
+fn sign_offs(input: &ReportInput) -> Vec<Case> {
+    let Some(given) = &input.sign_offs else { return Vec::new() };
+    let case = |name: String, end: End, said: &str| Case {
+        name,
+        seconds_milli: 0,
+        end,
+        said: said.to_owned(),
+    };
+    let why = format!("{}: {}", given.standing, given.reasons.join("; "));
+    let end = match given.standing.as_str() {
+        "APPROVED" => End::Passed,
+        "REFUSED" => End::Failed(why),
+        _ => End::Error(why),
+    };
+    let count = format!("{} of {} approvals", given.approvals, given.threshold);
+    let mut cases = vec![case(format!("policy {}", given.policy), end, &count)];
+    cases.extend(given.decisions.iter().map(|decision| {
+        let end = match (&decision.objection, decision.approves) {
+            (Some(why), _) => End::Skipped(format!("does not count: {why}")),
+            (None, true) => End::Passed,
+            (None, false) => End::Failed(format!("rejects: {}", decision.reason)),
+        };
+        case(format!("{} as {}", decision.who, decision.role), end, &decision.decided_at)
+    }));
+    cases
 }
 
 fn counts(cases: &[&Case]) -> String {

@@ -29,7 +29,8 @@ mod text;
 pub use checklist::{render_checklist, render_upgrade_checklist};
 pub use html::render_html;
 pub use input::{
-    Artifact, Fault, Figures, Mapping, Pair, Plot, Region, ReportInput, Run, Series, Step,
+    Artifact, Fault, Figures, Mapping, Pair, Plot, Region, ReportInput, Run, Series, SignOffs,
+    SignedDecision, Step, Waived,
 };
 pub use junit::render_junit;
 pub use markdown::render_markdown;

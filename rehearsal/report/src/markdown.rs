@@ -1,6 +1,11 @@
 //! The report as one Markdown file: for a review, a ticket, a chat.
 
-use crate::{checklist::plain, findings, input::ReportInput, text};
+use crate::{
+    checklist::plain,
+    findings,
+    input::{ReportInput, SignOffs},
+    text,
+};
 use std::fmt::Write;
 
 /// A cell is nothing rather than empty.
@@ -39,6 +44,38 @@ impl Page {
             self.line(&format!("| {} |", cells.join(" | ")));
         }
     }
+}
+
+fn sign_offs(page: &mut Page, given: &SignOffs) {
+    page.heading("Sign-offs");
+    page.line(&format!(
+        "**{}** under {}: {} of {} approvals, asked at {}\n",
+        plain(&given.standing),
+        plain(&given.policy),
+        given.approvals,
+        given.threshold,
+        plain(&given.asked_at)
+    ));
+    given.reasons.iter().for_each(|why| page.line(&format!("- lacks: {}", plain(why))));
+    page.line("");
+    let rows = given.decisions.iter().map(|decision| {
+        let word = if decision.approves { "approves" } else { "REJECTS" };
+        let worth =
+            decision.objection.as_ref().map_or("yes".to_owned(), |why| format!("no: {why}"));
+        let (who, role, at) = (&decision.who, &decision.role, &decision.decided_at);
+        let said = [who, role, at, &decision.reason].map(Clone::clone);
+        let [who, role, at, reason] = said;
+        vec![who, role, word.to_owned(), reason, at, worth]
+    });
+    page.table(&["Who", "As", "Decides", "Why", "When", "Counts"], rows);
+    let waived: Vec<String> = given
+        .waived
+        .iter()
+        .map(|waived| {
+            format!("{} by {}: {}", waived.gate, waived.by.join(", "), waived.reasons.join("; "))
+        })
+        .collect();
+    page.list("Waivers", &waived);
 }
 
 /// The report as Markdown: the verdict first, every gate, and what was not tested. Curves are in the page.
@@ -129,6 +166,9 @@ pub fn render_markdown(input: &ReportInput) -> String {
         })
         .collect();
     page.list("Negative controls", &controls);
+    if let Some(given) = &input.sign_offs {
+        sign_offs(&mut page, given);
+    }
     page.list("Notes", &input.notes);
     page.list("Not tested", &findings::not_tested(input));
     page.list("Missing evidence", &input.missing);

@@ -91,6 +91,7 @@ impl ReportInput {
             not_tested: Vec::new(),
             missing: reader.missing,
             scraped_nodes,
+            sign_offs: None,
         })
     }
 }

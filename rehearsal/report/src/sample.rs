@@ -1,7 +1,8 @@
 //! Realistic inputs for tests and for looking at.
 
 use crate::input::{
-    Artifact, Fault, Figures, Mapping, Pair, Plot, Region, ReportInput, Run, Series, Step,
+    Artifact, Fault, Figures, Mapping, Pair, Plot, Region, ReportInput, Run, Series, SignOffs,
+    SignedDecision, Step, Waived,
 };
 use qbind_gates::{CATALOGUE, Control, CutWindow, Gate, Outcome, Verdict, Window};
 
@@ -356,6 +357,7 @@ pub(crate) fn pass() -> ReportInput {
         not_tested: vec![],
         missing: vec![],
         scraped_nodes: run.nodes.clone(),
+        sign_offs: None,
         run,
     }
 }
@@ -407,6 +409,38 @@ pub(crate) fn fail() -> ReportInput {
             skipped: String::new(),
         },
     ];
+    input
+}
+
+/// A run that passed, under a policy of two: one agrees, one does not, a stranger has a word too.
+pub(crate) fn signed() -> ReportInput {
+    let decision = |who: &str, approves, reason: &str, objection: Option<&str>| SignedDecision {
+        who: who.to_owned(),
+        role: "council".to_owned(),
+        approves,
+        reason: reason.to_owned(),
+        decided_at: "2027-01-16T10:00:00Z".to_owned(),
+        objection: objection.map(str::to_owned),
+    };
+    let mut input = pass();
+    input.sign_offs = Some(SignOffs {
+        policy: "MainNet <launch>".to_owned(),
+        standing: "PENDING".to_owned(),
+        asked_at: "2027-01-17T00:00:00Z".to_owned(),
+        approvals: 1,
+        threshold: 2,
+        reasons: vec!["1 of 2 approvals".to_owned()],
+        decisions: vec![
+            decision("Ada 1 (Ada L., Org)", true, "", None),
+            decision("Bob 1 (Bob M., Other)", false, "G10 is too near", None),
+            decision("key 0xabc", true, "", Some("the policy does not know this key")),
+        ],
+        waived: vec![Waived {
+            gate: "G10".to_owned(),
+            by: vec!["Ada 1".to_owned()],
+            reasons: vec!["the link was repaired".to_owned()],
+        }],
+    });
     input
 }
 

@@ -12,6 +12,7 @@ fn the_samples_render() {
         ("pass", sample::pass()),
         ("fail", sample::fail()),
         ("inconclusive", sample::inconclusive()),
+        ("signed", sample::signed()),
     ] {
         let html = render_html(&input);
         assert!(html.starts_with("<!doctype html>") && html.trim_end().ends_with("</html>"));
@@ -40,6 +41,41 @@ fn the_verdict_and_its_reason_come_first() {
     }
     let html = render_html(&sample::fail());
     assert!(html.contains("Outside its bound without deciding: G10."));
+}
+
+#[test]
+fn sign_offs_stand_where_somebody_asked_for_them() {
+    let input = sample::signed();
+    let html = render_html(&input);
+    for part in [
+        "under the policy MainNet &lt;launch&gt;, asked at 2027-01-17T00:00:00Z: 1 of 2 approvals",
+        "</i>PENDING</span>",
+        "lacks: 1 of 2 approvals",
+        "<b>Bob 1 (Bob M., Other)</b>",
+        "<b>rejects</b><div class=\"soft small\">G10 is too near</div>",
+        "no: the policy does not know this key",
+        "<b>G10</b> by Ada 1: the link was repaired",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+    let markdown = render_markdown(&input);
+    for part in [
+        "**PENDING** under MainNet",
+        "| Bob 1 (Bob M., Other) | council | REJECTS | G10 is too near |",
+        "no: the policy does not know this key",
+        "- G10 by Ada 1: the link was repaired",
+    ] {
+        assert!(markdown.contains(part), "{part}: {markdown}");
+    }
+    let junit = render_junit(&input);
+    let suite = junit.split("<testsuite name=\"sign-offs\"").nth(1).expect("a suite");
+    assert!(suite.starts_with(" tests=\"4\" failures=\"1\" errors=\"1\" skipped=\"1\""), "{suite}");
+    // The report of a bundle is the same page before and after somebody signed.
+    let plain = ReportInput { sign_offs: None, ..input };
+    assert_eq!(render_html(&plain), render_html(&sample::pass()));
+    assert!(!render_html(&plain).contains("id=\"sign-offs\""));
+    assert!(!render_markdown(&plain).contains("## Sign-offs"));
+    assert!(!render_junit(&plain).contains("sign-offs"));
 }
 
 #[test]

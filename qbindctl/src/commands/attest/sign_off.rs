@@ -7,11 +7,12 @@ use super::{
     render::shown,
 };
 use clap::{Args, ValueEnum};
-use qbind_attest::{Decided, Policy, Standing, judge, moved_bar};
+use qbind_attest::{Decided, Instant, Policy, Standing, Voice, judge, moved_bar};
 use qbind_evidence::{
     Decision, Digest, Seen, SignOff, Verdict, Verification, VerifyOptions, Waiver, cosign_bundle,
     key_id, open_key,
 };
+use qbind_report::{SignOffs, SignedDecision, Waived};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -117,6 +118,71 @@ pub(super) fn status(args: &StatusArgs, answer: &mut String) -> Result<u8, Failu
     Ok(code(&standing))
 }
 
+/// Whose agreement a bundle has, for a report.
+pub(crate) fn sign_offs(
+    bundle: &Path,
+    policy_file: &Path,
+    planned: Option<&Path>,
+    at: Option<&str>,
+) -> Result<SignOffs, String> {
+    let said = |f: Failure| format!("{}; {}", f.message, f.hint);
+    let policy = policy(policy_file).map_err(said)?;
+    let now = moment(at).map_err(said)?;
+    let (verification, standing) = stand(bundle, &policy, now, planned).map_err(said)?;
+    let reasons = |gate: &str| {
+        let counted = standing.voices.iter().filter(|v| v.objection.is_none());
+        let signed = counted
+            .filter_map(|v| verification.sign_offs.iter().find(|s| s.keyid == v.keyid))
+            .flat_map(|s| &s.sign_off.waivers);
+        signed.filter(|w| w.gate == gate).map(|w| w.reason.clone()).collect()
+    };
+    let waived = standing.waived.iter();
+    let waived = waived.map(|(gate, by)| Waived {
+        gate: gate.clone(),
+        by: by.clone(),
+        reasons: reasons(gate),
+    });
+    Ok(SignOffs {
+        standing: word(&standing).to_owned(),
+        asked_at: Instant(now).to_string(),
+        approvals: standing.approvals as u64,
+        threshold: standing.threshold as u64,
+        reasons: standing.reasons.clone(),
+        decisions: standing
+            .voices
+            .iter()
+            .map(|voice| SignedDecision {
+                who: who(voice),
+                role: voice.role.clone(),
+                approves: voice.decision == Decision::Approve,
+                reason: voice.reason.clone(),
+                decided_at: voice.decided_at.clone(),
+                objection: voice.objection.clone(),
+            })
+            .collect(),
+        waived: waived.collect(),
+        policy: policy.name,
+    })
+}
+
+fn word(standing: &Standing) -> &'static str {
+    match standing.decided {
+        Decided::Approved => "APPROVED",
+        Decided::Pending => "PENDING",
+        Decided::Refused => "REFUSED",
+    }
+}
+
+/// The person, or the key of a stranger.
+fn who(voice: &Voice) -> String {
+    match (&voice.name, &voice.operator, &voice.organisation) {
+        (Some(name), Some(operator), Some(organisation)) => {
+            format!("{name} ({operator}, {organisation})")
+        }
+        _ => format!("key {}", voice.keyid),
+    }
+}
+
 fn code(standing: &Standing) -> u8 {
     match standing.decided {
         Decided::Approved => VALID,
@@ -146,11 +212,7 @@ fn tell(
         answer.push_str(&format!("{value}\n"));
         return;
     }
-    let word = match standing.decided {
-        Decided::Approved => "APPROVED",
-        Decided::Pending => "PENDING",
-        Decided::Refused => "REFUSED",
-    };
+    let word = word(standing);
     let (name, there, wanted) = (&policy.name, standing.approvals, standing.threshold);
     answer.push_str(&format!(
         "{word}: {}\n  policy      {}: {there} of {wanted} approvals\n",
@@ -165,12 +227,7 @@ fn tell(
             Decision::Approve => "approves",
             Decision::Reject => "REJECTS",
         };
-        let who = match (&voice.name, &voice.operator, &voice.organisation) {
-            (Some(name), Some(operator), Some(organisation)) => {
-                format!("{name} ({operator}, {organisation})")
-            }
-            _ => format!("key {}", voice.keyid),
-        };
+        let who = who(voice);
         let reason = match voice.reason.is_empty() {
             true => String::new(),
             false => format!(": {}", voice.reason),
