@@ -28,6 +28,8 @@ command -v curl >/dev/null || missing+=(curl)
 command -v perl >/dev/null || missing+=(perl)
 command -v pkcs11-tool >/dev/null || missing+=(opensc)
 command -v softhsm2-util >/dev/null || missing+=(softhsm2)
+# promtool reads what `report --format openmetrics` writes.
+command -v promtool >/dev/null || missing+=(prometheus)
 has_libclang || missing+=(libclang-dev)
 
 if ((${#missing[@]})); then

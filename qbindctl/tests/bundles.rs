@@ -484,3 +484,38 @@ fn who_was_not_there_signs_and_the_report_says_who_did() {
     let plain = room.run(&["report", bundle, "--format", "html"]);
     assert!(!String::from_utf8(plain.stdout).unwrap().contains("id=\"sign-offs\""));
 }
+
+#[test]
+fn prometheus_takes_the_metrics_of_a_run() {
+    let room = Room::new();
+    claimed(&room);
+    let (bundle, export) = (room.path("sound.qbundle"), room.path("run.om"));
+    let args = ["report", bundle.to_str().unwrap(), "--format", "openmetrics", "--out"];
+    let output = room.run(&[&args[..], &[export.to_str().unwrap()]].concat());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!said.contains("left out"), "{said}");
+    let promtool = |export: &Path, blocks: &Path| {
+        let mut command = Command::new("promtool");
+        command.args(["tsdb", "create-blocks-from", "openmetrics"]).args([export, blocks]);
+        command.output().expect("promtool, which `make setup` installs")
+    };
+    let blocks = room.path("blocks");
+    let taken = promtool(&export, &blocks);
+    assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
+    assert!(fs::read_dir(&blocks).unwrap().any(|e| e.unwrap().path().join("chunks").is_dir()));
+    // A database has one, and `dump` insists.
+    fs::create_dir(blocks.join("wal")).unwrap();
+    let dump = Command::new("promtool")
+        .args(["tsdb", "dump", "--match={__name__=\"qbind_p2p_outbound_peers\"}"])
+        .arg(&blocks)
+        .output()
+        .unwrap();
+    let dump = String::from_utf8(dump.stdout).unwrap();
+    // A scrape every five seconds for 100, of ten nodes, one of which was down for one.
+    let nodes = sound().plan.unwrap().nodes.len();
+    assert_eq!(dump.lines().count(), nodes * 21 - 1, "{dump:.300}");
+    // It would have said so: an export cut short is refused.
+    let text = fs::read_to_string(&export).unwrap();
+    fs::write(&export, text.trim_end().strip_suffix("# EOF").unwrap()).unwrap();
+    assert!(!promtool(&export, &room.path("other")).status.success());
+}
