@@ -1,30 +1,17 @@
 """Gates that a plan adds to the guide's. docs/gates.md, section 9. Values are integers: millionths."""
 import math
-import re
 from itertools import groupby
 
-import records
+from records import LARGEST, ONE, means, millionths
 
 FAIL, UNKNOWN = "FAIL", "UNKNOWN"
-
-ONE, LARGEST = 1_000_000, 1 << 53
 INF = float("inf")
 QUANTILES = {"p50": 500, "p90": 900, "p99": 990}
-EACH = ("instant", "spread")
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
-TEXT = re.compile(r'[^\x00-\x1f\x7f-\x9f",{}=]{1,200}')
-DECIMAL = re.compile(r"(-?)([0-9]+)(?:\.([0-9]{0,6}))?")
-
-
-def millionths(text):
-    """A decimal of a plan or an edge of a bucket; None if it is none."""
-    found = DECIMAL.fullmatch(text) if isinstance(text, str) else None
-    number = found and int(found[2] + (found[3] or "").ljust(6, "0"))
-    return None if number is None or number > LARGEST else -number if found[1] else number
+ABSENT, NOT_A_NUMBER = "no_series", "not_a_number"
 
 
 def sample(value):
-    """A value of a scrape; None if it is no exact number."""
+    """A value of a scrape in millionths; None if it is no exact number."""
     if not math.isfinite(value) or abs(value) > LARGEST:
         return None
     if value == int(value):
@@ -35,43 +22,10 @@ def sample(value):
     return None if rounded > LARGEST else int(math.copysign(rounded, value))
 
 
-def bound(value):
-    number = millionths(str(value) if isinstance(value, int) and not isinstance(value, bool) else value)
-    records.need(number is not None, "not a decimal number")
-    return number
-
-
-POLICY = records.record({
-    **{key: records.Maybe(records.between(0, most), 0, null=False) for key, most in (
-        ("for_s", 86_400), ("breaches", (1 << 32) - 1), ("breaches_max_permille", 1000), ("passes_at_end", 100_000))},
-    **{key: records.Maybe(records.one_of("unknown", *more), "unknown", null=False) for key, more in (
-        ("no_series", ("fail",)), ("not_a_number", ("fail",)), ("reset", ("fail", "restart")),
-        ("several", ("sum", "largest", "smallest")))}})
-GATE = records.record({
-    "id": records.text, "title": records.text, "severity": records.one_of("hard", "soft", "informational"),
-    "fact": records.one_of("instant", "delta", "rate", "p50", "p90", "p99", "spread", "without_progress"),
-    "metric": records.text, "labels": records.Maybe(records.table(records.text), {}, null=False),
-    "whose": records.Maybe(records.one_of("all", "validators", "rpc"), "all", null=False),
-    "at_least": records.Maybe(bound), "at_most": records.Maybe(bound),
-    "policy": records.Maybe(POLICY, POLICY({}), null=False)})
-
-
-def gates(value):
-    """The added gates of a plan, within their limits."""
-    found = records.many(GATE)(value)
-    records.need(len(found) <= 32 and len({gate["id"] for gate in found}) == len(found), "too many, or one id twice")
-    for gate in found:
-        low, high, policy = gate["at_least"], gate["at_most"], gate["policy"]
-        records.need(re.fullmatch(r"X[1-9][0-9]?", gate["id"]) and TEXT.fullmatch(gate["title"])
-                     and NAME.fullmatch(gate["metric"]) and len(gate["labels"]) <= 8
-                     and all(NAME.fullmatch(k) and TEXT.fullmatch(v) for k, v in gate["labels"].items()),
-                     "an id, title, metric or label that is none")
-        records.need(not low is high is None and (None in (low, high) or low <= high), "no bound")
-        records.need(low is None or gate["fact"] != "without_progress", "a bound that nothing breaks")
-        records.need(gate["fact"] != "spread" or high is not None or low > 0, "a bound that nothing breaks")
-        records.need(gate["fact"] in EACH or not any(policy[key] for key in (
-            "for_s", "breaches", "breaches_max_permille", "passes_at_end")), "a policy of single scrapes")
-    return found
+def count(value):
+    """A value of a bucket; None if it is no whole number."""
+    is_count = math.isfinite(value) and 0 <= value <= LARGEST and value == int(value)
+    return int(value) if is_count else None
 
 
 def series_of(gate):
@@ -83,135 +37,172 @@ class Judge:
 
     def __init__(self, run, gate):
         self.run, self.gate, self.policy, self.findings = run, gate, gate["policy"], []
-        meant = {"all": lambda node: True, "validators": lambda node: node["role"] == "validator",
-                 "rpc": lambda node: node["role"] == "rpc"}[gate["whose"]]
-        nodes = [node["name"] for node in run.plan["nodes"] if meant(node)]
-        if not nodes:
-            self.say(UNKNOWN, "no node of the plan is meant")
-        rounds = {}
-        for node in nodes:
+        self.name, self.is_histogram = series_of(gate), gate["fact"] in QUANTILES
+        self.nodes = [node["name"] for node in run.plan["nodes"] if means(gate, node)]
+        self.rounds = {}
+        for node in self.nodes:
             if run.hole(node):
                 self.say(UNKNOWN, f"{node}: a hole in the scrapes")
             counted = [scrape for scrape in run.window_scrapes(node, run.warm) if not run.cut(node, scrape.at)]
-            if not counted:
+            if counted:
+                self.node(node, *self.table(node, counted))
+            else:
                 self.say(UNKNOWN, f"{node}: no scrape counts")
-                continue
-            self.node(node, counted, rounds)
         if gate["fact"] == "spread":
-            points = [(min(at for at, _ in found), max(v for _, v in found) - min(v for _, v in found))
-                      for _, found in sorted(rounds.items()) if len(found) > 1]
-            if not points:
-                self.say(UNKNOWN, "no round of scrapes has two nodes to compare")
-            self.each("all nodes", points)
+            self.each("all nodes", self.spreads())
 
     def say(self, verdict, why):
         self.findings.append((verdict, why))
 
-    def node(self, node, counted, rounds):
+    def by_policy(self, key, why):
+        self.say(FAIL if self.policy[key] == "fail" else UNKNOWN, why)
+
+    def table(self, node, counted):
+        """The scrapes that can be judged, (seq, time), and of each series, (labels, edge), its values in them."""
+        scrapes, rows = [], {}
+        for scrape in counted:
+            found = self.read(scrape)
+            if isinstance(found, str):
+                self.by_policy(found, f"{node}: {found}") if found in self.policy else self.say(UNKNOWN, f"{node}: {found}")
+            elif scrapes and found.keys() != rows.keys():
+                self.by_policy(ABSENT, f"{node}: not the same series in each scrape")
+            else:
+                scrapes.append((scrape.seq, scrape.at))
+                for key, value in found.items():
+                    rows.setdefault(key, []).append(value)
+        if self.policy["several"] == "unknown" and len({labels for labels, _ in rows}) > 1:
+            self.say(UNKNOWN, f"{node}: several series")
+            return [], {}
+        return scrapes, rows
+
+    def read(self, scrape):
+        """Values by (labels, edge), or why there are none."""
+        wanted = self.gate["labels"].items()
+        meant = [(labels, value) for labels, value in scrape.labelled(self.name) if labels >= wanted]
+        found = []
+        for labels, value in meant:
+            if self.is_histogram:
+                text = dict(labels).get("le")
+                edge = INF if text == "+Inf" else millionths(text)
+                found.append((frozenset(labels - {("le", text)}), edge, count(value)))
+                if edge is None:
+                    return NOT_A_NUMBER
+            else:
+                found.append((labels, 0, sample(value)))
+            if found[-1][2] is None:
+                return NOT_A_NUMBER
+        by_key = {(labels, edge): value for labels, edge, value in found}
+        return ABSENT if not found else by_key if len(by_key) == len(found) else "a bucket twice"
+
+    def node(self, node, scrapes, rows):
         fact = self.gate["fact"]
-        if fact in QUANTILES:
-            return self.once(node, self.quantile(node, counted, QUANTILES[fact]))
-        points = self.points(node, counted)
+        if not rows:
+            return
+        points = [(seq, at, self.combined(row[n] for row in rows.values())) for n, (seq, at) in enumerate(scrapes)]
         if fact == "instant":
             self.each(node, [(at, value) for _, at, value in points])
         elif fact == "spread":
             for seq, at, value in points:
-                rounds.setdefault(seq, []).append((at, value))
+                self.rounds.setdefault(seq, []).append((at, value))
         elif fact == "without_progress":
-            self.once(node, self.standstill(node, points))
+            self.once(node, self.standstill(node, scrapes, rows))
+        elif fact in QUANTILES:
+            self.quantile(node, self.growth(node, scrapes, rows), QUANTILES[fact])
         else:
-            grown = self.growth(node, [(at, value) for _, at, value in points])
-            self.once(node, grown and (grown[0] if fact == "delta" else grown[0] * 1000 // grown[1]))
+            grown = self.growth(node, scrapes, rows)
+            by = (lambda grown, ms: grown) if fact == "delta" else (lambda grown, ms: grown * 1000 // ms)
+            self.once(node, grown and self.combined(by(value, ms) for kind, ms in grown for value in kind.values()))
 
-    def fits(self, labels):
-        return all(dict(labels).get(key) == value for key, value in self.gate["labels"].items())
+    def combined(self, values):
+        return {"sum": sum, "smallest": min}.get(self.policy["several"], max)(values)
 
-    def points(self, node, counted):
+    def kinds(self, rows):
+        """The buckets of each histogram, or each series by itself."""
+        out = {}
+        for (labels, edge), row in rows.items():
+            out.setdefault(labels, {})[edge] = row
+        return out.values()
+
+    def falls(self, node):
+        """Whether a counter that fell ends the fact."""
+        if self.policy["reset"] != "restart":
+            self.by_policy("reset", f"{node}: it falls")
+            return True
+        return False
+
+    def growth(self, node, scrapes, rows):
+        """[(growth by edge, milliseconds)] of each kind, None if it is not known."""
         out = []
-        for scrape in counted:
-            found = [sample(value) for labels, value in scrape.labelled(series_of(self.gate)) if self.fits(labels)]
-            if not found:
-                self.say(FAIL if self.policy["no_series"] == "fail" else UNKNOWN, f"{node}: no such series")
-            elif None in found:
-                self.say(FAIL if self.policy["not_a_number"] == "fail" else UNKNOWN, f"{node}: no exact number")
-            elif len(found) == 1:
-                out.append((scrape.seq, scrape.at, found[0]))
-            elif self.policy["several"] == "unknown":
-                self.say(UNKNOWN, f"{node}: several series")
-            else:
-                take = {"sum": sum, "largest": max, "smallest": min}[self.policy["several"]]
-                out.append((scrape.seq, scrape.at, take(found)))
+        for kind in self.kinds(rows):
+            grown, ms = dict.fromkeys(kind, 0), 0
+            for n, ((_, then), (_, at)) in enumerate(zip(scrapes, scrapes[1:])):
+                if self.run.overlaps(node, then, at):
+                    continue
+                fell = any(row[n + 1] < row[n] for row in kind.values())
+                if fell and self.falls(node):
+                    return None
+                for edge, row in kind.items():
+                    grown[edge] += row[n + 1] if fell else row[n + 1] - row[n]
+                ms += at - then
+            if not ms:
+                self.say(UNKNOWN, f"{node}: no two scrapes can be compared")
+                return None
+            out.append((grown, ms))
         return out
 
-    def growth(self, node, points):
-        """(growth, milliseconds), None if it is not known."""
-        grown = ms = 0
-        for (then, old), (at, new) in zip(points, points[1:]):
-            if self.run.overlaps(node, then, at):
-                continue
-            if new < old and self.policy["reset"] != "restart":
-                self.say(FAIL if self.policy["reset"] == "fail" else UNKNOWN, f"{node}: it falls")
-                return None
-            grown += new if new < old else new - old
-            ms += at - then
-        if not ms:
-            self.say(UNKNOWN, f"{node}: no two scrapes can be compared")
-            return None
-        return grown, ms
-
-    def standstill(self, node, points):
-        changes = [at for (_, _, old), (_, at, new) in zip(points, points[1:]) if new != old]
-        times = [min(self.run.warm, self.run.end), *changes, self.run.end]
-        return 1000 * max(max(0, b - a - self.run.excused(node, a, b)) for a, b in zip(times, times[1:]))
-
-    def quantile(self, node, counted, permille):
-        buckets = {}
-        for scrape in counted:
-            for labels, value in scrape.labelled(series_of(self.gate)):
-                if not self.fits(labels):
-                    continue
-                text, value = dict(labels).get("le"), sample(value)
-                edge = INF if text == "+Inf" else millionths(text)
-                if edge is None or value is None:
-                    self.say(FAIL if self.policy["not_a_number"] == "fail" else UNKNOWN, f"{node}: no number")
+    def standstill(self, node, scrapes, rows):
+        longest = []
+        for row in rows.values():
+            times = [min(self.run.warm, self.run.end)]
+            for n, (old, new) in enumerate(zip(row, row[1:])):
+                if new < old and self.falls(node):
                     return None
-                points = buckets.setdefault(edge, [])
-                if points and points[-1][:2] == (scrape.seq, scrape.at):
-                    if self.policy["several"] != "sum":
-                        self.say(UNKNOWN, f"{node}: several series")
-                        return None
-                    points[-1] = (*points[-1][:2], points[-1][2] + value)
-                else:
-                    points.append((scrape.seq, scrape.at, value))
-        if INF not in buckets or any(len(points) != len(counted) for points in buckets.values()):
-            self.say(FAIL if self.policy["no_series"] == "fail" else UNKNOWN, f"{node}: not one histogram")
-            return None
-        counts = []
-        for edge in sorted(buckets):
-            grown = self.growth(node, [(at, value) for _, at, value in buckets[edge]])
-            if grown is None:
-                return None
-            counts.append((edge, grown[0]))
-        total = counts[-1][1]
-        if total <= 0 or any(a > b for (_, a), (_, b) in zip(counts, counts[1:])):
-            self.say(UNKNOWN, f"{node}: nothing observed, or buckets that contradict")
-            return None
+                if new != old:
+                    times.append(scrapes[n + 1][1])
+            times.append(self.run.end)
+            longest.append(max(max(0, b - a - self.run.excused(node, a, b)) for a, b in zip(times, times[1:])))
+        return 1000 * self.combined(longest)
+
+    def quantile(self, node, grown, permille):
+        if grown is None:
+            return
+        counts = {}
+        for kind, _ in grown:
+            if kind.keys() != grown[0][0].keys() or INF not in kind:
+                return self.say(UNKNOWN, f"{node}: other buckets, or none for all")
+            for edge, value in kind.items():
+                counts[edge] = counts.get(edge, 0) + value
+        edges = sorted(counts)
+        total = counts[INF]
+        if any(counts[a] > counts[b] for a, b in zip(edges, edges[1:])):
+            return self.say(UNKNOWN, f"{node}: buckets that contradict each other")
+        if total * (1000 - permille) < 1000:
+            return self.say(UNKNOWN, f"{node}: too few observations")
         rank = -(-total * permille // 1000)
-        at = next(k for k, (_, count) in enumerate(counts) if count >= rank)
-        edge, count = counts[at]
-        below, under = counts[at - 1] if at else (0, 0)
-        if edge != INF:
-            below = min(below, edge)
-            scaled = (edge - below) * (rank - under)
-            return below + scaled // (count - under)
-        finite = [edge for edge, _ in counts if edge != INF]
+        upto = next(edge for edge in edges if counts[edge] >= rank)
+        above = max((edge for edge in edges if edge < upto), default=-INF)
         low, high = self.gate["at_least"], self.gate["at_most"]
-        if not finite:
-            pass
-        elif high is not None and finite[-1] >= high or high is None and (low is None or finite[-1] >= low):
-            return finite[-1] + 1
-        self.say(UNKNOWN, f"{node}: above the largest bucket")
-        return None
+        if high is not None and above >= high or low is not None and upto <= low:
+            self.say(FAIL, f"{node}: above {above} and not above {upto}")
+        elif high is not None and upto > high or low is not None and above < low:
+            self.say(UNKNOWN, f"{node}: the bound is between {above} and {upto}")
+
+    def spreads(self):
+        """(time, largest less smallest) of each round, by time."""
+        asked = {node: self.run.asked(node) for node in self.nodes}
+        out = []
+        for seq, points in self.rounds.items():
+            if any(seq not in seqs for seqs in asked.values()):
+                self.say(UNKNOWN, f"round {seq}: a node was not asked")
+            first, last = min(points)[0], max(points)[0]
+            if last - first > self.run.plan["live"]["scrape_interval_ms"]:
+                self.say(UNKNOWN, f"round {seq} took {last - first} ms")
+            values = [value for _, value in points]
+            if len(values) > 1:
+                out.append((first, seq, max(values) - min(values)))
+        if not out:
+            self.say(UNKNOWN, "no round of scrapes has two nodes to compare")
+        return [(at, value) for at, _, value in sorted(out)]
 
     def within(self, value):
         low, high = self.gate["at_least"], self.gate["at_most"]
@@ -222,16 +213,16 @@ class Judge:
             self.say(FAIL, f"{node}: {value} millionths")
 
     def each(self, what, points):
-        breaches = 0
-        for is_within, stretch in groupby(points, lambda point: self.within(point[1])):
+        """Compares each (time, value)."""
+        policy, breaches = self.policy, 0
+        for is_within, stretch in groupby(points, key=lambda point: self.within(point[1])):
             stretch = list(stretch)
-            if not is_within and stretch[-1][0] - stretch[0][0] >= 1000 * self.policy["for_s"]:
+            if not is_within and stretch[-1][0] - stretch[0][0] >= 1000 * policy["for_s"]:
                 breaches += len(stretch)
-        share = self.policy["breaches_max_permille"]
-        if breaches > self.policy["breaches"] or share and breaches * 1000 > share * len(points):
+        most, share = policy["breaches"], policy["breaches_max_permille"]
+        if breaches and (most == share == 0 or 0 < most < breaches or 0 < share * len(points) < 1000 * breaches):
             self.say(FAIL, f"{what}: outside in {breaches} of {len(points)} scrapes")
-        end = self.policy["passes_at_end"]
-        if len(points) < end:
-            self.say(UNKNOWN, f"{what}: fewer scrapes than must pass at the end")
-        elif not all(self.within(value) for _, value in points[len(points) - end:]):
-            self.say(FAIL, f"{what}: still outside at the end")
+        if len(points) < policy["passes_at_end"]:
+            self.say(UNKNOWN, f"{what}: too few scrapes")
+        elif not all(self.within(value) for _, value in points[len(points) - policy["passes_at_end"]:]):
+            self.say(FAIL, f"{what}: outside at the end")

@@ -37,6 +37,13 @@ def parse_json(text):
         raise Damaged(f"not JSON: {error}") from None
 
 
+class Scalar(str):
+    """A scalar of YAML: text where text is asked for, and a number where a number is."""
+
+    def number(self):
+        return int(self) if re.fullmatch("-?(0|[1-9][0-9]{0,30})", self) else self
+
+
 # Forms: each takes a value and gives what it means, or raises Damaged.
 
 def need(is_right, what):
@@ -46,6 +53,7 @@ def need(is_right, what):
 
 def number(bits):
     def read(value):
+        value = value.number() if isinstance(value, Scalar) else value
         need(type(value) is int and 0 <= value < 1 << bits, f"not a number below 2^{bits}")
         return value
     return read
@@ -53,6 +61,7 @@ def number(bits):
 
 def between(low, high):
     def read(value):
+        value = value.number() if isinstance(value, Scalar) else value
         need(type(value) is int and low <= value <= high, f"not from {low} to {high}")
         return value
     return read
@@ -60,7 +69,7 @@ def between(low, high):
 
 def text(value):
     need(isinstance(value, str), "not text")
-    return value
+    return str(value)
 
 
 def flag(value):
@@ -96,7 +105,7 @@ def decimal(bits):
 
 def one_of(*values):
     def read(value):
-        need(type(value) is type(values[0]) and value in values, f"not one of {values}")
+        need(isinstance(value, type(values[0])) and value in values, f"not one of {values}")
         return value
     return read
 
@@ -146,7 +155,7 @@ U16, U32, U64, HASH = number(16), number(32), number(64), digits(32)
 
 
 def parse_yaml(data):
-    """One YAML document; plain scalars are numbers, true, false, null or text."""
+    """One YAML document."""
     made = {}
 
     def build(node):
@@ -156,14 +165,14 @@ def parse_yaml(data):
 
     def make(node):
         if isinstance(node, yaml.MappingNode):
-            return mapping([(str(build(key)), build(value)) for key, value in node.value])
+            return mapping([(key_of(key), build(value)) for key, value in node.value])
         if isinstance(node, yaml.SequenceNode):
             return [build(item) for item in node.value]
-        if node.style is not None:
-            return node.value
-        if re.fullmatch("-?(0|[1-9][0-9]{0,30})", node.value):
-            return int(node.value)
-        return {"true": True, "false": False, "null": None, "~": None, "": None}.get(node.value, node.value)
+        return None if node.style is None and node.value in ("null", "~", "") else Scalar(node.value)
+
+    def key_of(node):
+        need(isinstance(node, yaml.ScalarNode), "a key that is no text")
+        return node.value
 
     try:
         return build(yaml.compose(data, Loader=yaml.SafeLoader))
@@ -265,6 +274,79 @@ BOUNDS = {  # default, least, most
     "scrape_gap_max_ms": (15_000, 0, 3_600_000), "latency_samples_min": (500, 1, 5_000_000),
     "tps_seconds_min": (20, 1, 86_400), "bootstrap_resamples": (400, 40, 1000), "bootstrap_block_s": (5, 1, 3600)}
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
+ONE, LARGEST = 1_000_000, 1 << 53       # bounds of added gates are millionths
+NAME = re.compile("[A-Za-z_][A-Za-z0-9_]{0,199}")
+SIGNS = re.compile("[^\x00-\x1f\x7f-\x9f\",{}=\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
+DECIMAL = re.compile("(-?)([0-9]{1,10})(?:[.]([0-9]{1,6}))?")
+
+
+def millionths(text):
+    """A decimal of a plan, or the edge of a bucket; None if it is none."""
+    found = DECIMAL.fullmatch(text) if isinstance(text, str) else None
+    number = found and int(found[2] + (found[3] or "").ljust(6, "0"))
+    return None if number is None or number > LARGEST else -number if found[1] else number
+
+
+def bound(value):
+    found = millionths(value)
+    need(found is not None, "not a decimal number")
+    return found
+
+
+def words(value):
+    """Text that can be shown."""
+    need(len(text(value).encode()) <= 200 and SIGNS.fullmatch(value), "text that cannot be shown, or is long or empty")
+    return str(value)
+
+
+def name(value):
+    need(NAME.fullmatch(text(value)), "not a name")
+    return str(value)
+
+
+POLICY = record({
+    **{key: Maybe(between(0, most), 0, null=False) for key, most in (
+        ("for_s", 86_400), ("breaches", (1 << 32) - 1), ("breaches_max_permille", 1000), ("passes_at_end", 100_000))},
+    **{key: Maybe(one_of("unknown", *more), "unknown", null=False) for key, more in (
+        ("no_series", ("fail",)), ("not_a_number", ("fail",)), ("reset", ("fail", "restart")),
+        ("several", ("sum", "largest", "smallest")))}})
+ADDED_GATE = record({
+    "id": text, "title": words, "severity": one_of("hard", "soft", "informational"),
+    "fact": one_of("instant", "delta", "rate", "p50", "p90", "p99", "spread", "without_progress"),
+    "metric": name, "labels": Maybe(table(words), {}), "whose": Maybe(one_of("all", "validators", "rpc"), "all", null=False),
+    "at_least": Maybe(bound), "at_most": Maybe(bound), "policy": Maybe(POLICY, POLICY({}))})
+
+
+def added_gate(value):
+    """A gate that a plan adds, within its limits."""
+    gate = ADDED_GATE(value)
+    fact, low, high, policy = (gate[key] for key in ("fact", "at_least", "at_most", "policy"))
+    quantile, each = fact in ("p50", "p90", "p99"), fact in ("instant", "spread")
+    need(re.fullmatch("X[1-9][0-9]?", gate["id"]), "an id that is none")
+    need(len(gate["labels"]) <= 8 and all(map(NAME.fullmatch, gate["labels"])), "labels that are none")
+    need(not low is high is None and (None in (low, high) or low <= high), "no bound")
+    idle = high is None and low <= 0
+    need(not (fact == "without_progress" and low is not None or fact == "spread" and idle
+              or fact in ("delta", "rate") and idle and policy["reset"] != "fail"), "a bound that nothing breaks")
+    need(each or not any(policy[key] for key in ("for_s", "breaches", "breaches_max_permille", "passes_at_end")),
+         "a policy of single scrapes")
+    need(policy["reset"] == "unknown" or not each, "a reset where nothing can fall")
+    need(not (quantile and policy["several"] in ("largest", "smallest")
+              or fact == "without_progress" and policy["several"] == "sum"), "several that the fact has not")
+    return gate
+
+
+def added_gates(value):
+    found = many(added_gate)(value)
+    need(len(found) <= 32 and len({gate["id"] for gate in found}) == len(found), "too many gates, or one id twice")
+    return found
+
+
+def means(gate, node):
+    """Whether a gate is about a node of the plan."""
+    return gate["whose"] == "all" or node["role"] == {"validators": "validator", "rpc": "rpc"}[gate["whose"]]
+
+
 NODES_MAX, FAULTS_MAX, LINKS_MAX, OFFERED_MAX = 1000, 100, 1000, 5_000_000
 VALIDATORS_MAX, INSTANTS_MAX = 256, 20_000_000
 PLAN_FORM = record({
@@ -291,14 +373,15 @@ PLAN_FORM = record({
         "affected": many(text), "expectation": one_of("continues", "halts_until_healed"), "note": text})),
     "bounds": record({key: Maybe(between(least, most), default, null=False)
                       for key, (default, least, most) in BOUNDS.items()}),
-    "added_gates": Maybe(free, [], null=False), "notes": many(text)})
+    "added_gates": Maybe(added_gates, []), "notes": many(text)})
 
 
 def plan(value):
     """A plan within its limits."""
     found = PLAN_FORM(value)
-    from added import gates     # which is made of the forms above
-    found["added_gates"] = gates(found["added_gates"])
+    for gate in found["added_gates"]:
+        meant = sum(means(gate, node) for node in found["nodes"])
+        need(meant >= (2 if gate["fact"] == "spread" else 1), "a gate about too few nodes")
     need(len(found["nodes"]) <= NODES_MAX and len(found["faults"]) <= FAULTS_MAX and len(found["links"]) <= LINKS_MAX
          and sum(node["role"] == "validator" for node in found["nodes"]) <= VALIDATORS_MAX
          and 1000 * found["live"]["window_s"] // found["bounds"]["align_ms"] * len(found["nodes"]) <= INSTANTS_MAX

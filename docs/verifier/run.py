@@ -2,6 +2,7 @@
 import bisect
 import math
 import re
+import unicodedata
 from collections import defaultdict
 from functools import cached_property
 
@@ -24,7 +25,7 @@ ASN = "qbind_anti_eclipse_asn_diversity"
 CONNECTED, OUTBOUND = "qbind_p2p_connected_peers", "qbind_p2p_outbound_peers"
 SERIES = (VIEW_CHANGES, VIEW, EQUIVOCATIONS, VIOLATIONS, MISMATCH, ASN, CONNECTED, OUTBOUND)
 SAMPLE = re.compile(r"([A-Za-z0-9_]+)(?:\{([^}]+)\})?\s+(\S+)(?:\s.*)?")
-FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+(?:e[+-]?[0-9]+)?|nan|inf|infinity)", re.I)
+FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+(?:e[+-]?[0-9]+)?|nan|inf|infinity)", re.I | re.A)
 
 
 class Scrape:
@@ -51,11 +52,17 @@ class Scrape:
         return sum(found) if found and None not in found else None
 
 
+def is_odd(sign):
+    """White space and control signs that people do not see."""
+    return sign not in " \t" and (sign.isspace() or unicodedata.category(sign) == "Cc")
+
+
 def parse_body(body, wanted=SERIES):
     """(labels, value) by name, None if the body is damaged."""
     seen, out = set(), defaultdict(list)
-    for line in map(str.strip, body.split("\n")):
-        if not any(name in line for name in wanted):
+    for line in body.split("\n"):
+        line = line.removesuffix("\r").strip(" \t")
+        if not any(name in line for name in wanted) or any(map(is_odd, line)):
             continue
         found = SAMPLE.fullmatch(line)
         if not found or not FLOAT.fullmatch(found[3]):
@@ -279,11 +286,21 @@ class Run:
         return min((feed.tip for feed in self.feeds.values()), default=0)
 
     @cached_property
+    def index(self):
+        """The lines of the index, none if it names one scrape twice."""
+        rows = lines(self.files, "scrapes/index.jsonl", records.SCRAPE) or []
+        return rows if len({(row["node"], row["seq"]) for row in rows}) == len(rows) else []
+
+    def asked(self, node):
+        """The rounds in which a node was asked."""
+        return {row["seq"] for row in self.index if row["node"] == node}
+
+    @cached_property
     def scrapes(self):
         """The successful scrapes of each node by time."""
         out = {node: [] for node in self.nodes}
         wanted = {*SERIES, *map(added.series_of, self.plan["added_gates"])}
-        for row in lines(self.files, "scrapes/index.jsonl", records.SCRAPE) or ():
+        for row in self.index:
             name = f"scrapes/{row['node']}/{row['seq']:06}.txt"
             is_small = name in self.files and self.files.size(name) <= BODY_MAX
             if row["node"] in out and row["status"] == 200 and row["file"] == name and is_small:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
+import added
 import chain
 import gates
 import network
@@ -17,6 +18,7 @@ import replay
 import run
 import statements
 from container import sha3
+from records import ONE
 
 PLAN = """
 schema: qbind.plan/v1
@@ -97,17 +99,47 @@ class Reading(unittest.TestCase):
             self.assertIsNone(evidence(**{"plan.yaml": PLAN.replace(old, new)}).plan, new)
             self.assertEqual(verdict("G13", **{"plan.yaml": PLAN.replace(old, new)}), "UNKNOWN")
 
+    def test_added_gates_are_held_to_their_limits(self):
+        right = """added_gates:
+- {id: X1, title: "t", severity: hard, fact: rate, metric: m, labels: {true: 200}, at_least: 0.5, policy: {reset: fail}}
+- {id: X99, title: t, severity: soft, fact: spread, metric: m, at_most: "-0", policy: {for_s: "5", breaches: 2}}
+"""
+        plan = evidence(**{"plan.yaml": PLAN + right}).plan
+        self.assertEqual([(gate["at_least"], gate["at_most"]) for gate in plan["added_gates"]], [(500_000, None), (None, 0)])
+        self.assertEqual(plan["added_gates"][0]["labels"], {"true": "200"})
+        self.assertEqual(plan["added_gates"][1]["policy"]["for_s"], 5)
+        for old, new in (("X1", "X100"), ("X1", "X01"), ("X1", "X99"), ("X1", "G1"), ('"t"', '""'), ('"t"', "é" * 101),
+                         ('"t"', '"a\u202eb"'), ("0.5", "1e3"), ("0.5", "0.1234567"), ("0.5", "00000000000.5"), ("0.5", "1, at_most: 0"),
+                         ("0.5", "0, policy: {reset: restart}"), ("0.5, policy", "0.5, id: X2, policy"), (", at_least: 0.5", ""),
+                         ("reset: fail", "breaches: 1"), ("reset: fail", "more: 1"), ("for_s:", "reset: fail, for_s:"),
+                         ("rate", "p50, policy: {several: largest}"), ("rate", "without_progress"), ("rate", "other"),
+                         ("metric: m, labels", "metric: 1m, labels"), ("fact: spread", "fact: spread, whose: rpc"),
+                         ("200", '"a,b"'), ("policy: {reset: fail}", "policy: {reset: fail, reset: fail}")):
+            self.assertIn(old, right)
+            self.assertIsNone(evidence(**{"plan.yaml": PLAN + right.replace(old, new, 1)}).plan, new)
+
+    def test_values_and_edges_become_whole_numbers(self):
+        for value, expected in ((2.0, 2_000_000), (0.1, 100_000), (-2.5e-7, 0), (5e-7, 1), (-5e-7, -1), (float(1 << 53), ONE << 53),
+                                (9.1e15, None), (9007199254.75, None), (float("nan"), None), (float("-inf"), None)):
+            self.assertEqual(added.sample(value), expected, value)
+        for value, expected in ((3.0, 3), (0.5, None), (-1.0, None), (float("inf"), None)):
+            self.assertEqual(added.count(value), expected, value)
+        for text, expected in (("1.0", ONE), ("-0.5", -ONE // 2), ("+1", None), (".5", None), ("1.", None), (None, None)):
+            self.assertEqual(records.millionths(text), expected, text)
+
     def test_scrapes_are_read_line_by_line(self):
         body = [f"# TYPE {run.VIEW} gauge", f"{run.VIEW} 7", f'{run.OUTBOUND}{{a="1"}} 2 99',
                 f'{run.OUTBOUND}{{a="2"}} 3', "x 1 1"]
-        scrape = run.Scrape(0, run.parse_body("\n".join(body)))
+        scrape = run.Scrape(0, 0, run.parse_body("\n".join(body)))
         self.assertEqual((scrape.scalar(run.VIEW), scrape.scalar(run.OUTBOUND), scrape.sum(run.OUTBOUND)), (7, None, 5))
         self.assertEqual((scrape.scalar(run.ASN), scrape.sum(run.ASN)), (None, None))
         for value in ("NaN", "+Inf", "1.5", "1e17"):
-            self.assertIsNone(run.Scrape(0, run.parse_body(f"{run.VIEW} {value}")).scalar(run.VIEW), value)
+            self.assertIsNone(run.Scrape(0, 0, run.parse_body(f"{run.VIEW} {value}")).scalar(run.VIEW), value)
         self.assertFalse(run.parse_body(f"{run.VIEW} 0x7\n{run.VIEW} 1_0"))
         self.assertIsNone(run.parse_body(f"{run.VIEW} 7\n{run.VIEW} 7"))
-        self.assertFalse(run.parse_body(f"# TYPE {run.VIEW} summary\n{run.VIEW}{{quantile=\"1\"}} 7"))
+        self.assertEqual(len(run.parse_body(f"# TYPE {run.VIEW} summary\n{run.VIEW}{{quantile=\"1\"}} 7")), 1)
+        for line in (f"{run.VIEW}\xa07", f"\x1c{run.VIEW} 7", f"{run.VIEW} 7\x0b", f"{run.VIEW} \u0131nf", f"a{run.VIEW} 7"):
+            self.assertEqual(run.parse_body(line), {}, line)
 
     def test_words(self):
         for text, expected in (("RecordOnly", "record-only"), ("record_only", "record-only"), ("Warn", "warn"),
@@ -172,13 +204,13 @@ class Windows(unittest.TestCase):
         self.assertFalse(found.cut("a", 1_035_001) or found.cut("b", 1_030_000))
         self.assertEqual(found.excused("a", 1_000_000, 1_030_000), 10_000)
         for every, expected in ((15_000, False), (16_000, True)):
-            found.scrapes = {node: [run.Scrape(at, {}) for at in range(1_000_000, 1_100_001, every)] for node in "ab"}
+            found.scrapes = {node: [run.Scrape(at, 0, {}) for at in range(1_000_000, 1_100_001, every)] for node in "ab"}
             self.assertEqual(found.hole("b"), expected)
         same = {"kind": "commit", "seen_unix_ms": 0, "block_id": b"", "state_root": b"", "system_root": b""}
         found.feeds = {"b": run.Feed([same | {"height": n, "committed_unix_ms": 1_000_000 + n}
                                       for n in range(1, 90_000, 100)])}
         for views, expected in ((range(100), False), ([7] * 100, True), ([1, 1, *range(2, 100)], False)):
-            found.scrapes["b"] = [run.Scrape(at, {run.VIEW: [view]})
+            found.scrapes["b"] = [run.Scrape(at, 0, {run.VIEW: [((), view)]})
                                   for at, view in zip(range(1_000_000, 1_100_001, 5_000), views)]
             self.assertEqual(found.hole("b"), expected, views)
 

@@ -3,13 +3,14 @@
 use super::{attest, evidence_dir::EvidenceDir};
 use crate::exit::{DONE, USAGE};
 use clap::{Args, ValueEnum};
+use qbind_evidence::Digest;
 use qbind_report::{
     ReportInput, SignOffs, export_openmetrics, render_checklist, render_html, render_json,
     render_junit, render_markdown, render_upgrade_checklist,
 };
 use std::{
     error::Error,
-    fs::File,
+    fs::{self, File},
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -99,7 +100,15 @@ fn write(args: &ReportArgs) -> Result<(), String> {
         return Ok(());
     }
     let mut input = ReportInput::from_dir(evidence.path()).map_err(|e| chain(&e))?;
-    input.sign_offs = sign_offs;
+    if let Some((given, root)) = sign_offs {
+        let manifest = fs::read(evidence.path().join("manifest.json")).unwrap_or_default();
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap_or_default();
+        if root.map(|root| root.to_string()).as_deref() != manifest["merkle_root"].as_str() {
+            let bundle = args.evidence.display();
+            return Err(format!("{bundle} became another bundle while it was read; try again"));
+        }
+        input.sign_offs = Some(given);
+    }
     let text = match args.format {
         Format::Html => render_html(&input),
         Format::Markdown => render_markdown(&input),
@@ -112,7 +121,7 @@ fn write(args: &ReportArgs) -> Result<(), String> {
     to.write_all(text.as_bytes()).and_then(|()| to.flush()).map_err(failed)
 }
 
-fn sign_offs(args: &ReportArgs, policy: &Path) -> Result<SignOffs, String> {
+fn sign_offs(args: &ReportArgs, policy: &Path) -> Result<(SignOffs, Option<Digest>), String> {
     if args.evidence.is_dir() {
         let dir = args.evidence.display();
         return Err(format!(

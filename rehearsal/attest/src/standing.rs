@@ -104,7 +104,9 @@ pub fn judge(policy: &Policy, bundle: &Verification, now: u64) -> Standing {
     let mut waived: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for voice in voices.iter().filter(|v| counts(v, Decision::Approve)) {
         let signed = bundle.sign_offs.iter().find(|s| s.keyid == voice.keyid);
-        for waiver in signed.iter().flat_map(|s| &s.sign_off.waivers) {
+        let waivers = signed.iter().flat_map(|s| &s.sign_off.waivers);
+        // Whoever signs by hand may name any gate; only what is open can be let through.
+        for waiver in waivers.filter(|waiver| open.contains(&waiver.gate)) {
             let name = voice.name.clone().unwrap_or_default();
             waived.entry(waiver.gate.clone()).or_default().push(name);
         }

@@ -20,7 +20,7 @@ const SUBJECT: &str = "attestation";
 /// Longest reason, in bytes.
 pub const REASON_BYTES: usize = 4_096;
 /// Most gates one sign-off waives.
-const WAIVERS: usize = 16;
+const WAIVERS: usize = 64;
 /// Longest name of a gate, in bytes.
 const GATE_BYTES: usize = 64;
 /// Most decisions of others that one names.

@@ -2,6 +2,7 @@
 
 mod control;
 mod facts;
+mod selector;
 
 use crate::{
     coverage,
@@ -13,9 +14,9 @@ use crate::{
     windows::{NoWindows, Windows},
 };
 pub(crate) use control::{said, violate};
-pub(crate) use facts::has_labels;
-use qbind_plan::{AddedGate, Fact, Millionths, Plan, Weight};
-use std::collections::BTreeMap;
+use qbind_plan::{AddedGate, Fact, Millionths, Plan, PlannedNode, Weight};
+pub(crate) use selector::{Edge, Selector, Unread};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A value in millionths; wide enough for sums of what 53 bits hold.
 type Value = i128;
@@ -33,7 +34,8 @@ pub(crate) fn gates(
         match windows {
             Ok(windows) => {
                 finding = Finding::over(windows.shown());
-                Judge { evidence, plan, feeds, windows, gate }.judge(&mut finding);
+                let selector = Selector::of(gate);
+                Judge { evidence, plan, feeds, windows, gate, selector }.judge(&mut finding);
             }
             Err(why) => finding.as_found(why),
         }
@@ -60,6 +62,7 @@ struct Judge<'a> {
     feeds: &'a BTreeMap<String, Feed>,
     windows: &'a Windows,
     gate: &'a AddedGate,
+    selector: Selector,
 }
 
 /// One scrape of one node.
@@ -72,12 +75,12 @@ struct Point {
 impl Judge<'_> {
     fn judge(&self, finding: &mut Finding) {
         let mut worst: Option<Value> = None;
-        let mut rounds: BTreeMap<u64, (u64, Vec<Value>)> = BTreeMap::new();
+        let mut rounds: BTreeMap<u64, Vec<Point>> = BTreeMap::new();
         let nodes: Vec<_> = self.plan.nodes.iter().filter(|node| self.gate.means(node)).collect();
         if nodes.is_empty() {
             finding.unknown("no node of the plan is meant");
         }
-        for node in nodes {
+        for node in &nodes {
             let name = node.name.as_str();
             let scrapes = self.evidence.scrapes.get(name).map_or(&[][..], Vec::as_slice);
             let max_ms = self.plan.bounds.scrape_gap_max_ms;
@@ -92,55 +95,84 @@ impl Judge<'_> {
                 continue;
             }
             finding.samples += counted.len() as u64;
+            let Some(table) = self.table(finding, name, &counted) else { continue };
             let value = match self.gate.fact {
-                Fact::Instant => {
-                    let points = self.points(finding, name, &counted);
-                    self.each(finding, name, &points)
-                }
+                Fact::Instant => self.each(finding, name, &self.points(&table)),
                 Fact::Spread => {
-                    for point in self.points(finding, name, &counted) {
-                        let (at, values) =
-                            rounds.entry(point.seq).or_insert((point.at, Vec::new()));
-                        *at = (*at).min(point.at);
-                        values.push(point.value);
+                    for point in self.points(&table) {
+                        rounds.entry(point.seq).or_default().push(point);
                     }
                     continue;
                 }
                 Fact::WithoutProgress => {
-                    let points = self.points(finding, name, &counted);
-                    self.once(finding, name, Some(self.standstill(name, &points)))
+                    let value = self.standstill(finding, name, &table);
+                    self.once(finding, name, value)
                 }
-                Fact::Delta | Fact::Rate => {
-                    let points = self.points(finding, name, &counted);
-                    let grown = self.growth(finding, name, &points);
-                    let value = grown.and_then(|(grown, ms)| match self.gate.fact {
-                        Fact::Rate => (grown * 1_000).checked_div_euclid(Value::from(ms)),
-                        _ => Some(grown),
-                    });
+                Fact::Delta => {
+                    let value = self.delta(finding, name, &table);
+                    self.once(finding, name, value)
+                }
+                Fact::Rate => {
+                    let value = self.rate(finding, name, &table);
                     self.once(finding, name, value)
                 }
                 Fact::P50 | Fact::P90 | Fact::P99 => {
-                    let value = self.quantile(finding, name, &counted);
-                    self.once(finding, name, value)
+                    let bucket = self.quantile(finding, name, &table);
+                    bucket.and_then(|bucket| self.within_bucket(finding, name, bucket))
                 }
             };
             worst = self.worse(worst, value);
         }
         if self.gate.fact == Fact::Spread {
-            let spread = |(seq, (at, values)): (u64, (u64, Vec<Value>))| {
-                let (least, most) = (values.iter().min()?, values.iter().max()?);
-                (values.len() > 1).then(|| Point { seq, at, value: most - least })
-            };
-            let points: Vec<Point> = rounds.into_iter().filter_map(spread).collect();
-            if points.is_empty() {
-                finding.unknown("no round of scrapes has two nodes to compare");
-            }
+            let points = self.spreads(finding, &nodes, rounds);
             worst = self.each(finding, "all nodes", &points);
         }
         finding.value = worst.map_or("none".to_owned(), shown);
         if let Some(worst) = worst {
             self.margin(finding, worst);
         }
+    }
+
+    /// Largest less smallest value of each round, in order of time. A round is one only if every node was asked in
+    /// it, and at about the same time.
+    fn spreads(
+        &self,
+        finding: &mut Finding,
+        nodes: &[&PlannedNode],
+        rounds: BTreeMap<u64, Vec<Point>>,
+    ) -> Vec<Point> {
+        let asked: Vec<(&str, BTreeSet<u64>)> = nodes
+            .iter()
+            .map(|node| {
+                let scrapes = self.evidence.scrapes.get(&node.name).into_iter().flatten();
+                (node.name.as_str(), scrapes.map(|scrape| scrape.seq).collect())
+            })
+            .collect();
+        let mut spreads = Vec::new();
+        for (seq, points) in rounds {
+            if let Some((node, _)) = asked.iter().find(|(_, seqs)| !seqs.contains(&seq)) {
+                finding.unknown(format!("{node} was not asked in round {seq}"));
+            }
+            let (Some(first), Some(last)) =
+                (points.iter().map(|p| p.at).min(), points.iter().map(|p| p.at).max())
+            else {
+                continue;
+            };
+            if last - first > u64::from(self.plan.live.scrape_interval_ms) {
+                finding.unknown(format!("round {seq} took {} ms", last - first));
+            }
+            let values = || points.iter().map(|point| point.value);
+            if let (Some(least), Some(most), true) =
+                (values().min(), values().max(), points.len() > 1)
+            {
+                spreads.push(Point { seq, at: first, value: most - least });
+            }
+        }
+        if spreads.is_empty() {
+            finding.unknown("no round of scrapes has two nodes to compare");
+        }
+        spreads.sort_by_key(|point| (point.at, point.seq));
+        spreads
     }
 
     /// Compares one value for the whole window.
@@ -166,9 +198,10 @@ impl Judge<'_> {
             }
         }
         let (breaches, all) = (counted.len() as u64, points.len() as u64);
-        let share = u64::from(policy.breaches_max_permille);
-        let too_many =
-            breaches > u64::from(policy.breaches) || (share > 0 && breaches * 1_000 > share * all);
+        let (most, share) = (u64::from(policy.breaches), u64::from(policy.breaches_max_permille));
+        let too_many = (most, share) == (0, 0)
+            || (most > 0 && breaches > most)
+            || (share > 0 && breaches * 1_000 > share * all);
         if breaches > 0 && too_many {
             let first = counted[0];
             finding.fail(format!(
@@ -197,10 +230,15 @@ impl Judge<'_> {
         self.distance(value) >= 0
     }
 
+    fn bounds(&self) -> (Option<Value>, Option<Value>) {
+        let of = |bound: Option<Millionths>| bound.map(|bound| Value::from(bound.0));
+        (of(self.gate.at_least), of(self.gate.at_most))
+    }
+
     /// How far inside the nearer bound; negative outside.
     fn distance(&self, value: Value) -> Value {
-        let least = self.gate.at_least.map(|bound| value - Value::from(bound.0));
-        let most = self.gate.at_most.map(|bound| Value::from(bound.0) - value);
+        let (least, most) = self.bounds();
+        let (least, most) = (least.map(|least| value - least), most.map(|most| most - value));
         least.into_iter().chain(most).min().unwrap_or(0)
     }
 

@@ -247,7 +247,12 @@ fn control(
         [gate, other].into_iter().any(|id| id.starts_with('X'))
             && readers.values().any(|ids| ids.contains(*gate) && ids.contains(other))
     };
-    control.caught = turned.contains(gate) && turned.iter().all(|id| id == gate || is_related(id));
+    // What a plan adds must fail: that it could become UNKNOWN is no news.
+    let is_red = match gate.starts_with('X') {
+        true => again.gate(gate).is_some_and(|g| g.verdict == Outcome::Fail),
+        false => turned.contains(gate),
+    };
+    control.caught = is_red && turned.iter().all(|id| id == gate || is_related(id));
     control.turned_red = turned.into_iter().map(str::to_owned).collect();
     control
 }

@@ -1,8 +1,8 @@
 //! Whether the series that gates read are there, before anybody relies on them.
 
 use crate::{
-    added::has_labels,
-    series::{KNOWN, Names, NoValue, Sample, Samples, scalar, sum},
+    added::{Edge, Selector, Unread},
+    series::{KNOWN, Names, NoValue, Samples, scalar, sum},
 };
 use qbind_plan::{AddedGate, Fact, Several};
 use serde::Serialize;
@@ -63,11 +63,16 @@ pub(crate) fn readers(added: &[AddedGate]) -> BTreeMap<String, BTreeSet<String>>
     let known = EXPECTED
         .iter()
         .flat_map(|e| e.gates.iter().map(|id| (e.name.to_owned(), (*id).to_owned())));
+    let ids = added.iter().map(|gate| gate.id.clone());
     let added = added.iter().map(|gate| (gate.series(), gate.id.clone()));
     let mut readers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (series, gate) in known.chain(added) {
         readers.entry(series).or_default().insert(gate);
     }
+    // A view that stands still makes every scrape of a node stale.
+    let stale = readers.entry("qbind_consensus_current_view".to_owned()).or_default();
+    stale.insert("G1".to_owned());
+    stale.extend(ids);
     readers
 }
 
@@ -127,23 +132,32 @@ fn added_problem(
     (before, after): &(Samples, Samples),
     is_typed: impl Fn(&str, &str) -> bool,
 ) -> Result<(), String> {
-    let is_quantile = gate.fact.quantile_permille().is_some();
+    let selector = Selector::of(gate);
     for samples in [before, after] {
-        let meant = samples.iter().filter(|series| {
-            *series.name == *gate.series() && has_labels(&series.labels, &gate.labels)
-        });
-        let values: Vec<Sample> = meant.map(|series| series.value).collect();
-        if values.is_empty() {
-            return Err("has no such series".to_owned());
+        let values = selector.read(samples).map_err(|why| {
+            let why = match why {
+                Unread::Absent => "has no such series",
+                Unread::NotANumber => "is no exact number, or an edge of a bucket is none",
+                Unread::Twice => "has a bucket twice",
+            };
+            why.to_owned()
+        })?;
+        let kinds: BTreeSet<&str> = values.keys().map(|key| key.labels.as_str()).collect();
+        if kinds.len() > 1 && gate.policy.several == Several::Unknown {
+            let hint = "name labels, or set policy.several";
+            return Err(format!("has several series where one is expected: {hint}"));
         }
-        if values.contains(&Sample::NotANumber) {
-            return Err("is no exact number".to_owned());
-        }
-        if values.len() > 1 && !is_quantile && gate.policy.several == Several::Unknown {
-            return Err(
-                "has several series where one is expected: name labels, or set policy.several"
-                    .to_owned(),
-            );
+        if gate.fact.quantile_permille().is_some() {
+            let edges: BTreeSet<Edge> = values.keys().filter_map(|key| key.edge).collect();
+            if !edges.contains(&Edge::Infinite) {
+                return Err("has no bucket for all that was observed".to_owned());
+            }
+            let bounds = [gate.at_least, gate.at_most].into_iter().flatten();
+            if let Some(bound) =
+                bounds.into_iter().find(|bound| !edges.contains(&Edge::Finite(bound.0.into())))
+            {
+                return Err(format!("has no bucket that ends at {bound}, so it cannot be told"));
+            }
         }
     }
     let kinds: &[&str] = match gate.fact {
@@ -221,7 +235,7 @@ mod tests {
         let rate = r#""fact": "rate", "metric": "probe""#;
         let p99 = r#""fact": "p99", "metric": "probe""#;
         let histogram =
-            "# TYPE probe histogram\nprobe_bucket{le=\"1\"} 3\nprobe_bucket{le=\"+Inf\"} 4\n";
+            "# TYPE probe histogram\nprobe_bucket{le=\"5\"} 3\nprobe_bucket{le=\"+Inf\"} 4\n";
         let two = "# TYPE probe gauge\nprobe{a=\"b\"} 1\nprobe{a=\"c\"} 1\n";
         let several =
             "has several series where one is expected: name labels, or set policy.several";
@@ -230,7 +244,11 @@ mod tests {
             (gauge, "# TYPE probe counter\nprobe 1\n", None),
             (gauge, "", Some("has no such series")),
             (gauge, "# TYPE probe gauge\nprobe_total 1\n", Some("has no such series")),
-            (gauge, "# TYPE probe gauge\nprobe NaN\n", Some("is no exact number")),
+            (
+                gauge,
+                "# TYPE probe gauge\nprobe NaN\n",
+                Some("is no exact number, or an edge of a bucket is none"),
+            ),
             (gauge, "probe 1\n", Some("is no gauge or counter")),
             (gauge, two, Some(several)),
             (labelled, two, None),
@@ -238,6 +256,22 @@ mod tests {
             (summed, two, None),
             (rate, "# TYPE probe gauge\nprobe 1\n", Some("is no counter")),
             (p99, histogram, None),
+            (
+                p99,
+                &histogram.replace("\"5\"", "\"4\""),
+                Some("has no bucket that ends at 5, so it cannot be told"),
+            ),
+            (
+                p99,
+                &histogram.replace("\"5\"", "\"5e0\""),
+                Some("is no exact number, or an edge of a bucket is none"),
+            ),
+            (p99, &histogram.replace("+Inf", "9"), Some("has no bucket for all that was observed")),
+            (
+                p99,
+                &(histogram.to_owned() + &histogram.replace("le=", "a=\"b\",le=")),
+                Some(several),
+            ),
             (p99, "# TYPE probe gauge\nprobe 1\n", Some("has no such series")),
         ] {
             let gate = gate(rest);

@@ -218,7 +218,12 @@ impl Reader<'_> {
     }
 
     fn scrapes(&mut self, plan: Option<&Plan>) -> BTreeMap<String, Vec<Scrape>> {
-        let index = self.lines::<ScrapeLine>(paths::SCRAPE_INDEX).unwrap_or_default();
+        let mut index = self.lines::<ScrapeLine>(paths::SCRAPE_INDEX).unwrap_or_default();
+        let mut seen = BTreeSet::new();
+        if !index.iter().all(|line| seen.insert((line.node.clone(), line.seq))) {
+            self.harm(paths::SCRAPE_INDEX, "names one scrape twice".to_owned());
+            index.clear();
+        }
         let (files, names) =
             (self.files, Names::with(plan.into_iter().flat_map(|plan| &plan.added_gates)));
         let read = index.into_par_iter().map(|line| {

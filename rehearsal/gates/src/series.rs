@@ -35,7 +35,6 @@ impl Sample {
         if !value.is_finite() || value.abs() > EXACT {
             Self::NotANumber
         } else if value.fract() != 0.0 {
-            // Below 2^53 millionths, or so near to a whole number that the rest is noise.
             let millionths = (value * 1e6).round();
             if millionths.abs() > EXACT {
                 Self::NotANumber
@@ -122,8 +121,11 @@ impl Names {
         // The parser is slow on long bodies; lines it cannot matter for are left out first. So are types: the
         // parser would make one value of all buckets.
         let matters = |line: &&str| {
-            let line = line.trim_start();
-            self.0.iter().any(|name| line.starts_with(&**name))
+            // White space that people do not see: no two readers agree what it separates.
+            let is_odd =
+                |c: char| !matches!(c, ' ' | '\t') && (c.is_control() || c.is_whitespace());
+            let line = line.trim_start_matches([' ', '\t']);
+            !line.contains(is_odd) && self.0.iter().any(|name| line.starts_with(&**name))
         };
         let lines = body.lines().filter(matters);
         let parsed = Parsed::parse(lines.map(|l| Ok(l.to_owned())))?;

@@ -19,6 +19,9 @@ const TEXT: usize = 200;
 /// Largest bound, in millionths: sums of what is compared with it do not overflow.
 const LARGEST: i64 = 1 << 53;
 
+/// Most digits of a bound before its point.
+const DIGITS: usize = 10;
+
 /// A decimal number in millionths: nothing is decided in floating point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Millionths(pub i64);
@@ -42,9 +45,10 @@ impl FromStr for Millionths {
             Some(digits) => (-1, digits),
             None => (1, text),
         };
-        let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
+        let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
         let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-        if whole.is_empty() || !is_number(whole) || !is_number(part) || part.len() > 6 {
+        let fits = whole.len() <= DIGITS && part.len() <= 6;
+        if whole.is_empty() || part.is_empty() || !fits || !is_number(whole) || !is_number(part) {
             return Err("expected a decimal number with at most six digits behind the point");
         }
         match format!("{whole}{part:0<6}").parse() {
@@ -77,7 +81,7 @@ impl JsonSchema for Millionths {
         json_schema!({
             "description": "A decimal number with at most six digits behind the point.",
             "type": ["number", "string"],
-            "pattern": "^-?[0-9]+([.][0-9]{0,6})?$",
+            "pattern": "^-?[0-9]{1,10}([.][0-9]{1,6})?$",
         })
     }
 }
@@ -315,7 +319,8 @@ impl AddedGate {
             Reset::Fail => "is FAIL",
             Reset::Restart => "began again at 0",
         };
-        say(self.is_of_growth(), format!("A counter that falls {reset}."));
+        let has_resets = self.is_of_growth() || self.fact == Fact::WithoutProgress;
+        say(has_resets, format!("A counter that falls {reset}."));
         let several = match p.several {
             Several::Unknown => "are UNKNOWN",
             Several::Sum => "are added up",
@@ -342,6 +347,7 @@ impl AddedGate {
             !text.is_empty()
                 && text.len() <= TEXT
                 && !text.chars().any(|c| c.is_control() || matches!(c, '"' | ',' | '{' | '}' | '='))
+                && !text.chars().any(turns)
         };
         let number = self.id.strip_prefix('X').filter(|n| !n.starts_with(['0', '+']));
         if !number.is_some_and(|n| n.parse().is_ok_and(|n: u8| (1..=99).contains(&n))) {
@@ -367,6 +373,10 @@ impl AddedGate {
         let never_breaks = match self.fact {
             Fact::WithoutProgress => self.at_least.is_some(),
             Fact::Spread => self.at_most.is_none() && self.at_least.is_some_and(|b| b.0 <= 0),
+            // What falls is told apart: only that can break it.
+            Fact::Delta | Fact::Rate if self.policy.reset != Reset::Fail => {
+                self.at_most.is_none() && self.at_least.is_some_and(|b| b.0 <= 0)
+            }
             _ => false,
         };
         if never_breaks {
@@ -380,11 +390,42 @@ impl AddedGate {
                        scrapes, which this fact does not compare";
             return Some(("policy", why.into()));
         }
+        let has_resets = self.is_of_growth() || self.fact == Fact::WithoutProgress;
+        if p.reset != Reset::default() && !has_resets {
+            return Some(("policy", "has reset, and this fact does not look at falls".into()));
+        }
+        let is_odd = match self.fact {
+            Fact::P50 | Fact::P90 | Fact::P99 => {
+                matches!(p.several, Several::Largest | Several::Smallest)
+            }
+            Fact::WithoutProgress => p.several == Several::Sum,
+            _ => false,
+        };
+        if is_odd {
+            let why = format!("has a way to take several series that {} has not", self.fact.name());
+            return Some(("policy", why));
+        }
         if p.for_s > 86_400 || p.breaches_max_permille > 1_000 || p.passes_at_end > 100_000 {
             return Some(("policy", "has a number beyond every window".into()));
         }
         None
     }
+}
+
+/// Signs that change the direction of a text, and so what a reader sees.
+fn turns(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The first gate of a plan that is about too few of its nodes: which, the key, and why.
+pub(crate) fn aimless(added: &[AddedGate], nodes: &[PlannedNode]) -> Option<(usize, String)> {
+    added.iter().enumerate().find_map(|(n, gate)| {
+        let meant = nodes.iter().filter(|node| gate.means(node)).count();
+        let least = if gate.fact == Fact::Spread { 2 } else { 1 };
+        let why =
+            format!("{} is about {meant} nodes of this network, of {least} at least", gate.id);
+        (meant < least).then_some((n, why))
+    })
 }
 
 /// What is wrong with the gates a manifest or plan adds: which, the key, and why.
@@ -421,8 +462,19 @@ mod tests {
             let parsed: Millionths = text.parse().unwrap();
             assert_eq!((parsed.0, parsed.to_string().as_str()), (number, again), "{text}");
         }
-        for text in ["", ".5", "1e3", "0.0000001", "+1", "--1", "9007199254.740993", "NaN", "1.-1"]
-        {
+        for text in [
+            "",
+            ".5",
+            "1e3",
+            "0.0000001",
+            "+1",
+            "--1",
+            "9007199254.740993",
+            "NaN",
+            "1.-1",
+            "1.",
+            "00000000001",
+        ] {
             assert!(text.parse::<Millionths>().is_err(), "{text}");
         }
     }

@@ -71,6 +71,9 @@ pub(crate) fn broken(plan: &Plan) -> Option<(String, String)> {
     if let Some((n, key, why)) = added::problems(&plan.added_gates).into_iter().next() {
         return Some((format!("added_gates[{n}].{key}"), why));
     }
+    if let Some((n, why)) = added::aimless(&plan.added_gates, &plan.nodes) {
+        return Some((format!("added_gates[{n}].whose"), why));
+    }
     let outside = all.into_iter().find(|(_, value, limits)| !limits.contains(value));
     if let Some((key, value, limits)) = outside {
         let (least, most) = (limits.start(), limits.end());

@@ -233,6 +233,20 @@ fn added_gates_that_judge_nothing_are_refused_with_line_and_key() {
         ("for_s: 15", "for_s: 86401", "beyond every window"),
         ("fact: p99", "fact: p98", "p98"),
         ("fact: p99", "fact: without_progress\n    at_least: 0.1", "cannot break"),
+        ("fact: p99", "fact: spread\n    policy: { reset: fail }", "does not look at falls"),
+        ("at_most: 0.25", "at_most: 1\n    policy: { several: largest }", "that p99 has not"),
+        (
+            "fact: p99",
+            "fact: without_progress\n    policy: { several: sum }",
+            "that without_progress has not",
+        ),
+        (
+            "fact: p99\n    metric: qbind_storage_write_seconds\n    at_most: 0.25",
+            "fact: delta\n    metric: m\n    at_least: 0",
+            "is a bound that delta cannot break",
+        ),
+        ("title: queues stay short", "title: \"a\\u202eb\"", "signs that cannot be shown"),
+        ("at_most: 0.25", "at_most: 00000000000.25", "decimal number"),
         ("severity: soft", "severity: none", "none"),
         ("lane: paid }", "lane: paid }\n    who: all", "who"),
     ] {
@@ -248,6 +262,23 @@ fn added_gates_that_judge_nothing_are_refused_with_line_and_key() {
         .collect();
     let said = complaint(Manifest::parse("m.yaml", &adding(&many.join("\n"))));
     assert!(said.contains("at most 32 gates can be added"), "{said}");
+    // What is about no node of the network, or compares one with itself.
+    let alone = cluster(&[("a", 4, 1), ("b", 2, 0), ("c", 2, 0)]);
+    for (to, said) in [
+        (
+            "fact: spread\n    whose: rpc",
+            "added_gates[0].whose: X1 is about 1 nodes of this network",
+        ),
+        ("fact: instant\n    whose: rpc", ""),
+    ] {
+        let manifest =
+            Manifest::parse("m.yaml", &adding(ADDED).replacen("fact: p99", to, 1)).unwrap();
+        let made = manifest.resolve(&alone);
+        match said {
+            "" => drop(made.unwrap()),
+            _ => assert!(complaint(made).contains(said)),
+        }
+    }
     // A stranger's plan is held to the same.
     let plan = Manifest::parse("m.yaml", &adding(ADDED)).unwrap().resolve(&tri()).unwrap();
     let said = complaint(Plan::parse("plan.yaml", &plan.to_yaml().replacen("X20", "X1", 1)));

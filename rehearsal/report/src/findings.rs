@@ -5,6 +5,7 @@ use qbind_gates::{Gate, Outcome, Severity, Verdict};
 
 /// Thinnest margins shown.
 const THINNEST: usize = 5;
+const WAIVER: &str = " This needs a signed waiver.";
 
 /// The reason for the verdict, in sentences, the deciding ones first.
 pub(crate) fn why(input: &ReportInput) -> Vec<String> {
@@ -25,13 +26,17 @@ pub(crate) fn why(input: &ReportInput) -> Vec<String> {
         Verdict::Invalid => sentences.extend(of(Outcome::Invalid).map(sentence)),
         Verdict::Inconclusive => sentences.extend(of(Outcome::Unknown).filter(hard).map(sentence)),
     }
-    let soft: Vec<&str> =
-        of(Outcome::Fail).filter(|gate| !hard(gate)).map(|gate| gate.id.as_str()).collect();
-    if !soft.is_empty() {
-        let gates = soft.join(", ");
-        sentences.push(format!(
-            "Outside its bound without deciding: {gates}. This needs a signed waiver."
-        ));
+    for (outcome, severity, what, then) in [
+        (Outcome::Fail, Severity::Soft, "Outside its bound without deciding", WAIVER),
+        (Outcome::Unknown, Severity::Soft, "Not known, which does not decide", WAIVER),
+        (Outcome::Fail, Severity::Informational, "Outside its bound, for information", ""),
+        (Outcome::Unknown, Severity::Informational, "Not known, for information", ""),
+    ] {
+        let open = of(outcome).filter(|gate| gate.severity == severity);
+        let gates: Vec<&str> = open.map(|gate| gate.id.as_str()).collect();
+        if !gates.is_empty() {
+            sentences.push(format!("{what}: {}.{then}", gates.join(", ")));
+        }
     }
     sentences
 }

@@ -2,7 +2,7 @@ use crate::{
     ReportInput, render_checklist, render_html, render_json, render_junit, render_markdown,
     render_upgrade_checklist, sample,
 };
-use qbind_gates::Verdict;
+use qbind_gates::{Outcome, Severity, Verdict};
 use std::fs;
 
 /// `QBIND_REPORT_SAMPLES=DIR` writes the samples there, to look at.
@@ -40,7 +40,20 @@ fn the_verdict_and_its_reason_come_first() {
         assert!(verdict < why && why < gates);
     }
     let html = render_html(&sample::fail());
-    assert!(html.contains("Outside its bound without deciding: G10."));
+    assert!(html.contains("Outside its bound without deciding: G10. This needs a signed waiver."));
+    // What only informs needs none; a soft gate that is not known does.
+    let mut input = sample::pass();
+    for (id, severity, verdict) in
+        [("G9", Severity::Soft, Outcome::Unknown), ("G10", Severity::Informational, Outcome::Fail)]
+    {
+        let gate = input.gates.iter_mut().find(|gate| gate.id == id).unwrap();
+        (gate.severity, gate.verdict) = (severity, verdict);
+    }
+    let html = render_html(&input);
+    assert!(html.contains("<li>Outside its bound, for information: G10.</li>"));
+    assert!(
+        html.contains("<li>Not known, which does not decide: G9. This needs a signed waiver.</li>")
+    );
 }
 
 #[test]

@@ -79,6 +79,22 @@ fn metrics_larger_than_any_node_exports_are_none() {
 }
 
 #[test]
+fn an_index_that_names_a_scrape_twice_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    stored(&sound(), dir.path());
+    let index = dir.path().join(paths::SCRAPE_INDEX);
+    let text = fs::read_to_string(&index).unwrap();
+    let first = text.lines().next().unwrap();
+    fs::write(&index, format!("{text}{first}\n")).unwrap();
+    let result = evaluate_dir(dir.path()).unwrap();
+    for id in ["G2", "G6"] {
+        let gate = result.gate(id).unwrap();
+        assert_eq!(gate.verdict, Outcome::Unknown, "{id}: {}", gate.note);
+    }
+    assert!(read_dir(dir.path()).unwrap().scrapes.is_empty());
+}
+
+#[test]
 fn damaged_files_never_pass() {
     let dir = tempfile::tempdir().unwrap();
     stored(&sound(), dir.path());

@@ -118,13 +118,13 @@ pub(super) fn status(args: &StatusArgs, answer: &mut String) -> Result<u8, Failu
     Ok(code(&standing))
 }
 
-/// Whose agreement a bundle has, for a report.
+/// Whose agreement a bundle has, for a report, and its Merkle root.
 pub(crate) fn sign_offs(
     bundle: &Path,
     policy_file: &Path,
     planned: Option<&Path>,
     at: Option<&str>,
-) -> Result<SignOffs, String> {
+) -> Result<(SignOffs, Option<Digest>), String> {
     let said = |f: Failure| format!("{}; {}", f.message, f.hint);
     let policy = policy(policy_file).map_err(said)?;
     let now = moment(at).map_err(said)?;
@@ -142,7 +142,8 @@ pub(crate) fn sign_offs(
         by: by.clone(),
         reasons: reasons(gate),
     });
-    Ok(SignOffs {
+    let root = verification.merkle_root;
+    let sign_offs = SignOffs {
         standing: word(&standing).to_owned(),
         asked_at: Instant(now).to_string(),
         approvals: standing.approvals as u64,
@@ -162,7 +163,8 @@ pub(crate) fn sign_offs(
             .collect(),
         waived: waived.collect(),
         policy: policy.name,
-    })
+    };
+    Ok((sign_offs, root))
 }
 
 fn word(standing: &Standing) -> &'static str {

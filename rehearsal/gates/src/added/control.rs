@@ -1,11 +1,11 @@
 //! A violation of an added gate, planted in the metrics of the first node it is about.
 
-use super::{ONE, Value, has_labels};
+use super::{ONE, Selector, Value};
 use crate::{
     evidence::Evidence,
     series::{Sample, Samples},
 };
-use qbind_plan::{AddedGate, Fact};
+use qbind_plan::{AddedGate, Fact, Millionths, Several};
 
 /// What [`violate`] does, in a few words.
 pub(crate) fn said(gate: &AddedGate) -> String {
@@ -19,23 +19,28 @@ pub(crate) fn violate(gate: &AddedGate, evidence: &mut Evidence) -> Option<()> {
     let plan = evidence.plan.as_ref()?;
     let nodes: Vec<String> =
         plan.nodes.iter().filter(|node| gate.means(node)).map(|node| node.name.clone()).collect();
-    let bound = |bound: Option<qbind_plan::Millionths>| bound.map(|bound| Value::from(bound.0));
+    let bound = |bound: Option<Millionths>| bound.map(|bound| Value::from(bound.0));
     let (least, most) = (bound(gate.at_least), bound(gate.at_most));
     // A spread below the lower bound is one of all nodes together.
     let harmed = match (gate.fact, most) {
         (Fact::Spread, None) => nodes.len(),
         _ => 1,
     };
+    let selector = Selector::of(gate);
     let mut set = None;
     for node in nodes.iter().take(harmed) {
         for (number, scrape) in (0..).zip(evidence.scrapes.get_mut(node)?) {
             let series = scrape.samples.iter_mut().flat_map(Samples::iter_mut);
-            let meant = series.filter(|series| {
-                *series.name == *gate.series() && has_labels(&series.labels, &gate.labels)
-            });
-            for series in meant {
+            let mut is_first = true;
+            for series in series.filter(|series| selector.picks(series)) {
                 let is_last = series.labels.contains("le=\"+Inf\"");
-                series.value = sample(wrong(gate.fact, (least, most), number, is_last)?);
+                let value = wrong(gate.fact, (least, most), number, is_last)?;
+                // Of those that are added up, one is enough.
+                let counts = is_first
+                    || gate.policy.several != Several::Sum
+                    || gate.fact.quantile_permille().is_some();
+                series.value = sample(if counts { value } else { 0 });
+                is_first = false;
                 set = Some(());
             }
         }
@@ -50,8 +55,8 @@ fn wrong(
     number: Value,
     is_last: bool,
 ) -> Option<Value> {
-    // More than any window has seconds: whatever is asked for each second, a step is beyond it.
-    let step = |bound: Value| (bound.max(0) / ONE + 1) * ONE * 100_000;
+    // More than is asked for each second, for longer than two scrapes are apart.
+    let step = |bound: Value| (bound.max(0) / ONE + 1) * ONE * 100;
     Some(match (fact, most) {
         (Fact::Instant, Some(most)) => most.abs() * 2 + ONE,
         // Far from what any other node says.
@@ -59,8 +64,8 @@ fn wrong(
         (Fact::Instant, None) => least? - ONE,
         (Fact::Delta | Fact::Rate, Some(most)) => number * step(most),
         // Only the last bucket grows: all that is observed lies above every edge.
-        (Fact::P50 | Fact::P90 | Fact::P99, Some(_)) if is_last => number * ONE,
-        (Fact::P50 | Fact::P90 | Fact::P99, None) => number * ONE,
+        (Fact::P50 | Fact::P90 | Fact::P99, Some(_)) if is_last => number * 1_000 * ONE,
+        (Fact::P50 | Fact::P90 | Fact::P99, None) => number * 1_000 * ONE,
         // What must not shrink, shrinks; what must grow, stands still.
         (Fact::Delta | Fact::Rate, None) if least? <= 0 => (1_000_000 - number) * ONE,
         _ => 0,

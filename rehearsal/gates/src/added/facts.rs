@@ -1,13 +1,26 @@
 //! What an added gate asks of the scrapes of one node.
 
-use super::{Judge, ONE, Point, Value, shown};
-use crate::{
-    evidence::Scrape,
-    finding::Finding,
-    series::{Sample, Samples},
+use super::{
+    Judge, Point, Value,
+    selector::{Edge, Key, Unread},
+    shown,
 };
-use qbind_plan::{Millionths, Otherwise, Reset, Several};
+use crate::{evidence::Scrape, finding::Finding, series::Samples};
+use qbind_plan::{Otherwise, Reset, Several};
 use std::collections::BTreeMap;
+
+/// The series meant, of one node: the scrapes that can be judged, and of each series a value in each of them.
+pub(super) struct Table {
+    /// Number of the round and time.
+    pub(super) scrapes: Vec<(u64, u64)>,
+    rows: BTreeMap<Key, Vec<Value>>,
+}
+
+/// By how much each series of one kind grew, and over how many milliseconds.
+struct Growth {
+    of: BTreeMap<Key, Value>,
+    ms: u64,
+}
 
 impl Judge<'_> {
     /// Scrapes that succeeded, in the window after the warm-up, outside cuts of the node.
@@ -25,218 +38,241 @@ impl Judge<'_> {
         scrapes.iter().filter(counts).filter_map(succeeded).collect()
     }
 
-    /// Values of the series meant, where a scrape has one.
-    pub(super) fn points(
+    /// The series meant. Scrapes that lack one, or have one that is no number, are left out and told.
+    pub(super) fn table(
         &self,
         finding: &mut Finding,
         node: &str,
         counted: &[(&Scrape, &Samples)],
-    ) -> Vec<Point> {
-        let mut points = Vec::new();
+    ) -> Option<Table> {
+        let policy = &self.gate.policy;
+        let what = format!("{node}: {}", self.gate.metric);
+        let mut table = Table { scrapes: Vec::new(), rows: BTreeMap::new() };
         for (scrape, samples) in counted {
-            let series = samples.iter().filter(|series| {
-                *series.name == *self.gate.series() && has_labels(&series.labels, &self.gate.labels)
-            });
-            let values: Vec<Option<Value>> = series.map(|series| number(series.value)).collect();
-            let policy = &self.gate.policy;
-            let what = format!("{node}: {}", self.gate.metric);
-            if values.is_empty() {
-                otherwise(finding, policy.no_series, format!("{what} has no such series"));
-                continue;
-            }
-            let Some(values) = values.into_iter().collect::<Option<Vec<Value>>>() else {
-                otherwise(finding, policy.not_a_number, format!("{what} is no exact number"));
-                continue;
-            };
-            let value = match (&values[..], policy.several) {
-                ([one], _) => *one,
-                (_, Several::Sum) => values.iter().sum(),
-                (_, Several::Largest) => values.iter().copied().max().unwrap_or_default(),
-                (_, Several::Smallest) => values.iter().copied().min().unwrap_or_default(),
-                (_, Several::Unknown) => {
-                    finding.unknown(format!("{what} has several series where one is expected"));
+            let values = match self.selector.read(samples) {
+                Ok(values) => values,
+                Err(Unread::Absent) => {
+                    otherwise(finding, policy.no_series, format!("{what} has no such series"));
+                    continue;
+                }
+                Err(Unread::NotANumber) => {
+                    otherwise(finding, policy.not_a_number, format!("{what} is no exact number"));
+                    continue;
+                }
+                Err(Unread::Twice) => {
+                    finding.unknown(format!("{what} has a bucket twice"));
                     continue;
                 }
             };
-            points.push(Point { seq: scrape.seq, at: scrape.at_unix_ms, value });
-        }
-        points
-    }
-
-    /// By how much a counter grew, and over how many milliseconds; what lies across a cut of the node is left
-    /// out of both.
-    pub(super) fn growth(
-        &self,
-        finding: &mut Finding,
-        node: &str,
-        points: &[Point],
-    ) -> Option<(Value, u64)> {
-        let (mut grown, mut ms) = (0, 0);
-        for pair in points.windows(2) {
-            let [before, after] = pair else { continue };
-            if self.windows.overlaps(node, before.at, after.at) {
+            let is_first = table.scrapes.is_empty();
+            if !is_first && !table.rows.keys().eq(values.keys()) {
+                let why = format!("{what} has not the same series in each scrape");
+                otherwise(finding, policy.no_series, why);
                 continue;
             }
-            let step = after.value - before.value;
-            grown += match (step < 0, self.gate.policy.reset) {
-                (false, _) => step,
-                (true, Reset::Restart) => after.value,
-                (true, reset) => {
-                    let why = format!("{node}: {} falls", self.gate.metric);
-                    match reset {
-                        Reset::Fail => finding.fail(why),
-                        _ => finding.unknown(why),
-                    }
-                    return None;
-                }
-            };
-            ms += after.at - before.at;
+            table.scrapes.push((scrape.seq, scrape.at_unix_ms));
+            for (key, value) in values {
+                table.rows.entry(key).or_default().push(value);
+            }
         }
-        if ms == 0 {
-            finding.unknown(format!("no two scrapes of {node} can be compared"));
+        let kinds = table.kinds();
+        if kinds.len() > 1 && policy.several == Several::Unknown {
+            finding.unknown(format!("{what} has several series where one is expected"));
             return None;
         }
-        Some((grown, ms))
+        (!kinds.is_empty()).then_some(table)
+    }
+
+    /// One value for each scrape.
+    pub(super) fn points(&self, table: &Table) -> Vec<Point> {
+        let value = |n: usize| self.combined(table.rows.values().map(|row| row[n]));
+        let scrapes = (0..).zip(&table.scrapes);
+        scrapes
+            .filter_map(|(n, (seq, at))| Some(Point { seq: *seq, at: *at, value: value(n)? }))
+            .collect()
+    }
+
+    /// What stands for several series.
+    fn combined(&self, values: impl Iterator<Item = Value>) -> Option<Value> {
+        match self.gate.policy.several {
+            Several::Sum => Some(values.sum()),
+            Several::Smallest => values.min(),
+            Several::Unknown | Several::Largest => values.max(),
+        }
+    }
+
+    /// By how much the series grew, by kind; what lies across a cut of the node is left out. The buckets of a
+    /// histogram begin again together.
+    fn growth(&self, finding: &mut Finding, node: &str, table: &Table) -> Option<Vec<Growth>> {
+        let mut all = Vec::new();
+        for rows in table.kinds().into_values() {
+            let mut growth = Growth { of: BTreeMap::new(), ms: 0 };
+            for (n, pair) in (0..).zip(table.scrapes.windows(2)) {
+                let (before, after) = (pair[0].1, pair[1].1);
+                if self.windows.overlaps(node, before, after) {
+                    continue;
+                }
+                let falls = rows.iter().any(|(_, row)| row[n + 1] < row[n]);
+                if falls && self.is_reset(finding, node) {
+                    return None;
+                }
+                for (key, row) in &rows {
+                    let step = if falls { row[n + 1] } else { row[n + 1] - row[n] };
+                    *growth.of.entry((*key).clone()).or_default() += step;
+                }
+                growth.ms += after.saturating_sub(before);
+            }
+            if growth.ms == 0 {
+                finding.unknown(format!("no two scrapes of {node} can be compared"));
+                return None;
+            }
+            all.push(growth);
+        }
+        Some(all)
+    }
+
+    /// Whether a counter that fell ends the fact; told, if it does.
+    fn is_reset(&self, finding: &mut Finding, node: &str) -> bool {
+        let why = format!("{node}: {} falls", self.gate.metric);
+        match self.gate.policy.reset {
+            Reset::Restart => return false,
+            Reset::Fail => finding.fail(why),
+            Reset::Unknown => finding.unknown(why),
+        }
+        true
+    }
+
+    /// Growth of the series over the window.
+    pub(super) fn delta(&self, finding: &mut Finding, node: &str, table: &Table) -> Option<Value> {
+        let all = self.growth(finding, node, table)?;
+        self.combined(all.iter().flat_map(|growth| growth.of.values().copied()))
+    }
+
+    /// Growth in each second, rounded down.
+    pub(super) fn rate(&self, finding: &mut Finding, node: &str, table: &Table) -> Option<Value> {
+        let all = self.growth(finding, node, table)?;
+        let rates = all.iter().flat_map(|growth| {
+            growth.of.values().map(|grown| (grown * 1_000).div_euclid(growth.ms.into()))
+        });
+        self.combined(rates)
     }
 
     /// Longest stretch without a change, in millionths of a second; cuts do not count.
-    pub(super) fn standstill(&self, node: &str, points: &[Point]) -> Value {
+    pub(super) fn standstill(
+        &self,
+        finding: &mut Finding,
+        node: &str,
+        table: &Table,
+    ) -> Option<Value> {
         let warm = self.windows.start + u64::from(self.plan.live.warmup_s) * 1_000;
-        let changes = points.windows(2).filter(|pair| pair[0].value != pair[1].value);
-        let mut times = vec![warm.min(self.windows.end)];
-        times.extend(changes.map(|pair| pair[1].at));
-        times.push(self.windows.end);
-        let still = times.windows(2).map(|pair| {
-            let excused = self.windows.excused_ms(node, pair[0], pair[1]);
-            (pair[1] - pair[0]).saturating_sub(excused)
-        });
-        Value::from(still.max().unwrap_or(0)) * 1_000
+        let mut all = Vec::new();
+        for row in table.rows.values() {
+            let mut times = vec![warm.min(self.windows.end)];
+            for (n, pair) in (0..).zip(row.windows(2)) {
+                if pair[1] < pair[0] && self.is_reset(finding, node) {
+                    return None;
+                }
+                if pair[1] != pair[0] {
+                    times.push(table.scrapes[n + 1].1);
+                }
+            }
+            times.push(self.windows.end);
+            let still = times.windows(2).map(|pair| {
+                let excused = self.windows.excused_ms(node, pair[0], pair[1]);
+                pair[1].saturating_sub(pair[0]).saturating_sub(excused)
+            });
+            all.push(Value::from(still.max().unwrap_or(0)) * 1_000);
+        }
+        self.combined(all.into_iter())
     }
 
-    /// A quantile of what a histogram observed between the first and the last scrape, by linear interpolation
-    /// within a bucket.
+    /// In which bucket a quantile of what was observed lies: above the first edge, if any, and not above the
+    /// second.
     pub(super) fn quantile(
         &self,
         finding: &mut Finding,
         node: &str,
-        counted: &[(&Scrape, &Samples)],
-    ) -> Option<Value> {
+        table: &Table,
+    ) -> Option<(Option<Edge>, Edge)> {
         let permille = Value::from(self.gate.fact.quantile_permille()?);
-        let mut buckets: BTreeMap<Edge, Vec<Point>> = BTreeMap::new();
-        for (scrape, samples) in counted {
-            for series in samples.iter().filter(|s| {
-                *s.name == *self.gate.series() && has_labels(&s.labels, &self.gate.labels)
-            }) {
-                let (Some(edge), Some(value)) = (Edge::of(&series.labels), number(series.value))
-                else {
-                    let why = format!("{node}: a bucket of {} is no number", self.gate.metric);
-                    otherwise(finding, self.gate.policy.not_a_number, why);
-                    return None;
-                };
-                let points = buckets.entry(edge).or_default();
-                match points.last_mut() {
-                    // Several series: their buckets add up, where the policy says so.
-                    Some(last) if last.seq == scrape.seq && last.at == scrape.at_unix_ms => {
-                        if self.gate.policy.several != Several::Sum {
-                            let why = format!("{node}: {} has several series", self.gate.metric);
-                            finding.unknown(why);
-                            return None;
-                        }
-                        last.value += value;
-                    }
-                    _ => points.push(Point { seq: scrape.seq, at: scrape.at_unix_ms, value }),
-                }
+        let what = format!("{node}: {}", self.gate.metric);
+        let all = self.growth(finding, node, table)?;
+        let edges = |growth: &Growth| growth.of.keys().filter_map(|key| key.edge).collect();
+        let mut counts: BTreeMap<Edge, Value> = BTreeMap::new();
+        let expected: Vec<Edge> = all.first().map(edges).unwrap_or_default();
+        for growth in &all {
+            let found: Vec<Edge> = edges(growth);
+            if found != expected || found.last() != Some(&Edge::Infinite) {
+                finding.unknown(format!("{what} has other buckets, or none for all"));
+                return None;
+            }
+            for (key, grown) in &growth.of {
+                *counts.entry(key.edge?).or_default() += grown;
             }
         }
-        let whole = |points: &Vec<Point>| points.len() == counted.len();
-        if buckets.is_empty()
-            || !buckets.values().all(whole)
-            || !buckets.contains_key(&Edge::Infinite)
-        {
-            let why =
-                format!("{node}: {} is not the same histogram in each scrape", self.gate.metric);
-            otherwise(finding, self.gate.policy.no_series, why);
-            return None;
-        }
-        let mut counts: Vec<(Edge, Value)> = Vec::new();
-        for (edge, points) in &buckets {
-            counts.push((*edge, self.growth(finding, node, points)?.0));
-        }
+        let counts: Vec<(Edge, Value)> = counts.into_iter().collect();
         let total = counts.last().map_or(0, |(_, count)| *count);
-        if total <= 0 || counts.windows(2).any(|pair| pair[0].1 > pair[1].1) {
-            finding.unknown(format!(
-                "{node}: {} observed nothing, or its buckets contradict",
-                self.gate.metric
-            ));
+        if counts.windows(2).any(|pair| pair[0].1 > pair[1].1) {
+            finding.unknown(format!("{what} has buckets that contradict each other"));
             return None;
         }
-        // Counts are in millionths too, which cancels out.
+        // Where not one is expected beyond it, a quantile says nothing.
+        if total * (1_000 - permille) < 1_000 {
+            finding.unknown(format!("{what} observed {total} times, which is too few"));
+            return None;
+        }
         let rank = (total * permille + 999) / 1_000;
         let at = counts.iter().position(|(_, count)| *count >= rank)?;
-        let (below, under) = match at.checked_sub(1).map(|before| counts[before]) {
-            Some((Edge::Finite(edge), count)) => (edge, count),
-            _ => (0, 0),
+        let below = at.checked_sub(1).map(|before| counts[before].0);
+        Some((below, counts[at].0))
+    }
+
+    /// Compares a quantile of which only the bucket is known; gives the edge that decided.
+    pub(super) fn within_bucket(
+        &self,
+        finding: &mut Finding,
+        node: &str,
+        (below, upto): (Option<Edge>, Edge),
+    ) -> Option<Value> {
+        let finite = |edge: Edge| match edge {
+            Edge::Finite(edge) => Some(edge),
+            Edge::Infinite => None,
         };
-        match counts[at] {
-            (Edge::Finite(edge), count) => {
-                Some(below.min(edge) + (edge - below.min(edge)) * (rank - under) / (count - under))
-            }
-            (Edge::Infinite, _) => {
-                // Larger than any edge, by nobody knows how much.
-                let largest = counts.iter().rev().find_map(|(edge, _)| match edge {
-                    Edge::Finite(edge) => Some(*edge),
-                    Edge::Infinite => None,
-                });
-                let Some(largest) = largest else {
-                    finding.unknown(format!(
-                        "{node}: {} has no bucket with an edge",
-                        self.gate.metric
-                    ));
-                    return None;
-                };
-                let bound = self.gate.at_most.map(|bound| Value::from(bound.0));
-                let least = self.gate.at_least.map(|bound| Value::from(bound.0));
-                let is_over = bound.is_some_and(|bound| largest >= bound);
-                let is_enough = bound.is_none() && least.is_none_or(|least| largest >= least);
-                if is_over || is_enough {
-                    return Some(largest + 1);
-                }
-                finding.unknown(format!(
-                    "{node}: the quantile lies above the largest bucket, {}",
-                    shown(largest)
-                ));
-                None
-            }
+        let (low, high) = (below.and_then(finite), finite(upto));
+        let text = |edge: Option<Value>, none: &str| edge.map_or(none.to_owned(), shown);
+        let lies = format!(
+            "{} of {node} lies above {} and not above {}",
+            self.gate.query(),
+            text(low, "nothing"),
+            text(high, "anything")
+        );
+        let (least, most) = self.bounds();
+        let is_over = most.is_some_and(|most| low.is_some_and(|low| low >= most));
+        let is_under = least.is_some_and(|least| high.is_some_and(|high| high <= least));
+        let fits_most = most.is_none_or(|most| high.is_some_and(|high| high <= most));
+        let fits_least = least.is_none_or(|least| low.is_some_and(|low| low >= least));
+        if is_over || is_under {
+            finding.fail(lies);
+        } else if !(fits_most && fits_least) {
+            finding.unknown(format!("{lies}: the bound is between the two"));
+        }
+        match (most, is_over) {
+            (Some(_), true) => low,
+            (Some(_), false) => high,
+            (None, _) if is_under => high,
+            (None, _) => low,
         }
     }
 }
 
-/// Upper edge of a bucket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Edge {
-    Finite(Value),
-    Infinite,
-}
-
-impl Edge {
-    fn of(labels: &str) -> Option<Self> {
-        let text = labels.split(',').find_map(|l| l.strip_prefix("le=\"")?.strip_suffix('"'))?;
-        match text {
-            "+Inf" => Some(Self::Infinite),
-            _ => text.parse::<Millionths>().ok().map(|edge| Self::Finite(edge.0.into())),
+impl Table {
+    /// The rows of each histogram, or each row by itself.
+    fn kinds(&self) -> BTreeMap<&str, Vec<(&Key, &Vec<Value>)>> {
+        let mut kinds: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+        for (key, row) in &self.rows {
+            kinds.entry(&key.labels).or_default().push((key, row));
         }
-    }
-}
-
-pub(crate) fn has_labels(of: &str, wanted: &BTreeMap<String, String>) -> bool {
-    wanted.iter().all(|(key, value)| of.split(',').any(|label| label == format!("{key}={value:?}")))
-}
-
-fn number(sample: Sample) -> Option<Value> {
-    match sample {
-        Sample::Integer(whole) => Some(Value::from(whole) * ONE),
-        Sample::Fraction(millionths) => Some(millionths.into()),
-        Sample::NotANumber => None,
+        kinds
     }
 }
 

@@ -34,9 +34,9 @@ pub fn sound_with_added_gates() -> Evidence {
         ("instant", "100"),
         ("delta", "900"),
         ("rate", "10"),
-        ("p50", "0.0625"),
-        ("p90", "0.3"),
-        ("p99", "0.48"),
+        ("p50", "0.5"),
+        ("p90", "0.5"),
+        ("p99", "0.5"),
         ("spread", "1"),
         ("without_progress", "5"),
     ];
@@ -48,8 +48,10 @@ pub fn sound_with_added_gates() -> Evidence {
             let counters =
                 counters.map(|fact| work(seq).replace("work_total", &format!("{fact}_{side}")));
             let histograms = ["p50", "p90", "p99"];
+            // Each quantile lies in the second bucket.
+            let counts = [("0.1", 200 * seq), ("0.5", 1_000 * seq), ("+Inf", 1_000 * seq)];
             let histograms = histograms
-                .map(|fact| writes(seq).replace("write_seconds", &format!("{fact}_{side}")));
+                .map(|fact| buckets(counts).replace("write_seconds", &format!("{fact}_{side}")));
             gauges + &counters.concat() + &histograms.concat()
         };
         of("at_least") + &of("at_most")
@@ -61,6 +63,7 @@ pub fn sound_with_added_gates() -> Evidence {
             let bound = match (fact, side) {
                 ("delta", "at_least") => "100",
                 ("without_progress", "at_most") => "12",
+                ("p50" | "p90" | "p99", "at_least") => "0.1",
                 _ => bound,
             };
             let metric = format!("{fact}_{side}");
@@ -88,9 +91,9 @@ fn work(seq: u64) -> String {
     format!("work_total {}\n", 50 * seq)
 }
 
-/// Ten observations each scrape: eight of at most 0.1, the others of at most 0.5.
+/// A thousand observations each scrape: 800 of at most 0.1, the others of at most 0.5.
 fn writes(seq: u64) -> String {
-    buckets([("0.1", 8 * seq), ("0.5", 10 * seq), ("+Inf", 10 * seq)])
+    buckets([("0.1", 800 * seq), ("0.5", 1_000 * seq), ("+Inf", 1_000 * seq)])
 }
 
 fn buckets<const N: usize>(counts: [(&str, u64); N]) -> String {
@@ -131,6 +134,10 @@ fn instant() -> Cases {
         }),
         ("a share that is forgiven", "", |e| {
             let policy = "breaches: 5, breaches_max_permille: 200";
+            at(e, policy, |n, s| gauge(n, s, ("ap-v1", &[4, 6]), "6", "5"));
+        }),
+        ("a share alone", "", |e| {
+            let policy = "breaches_max_permille: 200";
             at(e, policy, |n, s| gauge(n, s, ("ap-v1", &[4, 6]), "6", "5"));
         }),
         ("a larger share", "X1 FAIL", |e| {
@@ -228,6 +235,28 @@ fn selected() -> Cases {
                 gauge(n, s, ("ap-v1", &[5]), "1", "5")
             });
         }),
+        ("rounds that count backwards", "X1 FAIL", |e| {
+            add(e, "fact: spread, metric: probe, at_most: 3", |n, s| {
+                gauge(n, s, ("ap-v1", &[5]), "1", "5")
+            });
+            for scrape in e.scrapes.values_mut().flatten() {
+                scrape.seq = 20 - scrape.seq;
+            }
+        }),
+        ("a node that was asked in other rounds", "X1 UNKNOWN", |e| {
+            add(e, "fact: spread, metric: probe, at_most: 3", |n, _| {
+                format!("probe {}\n", if n == "ap-v1" { 99 } else { 5 })
+            });
+            for scrape in e.scrapes.get_mut("ap-v1").unwrap() {
+                scrape.seq += 500;
+            }
+        }),
+        ("a node that was asked another time", "X1 UNKNOWN", |e| {
+            add(e, "fact: spread, metric: probe, at_most: 3", |_, _| "probe 5\n".into());
+            for scrape in e.scrapes.get_mut("ap-v1").unwrap() {
+                scrape.at_unix_ms += 5_001;
+            }
+        }),
         ("one of them says nothing", "X1 UNKNOWN", |e| {
             add(e, "fact: spread, metric: probe, at_most: 3", |n, s| {
                 gauge(n, s, ("ap-v1", &[5]), "none", "5")
@@ -276,6 +305,37 @@ fn grown() -> Cases {
             let gate = "fact: delta, metric: work_total, at_most: 900, policy: { reset: restart }";
             add(e, gate, RESTARTED);
         }),
+        ("a series falls while another rises", "X1 UNKNOWN", |e| {
+            let gate = "fact: delta, metric: work_total, at_most: 20, policy: { several: sum }";
+            add(e, gate, |n, s| match n == "ap-v1" && s >= 8 {
+                true => "work_total{of=\"a\"} 0\nwork_total{of=\"b\"} 1005\n".into(),
+                false => "work_total{of=\"a\"} 1000\nwork_total{of=\"b\"} 0\n".into(),
+            });
+        }),
+        ("a series comes and goes", "X1 UNKNOWN", |e| {
+            let gate = "fact: delta, metric: work_total, at_most: 9, policy: { several: largest }";
+            add(e, gate, |n, s| match n == "ap-v1" && s == 7 {
+                true => "work_total{of=\"b\"} 0\n".into(),
+                false => "work_total{of=\"a\"} 5\nwork_total{of=\"b\"} 0\n".into(),
+            });
+        }),
+        ("the sum of what two series grew", "X1 FAIL", |e| {
+            let gate = "fact: delta, metric: work_total, at_most: 900, policy: { several: sum }";
+            add(e, gate, |_, s| work(s) + &work(s).replace("total", "total{of=\"b\"}"));
+        }),
+        ("goes back, which is no progress", "X1 UNKNOWN", |e| {
+            let gate = "fact: without_progress, metric: work_total, at_most: 20";
+            add(e, gate, |n, s| work(if n == "ap-v1" { 100 - s } else { s }));
+        }),
+        ("goes back, which fails", "X1 FAIL", |e| {
+            let gate =
+                "fact: without_progress, metric: work_total, at_most: 20, policy: { reset: fail }";
+            add(e, gate, |n, s| work(if n == "ap-v1" { 100 - s } else { s }));
+        }),
+        ("goes back and begins again", "", |e| {
+            let gate = "fact: without_progress, metric: work_total, at_most: 20, policy: { reset: restart }";
+            add(e, gate, |n, s| work(if n == "ap-v1" && s > 7 { s - 7 } else { s }));
+        }),
         ("stands still for as long as allowed", "", |e| {
             add(e, "fact: without_progress, metric: work_total, at_most: 20", STUCK);
         }),
@@ -293,78 +353,123 @@ fn grown() -> Cases {
 }
 
 fn quantiles() -> Cases {
-    const LARGE: Lines = |_, s| buckets([("0.1", 0), ("0.5", s), ("+Inf", 3 * s)]);
+    const LARGE: Lines = |_, s| buckets([("0.1", 0), ("0.5", 100 * s), ("+Inf", 300 * s)]);
+    fn of(e: &mut Evidence, gate: &str, lines: Lines) {
+        add(e, &format!("metric: write_seconds, {gate}"), lines);
+    }
     vec![
-        ("a median", "", |e| {
-            let gate = "fact: p50, metric: write_seconds, at_least: 0.0625, at_most: 0.0625";
-            add(e, gate, |_, s| writes(s));
+        ("a median in the first bucket", "", |e| {
+            of(e, "fact: p50, at_most: 0.1", |_, s| writes(s));
         }),
-        ("a larger median", "X1 FAIL", |e| {
-            add(e, "fact: p50, metric: write_seconds, at_most: 0.062499", |_, s| writes(s));
+        ("a bound within its bucket", "X1 UNKNOWN", |e| {
+            of(e, "fact: p50, at_most: 0.09", |_, s| writes(s));
         }),
-        ("a 90th percentile", "", |e| {
-            let gate = "fact: p90, metric: write_seconds, at_least: 0.3, at_most: 0.3";
-            add(e, gate, |_, s| writes(s));
+        ("a bound below all that is known", "X1 UNKNOWN", |e| {
+            of(e, "fact: p50, at_least: -1", |_, s| writes(s));
+        }),
+        ("a 90th percentile in the second", "", |e| {
+            of(e, "fact: p90, at_least: 0.1, at_most: 0.5", |_, s| writes(s));
         }),
         ("a larger 90th percentile", "X1 FAIL", |e| {
-            add(e, "fact: p90, metric: write_seconds, at_most: 0.299999", |_, s| writes(s));
+            of(e, "fact: p90, at_most: 0.1", |_, s| writes(s));
         }),
-        ("a 99th percentile", "", |e| {
-            let gate = "fact: p99, metric: write_seconds, at_least: 0.48, at_most: 0.48";
-            add(e, gate, |_, s| writes(s));
+        ("a 99th percentile below the bound", "X1 FAIL", |e| {
+            of(e, "fact: p99, at_least: 0.5", |_, s| writes(s));
         }),
-        ("a larger 99th percentile", "X1 FAIL", |e| {
-            add(e, "fact: p99, metric: write_seconds, at_most: 0.479999", |_, s| writes(s));
+        ("a 99th percentile, one observation in a hundred", "", |e| {
+            of(e, "fact: p99, at_most: 0.1", |_, s| {
+                buckets([("0.1", 990 * s), ("0.5", 1_000 * s), ("+Inf", 1_000 * s)])
+            });
         }),
-        ("a smaller 99th percentile", "X1 FAIL", |e| {
-            add(e, "fact: p99, metric: write_seconds, at_least: 0.480001", |_, s| writes(s));
+        ("one more than in a hundred", "X1 FAIL", |e| {
+            of(e, "fact: p99, at_most: 0.1", |_, s| {
+                buckets([("0.1", 989 * s), ("0.5", 1_000 * s), ("+Inf", 1_000 * s)])
+            });
+        }),
+        ("too few observations", "X1 UNKNOWN", |e| {
+            of(e, "fact: p99, at_most: 0.1", |_, s| buckets([("0.1", s), ("+Inf", s)]));
         }),
         ("above every edge, and the bound below them", "X1 FAIL", |e| {
-            add(e, "fact: p99, metric: write_seconds, at_most: 0.5", LARGE);
+            of(e, "fact: p99, at_most: 0.5", LARGE);
         }),
         ("above every edge, and so the bound", "X1 UNKNOWN", |e| {
-            add(e, "fact: p99, metric: write_seconds, at_most: 0.6", LARGE);
+            of(e, "fact: p99, at_most: 0.6", LARGE);
         }),
-        ("above every edge, as is asked", "", |e| {
-            add(e, "fact: p99, metric: write_seconds, at_least: 0.5", LARGE);
-        }),
+        ("above every edge, as is asked", "", |e| of(e, "fact: p99, at_least: 0.5", LARGE)),
         ("no last bucket", "X1 UNKNOWN", |e| {
-            add(e, "fact: p50, metric: write_seconds, at_most: 1", |_, s| {
-                buckets([("0.1", 8 * s), ("0.5", 10 * s)])
+            of(e, "fact: p50, at_most: 0.1", |_, s| {
+                buckets([("0.1", 800 * s), ("0.5", 1_000 * s)])
             });
         }),
         ("a bucket that is not always there", "X1 UNKNOWN", |e| {
-            add(e, "fact: p50, metric: write_seconds, at_most: 1", |_, s| match s {
-                9 => buckets([("0.1", 8 * s), ("+Inf", 10 * s)]),
+            of(e, "fact: p50, at_most: 0.1", |_, s| match s {
+                7 => buckets([("0.1", 800 * s), ("+Inf", 1_000 * s)]),
                 _ => writes(s),
             });
         }),
+        ("a bucket twice", "X1 UNKNOWN", |e| {
+            of(e, "fact: p50, at_most: 1", |_, s| {
+                buckets([("1", 800 * s), ("1.0", 800 * s), ("+Inf", 1_000 * s)])
+            });
+        }),
         ("nothing observed", "X1 UNKNOWN", |e| {
-            add(e, "fact: p50, metric: write_seconds, at_most: 1", |_, _| writes(1));
+            of(e, "fact: p50, at_most: 0.1", |_, _| writes(1));
         }),
         ("buckets that contradict", "X1 UNKNOWN", |e| {
-            add(e, "fact: p50, metric: write_seconds, at_most: 1", |_, s| {
-                buckets([("0.1", 8 * s), ("0.5", 7 * s), ("+Inf", 10 * s)])
+            of(e, "fact: p50, at_most: 0.1", |_, s| {
+                buckets([("0.1", 800 * s), ("0.5", 700 * s), ("+Inf", 1_000 * s)])
             });
         }),
         ("an edge that is no number", "X1 FAIL", |e| {
-            let gate =
-                "fact: p50, metric: write_seconds, at_most: 1, policy: { not_a_number: fail }";
-            add(e, gate, |_, s| buckets([("small", 8 * s), ("+Inf", 10 * s)]));
+            let gate = "fact: p50, at_most: 1, policy: { not_a_number: fail }";
+            of(e, gate, |_, s| buckets([("small", 800 * s), ("+Inf", 1_000 * s)]));
+        }),
+        ("a wrong edge beside several histograms", "X1 FAIL", |e| {
+            let gate = "fact: p50, at_most: 1, policy: { not_a_number: fail }";
+            of(e, gate, |_, s| {
+                writes(s).replace("le=", "of=\"a\",le=") + &buckets([("1e0", s), ("+Inf", s)])
+            });
+        }),
+        ("counts below nothing", "X1 UNKNOWN", |e| {
+            of(e, "fact: p99, at_most: 9007199254, policy: { reset: restart }", |_, s| {
+                let n = (1u64 << 53) * (s % 2);
+                let body = buckets([("-9007199254", 0), ("9007199254", n), ("+Inf", n)]);
+                if s < 8 { body.replace(&format!("}} {n}"), &format!("}} -{n}")) } else { body }
+            });
+        }),
+        ("the largest counts there are, again and again", "", |e| {
+            of(e, "fact: p99, at_most: 9007199254, policy: { reset: restart }", |_, s| {
+                let n = (1u64 << 53) * (s % 2);
+                buckets([("-9007199254", 0), ("9007199254", n), ("+Inf", n)])
+            });
         }),
         ("two histograms where one is expected", "X1 UNKNOWN", |e| {
-            add(e, "fact: p50, metric: write_seconds, at_most: 1", |_, s| {
+            of(e, "fact: p50, at_most: 0.1", |_, s| {
                 writes(s) + &writes(s).replace("le=", "of=\"a\",le=")
             });
         }),
         ("two histograms together", "", |e| {
-            let gate = "fact: p50, metric: write_seconds, at_least: 0.0625, at_most: 0.0625, \
-                        policy: { several: sum }";
-            add(e, gate, |_, s| writes(s) + &writes(s).replace("le=", "of=\"a\",le="));
+            let gate = "fact: p50, at_most: 0.1, policy: { several: sum }";
+            of(e, gate, |_, s| writes(s) + &writes(s).replace("le=", "of=\"a\",le="));
+        }),
+        ("two histograms together that differ", "X1 UNKNOWN", |e| {
+            let gate = "fact: p50, at_most: 0.1, policy: { several: sum }";
+            of(e, gate, |_, s| {
+                writes(s)
+                    + &writes(s).replace("le=\"0.5\"", "le=\"0.6\"").replace("le=", "of=\"a\",le=")
+            });
         }),
         ("its buckets fall", "X1 UNKNOWN", |e| {
-            add(e, "fact: p50, metric: write_seconds, at_most: 1", |n, s| {
+            of(e, "fact: p50, at_most: 0.1", |n, s| {
                 writes(if n == "ap-v1" && s >= 8 { s - 8 } else { s })
+            });
+        }),
+        ("all buckets begin again where one falls", "X1 FAIL", |e| {
+            let gate = "fact: p50, at_most: 0.1, policy: { reset: restart }";
+            of(e, gate, |n, s| match (n, s) {
+                ("ap-v1", ..8) => buckets([("0.1", 1_000), ("0.5", 1_200), ("+Inf", 1_200)]),
+                ("ap-v1", _) => buckets([("0.1", 500), ("0.5", 2_000), ("+Inf", 2_000)]),
+                _ => writes(s),
             });
         }),
     ]
