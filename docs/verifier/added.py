@@ -132,21 +132,21 @@ class Judge:
 
     def growth(self, node, scrapes, rows):
         """[(growth by edge, milliseconds)] of each kind, None if it is not known."""
+        times = [at for _, at in scrapes]
+        uncut = [n for n in range(1, len(times)) if not self.run.overlaps(node, times[n - 1], times[n])]
+        ms = sum(times[n] - times[n - 1] for n in uncut)
+        if not ms:
+            self.say(UNKNOWN, f"{node}: no two scrapes can be compared")
+            return None
         out = []
         for kind in self.kinds(rows):
-            grown, ms = dict.fromkeys(kind, 0), 0
-            for n, ((_, then), (_, at)) in enumerate(zip(scrapes, scrapes[1:])):
-                if self.run.overlaps(node, then, at):
-                    continue
-                fell = any(row[n + 1] < row[n] for row in kind.values())
+            grown = dict.fromkeys(kind, 0)
+            for n in uncut:
+                fell = any(row[n] < row[n - 1] for row in kind.values())
                 if fell and self.falls(node):
                     return None
                 for edge, row in kind.items():
-                    grown[edge] += row[n + 1] if fell else row[n + 1] - row[n]
-                ms += at - then
-            if not ms:
-                self.say(UNKNOWN, f"{node}: no two scrapes can be compared")
-                return None
+                    grown[edge] += row[n] if fell else row[n] - row[n - 1]
             out.append((grown, ms))
         return out
 
@@ -155,7 +155,8 @@ class Judge:
         for row in rows.values():
             times = [min(self.run.warm, self.run.end)]
             for n, (old, new) in enumerate(zip(row, row[1:])):
-                if new < old and self.falls(node):
+                is_cut = self.run.overlaps(node, scrapes[n][1], scrapes[n + 1][1])
+                if new < old and not is_cut and self.falls(node):
                     return None
                 if new != old:
                     times.append(scrapes[n + 1][1])
@@ -189,7 +190,7 @@ class Judge:
 
     def spreads(self):
         """(time, largest less smallest) of each round, by time."""
-        asked = {node: self.run.asked(node) for node in self.nodes}
+        asked = {node: self.run.asked[node] for node in self.nodes}
         out = []
         for seq, points in self.rounds.items():
             if any(seq not in seqs for seqs in asked.values()):

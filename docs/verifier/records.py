@@ -379,6 +379,7 @@ PLAN_FORM = record({
 def plan(value):
     """A plan within its limits."""
     found = PLAN_FORM(value)
+    need(len({node["name"] for node in found["nodes"]}) == len(found["nodes"]), "two nodes of one name")
     for gate in found["added_gates"]:
         meant = sum(means(gate, node) for node in found["nodes"])
         need(meant >= (2 if gate["fact"] == "spread" else 1), "a gate about too few nodes")

@@ -24,8 +24,9 @@ MISMATCH = "qbind_dag_coupling_block_mismatch_total"
 ASN = "qbind_anti_eclipse_asn_diversity"
 CONNECTED, OUTBOUND = "qbind_p2p_connected_peers", "qbind_p2p_outbound_peers"
 SERIES = (VIEW_CHANGES, VIEW, EQUIVOCATIONS, VIOLATIONS, MISMATCH, ASN, CONNECTED, OUTBOUND)
+NAME = re.compile("[A-Za-z0-9_:]*")
 SAMPLE = re.compile(r"([A-Za-z0-9_]+)(?:\{([^}]+)\})?\s+(\S+)(?:\s.*)?")
-FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+(?:e[+-]?[0-9]+)?|nan|inf|infinity)", re.I | re.A)
+FLOAT = re.compile(r"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|nan|inf|infinity)", re.I | re.A)
 
 
 class Scrape:
@@ -62,14 +63,12 @@ def parse_body(body, wanted=SERIES):
     seen, out = set(), defaultdict(list)
     for line in body.split("\n"):
         line = line.removesuffix("\r").strip(" \t")
-        if not any(name in line for name in wanted) or any(map(is_odd, line)):
+        if NAME.match(line)[0] not in wanted:
             continue
-        found = SAMPLE.fullmatch(line)
+        found = None if any(map(is_odd, line)) else SAMPLE.fullmatch(line)
         if not found or not FLOAT.fullmatch(found[3]):
-            continue
+            return None
         name, labels, value = found.group(1, 2, 3)
-        if name not in wanted:
-            continue
         pairs = [part.split("=") for part in (labels or "").split(",")]
         key = name, frozenset({pair[0]: pair[1].strip('"') for pair in pairs if len(pair) == 2 and pair[0]}.items())
         if key in seen:
@@ -291,9 +290,13 @@ class Run:
         rows = lines(self.files, "scrapes/index.jsonl", records.SCRAPE) or []
         return rows if len({(row["node"], row["seq"]) for row in rows}) == len(rows) else []
 
-    def asked(self, node):
-        """The rounds in which a node was asked."""
-        return {row["seq"] for row in self.index if row["node"] == node}
+    @cached_property
+    def asked(self):
+        """The rounds in which each node was asked."""
+        out = defaultdict(set)
+        for row in self.index:
+            out[row["node"]].add(row["seq"])
+        return out
 
     @cached_property
     def scrapes(self):

@@ -138,8 +138,12 @@ class Reading(unittest.TestCase):
         self.assertFalse(run.parse_body(f"{run.VIEW} 0x7\n{run.VIEW} 1_0"))
         self.assertIsNone(run.parse_body(f"{run.VIEW} 7\n{run.VIEW} 7"))
         self.assertEqual(len(run.parse_body(f"# TYPE {run.VIEW} summary\n{run.VIEW}{{quantile=\"1\"}} 7")), 1)
-        for line in (f"{run.VIEW}\xa07", f"\x1c{run.VIEW} 7", f"{run.VIEW} 7\x0b", f"{run.VIEW} \u0131nf", f"a{run.VIEW} 7"):
+        for line in (f"{run.VIEW}\xa07", f"{run.VIEW} 7\x0b", f"{run.VIEW} \u0131nf", f"{run.VIEW}{{}} 7", f"{run.VIEW} {{a=1}} 7",
+                     f"{run.VIEW} 1{'1' * 500_000}x", f"{run.VIEW}"):
+            self.assertIsNone(run.parse_body(line), line[:50])
+        for line in (f"\x1c{run.VIEW} 7", f"a{run.VIEW} 7", f"{run.VIEW}:rate 7", f"# {run.VIEW} 7"):
             self.assertEqual(run.parse_body(line), {}, line)
+        self.assertEqual(len(run.parse_body(f"{run.VIEW} 7\r\n\t{run.ASN} 7 \r")), 2)
 
     def test_words(self):
         for text, expected in (("RecordOnly", "record-only"), ("record_only", "record-only"), ("Warn", "warn"),

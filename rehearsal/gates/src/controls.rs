@@ -89,8 +89,8 @@ const CONTROLS: &[(&str, &str, Plant)] = &[
     ("G5", "one node commits a minute after the others", |e| {
         for line in e.feeds.values_mut().next()?.held() {
             if let FeedLine::Commit { committed_unix_ms, seen_unix_ms, .. } = line {
-                *committed_unix_ms += 60_000;
-                *seen_unix_ms += 60_000;
+                *committed_unix_ms = committed_unix_ms.saturating_add(60_000);
+                *seen_unix_ms = seen_unix_ms.saturating_add(60_000);
             }
         }
         Some(())
@@ -100,9 +100,9 @@ const CONTROLS: &[(&str, &str, Plant)] = &[
     }),
     ("G7", "the baseline is four times as fast as the run", |e| {
         let scenarios = e.steps.get_mut("t234")?.result["scenarios"].as_array_mut()?;
-        for facts in scenarios.iter_mut().map(|s| &mut s["facts"]["baseline"]) {
+        for facts in scenarios.iter_mut().filter_map(|s| s.pointer_mut("/facts/baseline")) {
             if let Some(tps) = facts["tps_milli"].as_u64() {
-                facts["tps_milli"] = json!(tps * 4);
+                facts["tps_milli"] = json!(tps.saturating_mul(4));
             }
         }
         Some(())
@@ -120,13 +120,13 @@ const CONTROLS: &[(&str, &str, Plant)] = &[
         let floor = Measured::of(e, plan).floor(plan).ok()?;
         // A baseline so slow that only the floor is broken.
         let scenarios = e.steps.get_mut("t234")?.result["scenarios"].as_array_mut()?;
-        for facts in scenarios.iter_mut().map(|s| &mut s["facts"]["baseline"]) {
+        for facts in scenarios.iter_mut().filter_map(|s| s.pointer_mut("/facts/baseline")) {
             if facts["p50_us"].is_u64() {
-                facts["p50_us"] = json!(floor * 10);
+                facts["p50_us"] = json!(floor.saturating_mul(10));
             }
         }
         for tx in e.transactions.iter_mut().filter(|tx| tx.committed_us.is_some()) {
-            tx.committed_us = Some(tx.scheduled_us + floor * 3);
+            tx.committed_us = Some(tx.scheduled_us.saturating_add(floor.saturating_mul(3)));
         }
         Some(())
     }),

@@ -133,6 +133,7 @@ fn added_problem(
     is_typed: impl Fn(&str, &str) -> bool,
 ) -> Result<(), String> {
     let selector = Selector::of(gate);
+    let mut keys = Vec::new();
     for samples in [before, after] {
         let values = selector.read(samples).map_err(|why| {
             let why = match why {
@@ -158,7 +159,14 @@ fn added_problem(
             {
                 return Err(format!("has no bucket that ends at {bound}, so it cannot be told"));
             }
+            if values.len() != edges.len() * kinds.len() {
+                return Err("has other buckets in one series than in another".to_owned());
+            }
         }
+        keys.push(values.into_keys().collect::<Vec<_>>());
+    }
+    if keys.first() != keys.last() {
+        return Err("has not the same series in two scrapes".to_owned());
     }
     let kinds: &[&str] = match gate.fact {
         Fact::P50 | Fact::P90 | Fact::P99 => &["histogram"],
@@ -251,6 +259,12 @@ mod tests {
             ),
             (gauge, "probe 1\n", Some("is no gauge or counter")),
             (gauge, two, Some(several)),
+            (
+                p99,
+                &(histogram.replace("le=", "a=\"b\",le=")
+                    + "probe_bucket{a=\"c\",le=\"+Inf\"} 1\n"),
+                Some(several),
+            ),
             (labelled, two, None),
             (labelled, "# TYPE probe gauge\nprobe{a=\"c\"} 1\n", Some("has no such series")),
             (summed, two, None),

@@ -113,22 +113,27 @@ impl Names {
         names
     }
 
+    /// Whether a line begins with one of these names, and the whole of it.
+    fn is_meant(&self, line: &str) -> bool {
+        let goes_on = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
+        let name = line.split(|c| !goes_on(c)).next().unwrap_or_default();
+        self.0.iter().any(|known| **known == *name)
+    }
+
     /// The series of a `/metrics` body.
     ///
     /// # Errors
-    /// The body is not UTF-8 lines of Prometheus text.
+    /// A line with one of these names cannot be read, or two are of one series.
     pub fn parse(&self, body: &str) -> io::Result<Samples> {
         // The parser is slow on long bodies; lines it cannot matter for are left out first. So are types: the
         // parser would make one value of all buckets.
-        let matters = |line: &&str| {
-            // White space that people do not see: no two readers agree what it separates.
-            let is_odd =
-                |c: char| !matches!(c, ' ' | '\t') && (c.is_control() || c.is_whitespace());
-            let line = line.trim_start_matches([' ', '\t']);
-            !line.contains(is_odd) && self.0.iter().any(|name| line.starts_with(&**name))
-        };
-        let lines = body.lines().filter(matters);
-        let parsed = Parsed::parse(lines.map(|l| Ok(l.to_owned())))?;
+        let lines = body.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+        let lines = lines.map(|line| line.trim_matches([' ', '\t']));
+        let meant: Vec<&str> = lines.filter(|line| self.is_meant(line)).collect();
+        // White space that people do not see: no two readers agree what it separates.
+        let is_odd = |c: char| !matches!(c, ' ' | '\t') && (c.is_control() || c.is_whitespace());
+        let readable = meant.iter().filter(|line| !line.contains(is_odd));
+        let parsed = Parsed::parse(readable.map(|line| Ok((*line).to_owned())))?;
         let mut out = Vec::new();
         for sample in parsed.samples {
             let Some(name) = self.0.iter().find(|known| ***known == *sample.metric) else {
@@ -140,6 +145,10 @@ impl Names {
             labels.sort();
             let labels = labels.join(",").into_boxed_str();
             out.push(Series { name: name.clone(), labels, value: Sample::of(value) });
+        }
+        // The parser passes over what it cannot read, and so would hide a series.
+        if out.len() != meant.len() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line that cannot be read"));
         }
         out.sort_by(|a, b| (&a.name, &a.labels).cmp(&(&b.name, &b.labels)));
         let is_same =
@@ -216,6 +225,20 @@ mod tests {
         ] {
             assert_eq!(scalar(&parse(text).unwrap(), name), expected, "{text:?}");
         }
-        assert!(parse("qbind_p2p_outbound_peers 4\nqbind_p2p_outbound_peers 5\n").is_err());
+        for text in [
+            "qbind_p2p_outbound_peers 4\nqbind_p2p_outbound_peers 5\n",
+            "qbind_p2p_outbound_peers 4\nqbind_p2p_outbound_peers{} 5\n",
+            "qbind_p2p_outbound_peers 4\nqbind_p2p_outbound_peers{a=\"}\"} 5\n",
+            "qbind_p2p_outbound_peers 4\nqbind_p2p_outbound_peers\u{a0}5\n",
+            "qbind_p2p_outbound_peers 4\nqbind_p2p_outbound_peers {a=\"b\"} 5\n",
+            "qbind_p2p_outbound_peers many\n",
+            "qbind_p2p_outbound_peers\n",
+        ] {
+            assert!(parse(text).is_err(), "{text:?}");
+        }
+        let last = parse("qbind_p2p_outbound_peers{a=\"b\"} 4\r\n qbind_p2p_outbound_peers\t5 \r");
+        assert_eq!(last.unwrap().of(name).count(), 2);
+        let others = "qbind_p2p_outbound_peers:rate 4\nqbind_p2p_outbound_peers_total 4\n# qbind_p2p_outbound_peers\n";
+        assert_eq!(scalar(&parse(others).unwrap(), name), Err(NoValue::Absent));
     }
 }

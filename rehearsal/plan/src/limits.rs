@@ -2,6 +2,7 @@
 //! that overflow.
 
 use crate::{Plan, added};
+use std::collections::BTreeSet;
 
 /// A time in milliseconds since 1970 beyond every real one (the year 2,514) and far below overflow.
 pub const TIME_MAX_UNIX_MS: u64 = 1 << 44;
@@ -70,6 +71,10 @@ pub(crate) fn broken(plan: &Plan) -> Option<(String, String)> {
     }
     if let Some((n, key, why)) = added::problems(&plan.added_gates).into_iter().next() {
         return Some((format!("added_gates[{n}].{key}"), why));
+    }
+    let mut names = BTreeSet::new();
+    if let Some(twice) = plan.nodes.iter().find(|node| !names.insert(&node.name)) {
+        return Some(("nodes.name".into(), format!("is {:?} twice", twice.name)));
     }
     if let Some((n, why)) = added::aimless(&plan.added_gates, &plan.nodes) {
         return Some((format!("added_gates[{n}].whose"), why));

@@ -55,8 +55,8 @@ fn wrong(
     number: Value,
     is_last: bool,
 ) -> Option<Value> {
-    // More than is asked for each second, for longer than two scrapes are apart.
-    let step = |bound: Value| (bound.max(0) / ONE + 1) * ONE * 100;
+    // More than is asked for each second, for longer than two scrapes may be apart.
+    let step = |bound: Value| (bound.max(0) / ONE + 1) * ONE * 3_700;
     Some(match (fact, most) {
         (Fact::Instant, Some(most)) => most.abs() * 2 + ONE,
         // Far from what any other node says.

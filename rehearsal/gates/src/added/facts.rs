@@ -104,27 +104,26 @@ impl Judge<'_> {
     /// By how much the series grew, by kind; what lies across a cut of the node is left out. The buckets of a
     /// histogram begin again together.
     fn growth(&self, finding: &mut Finding, node: &str, table: &Table) -> Option<Vec<Growth>> {
+        let uncut: Vec<usize> = (1..table.scrapes.len())
+            .filter(|n| !self.windows.overlaps(node, table.at(n - 1), table.at(*n)))
+            .collect();
+        let ms = uncut.iter().map(|n| table.at(*n).saturating_sub(table.at(n - 1))).sum();
+        if ms == 0 {
+            finding.unknown(format!("no two scrapes of {node} can be compared"));
+            return None;
+        }
         let mut all = Vec::new();
         for rows in table.kinds().into_values() {
-            let mut growth = Growth { of: BTreeMap::new(), ms: 0 };
-            for (n, pair) in (0..).zip(table.scrapes.windows(2)) {
-                let (before, after) = (pair[0].1, pair[1].1);
-                if self.windows.overlaps(node, before, after) {
-                    continue;
-                }
-                let falls = rows.iter().any(|(_, row)| row[n + 1] < row[n]);
+            let mut growth = Growth { of: BTreeMap::new(), ms };
+            for n in &uncut {
+                let falls = rows.iter().any(|(_, row)| row[*n] < row[n - 1]);
                 if falls && self.is_reset(finding, node) {
                     return None;
                 }
                 for (key, row) in &rows {
-                    let step = if falls { row[n + 1] } else { row[n + 1] - row[n] };
+                    let step = if falls { row[*n] } else { row[*n] - row[n - 1] };
                     *growth.of.entry((*key).clone()).or_default() += step;
                 }
-                growth.ms += after.saturating_sub(before);
-            }
-            if growth.ms == 0 {
-                finding.unknown(format!("no two scrapes of {node} can be compared"));
-                return None;
             }
             all.push(growth);
         }
@@ -169,11 +168,12 @@ impl Judge<'_> {
         for row in table.rows.values() {
             let mut times = vec![warm.min(self.windows.end)];
             for (n, pair) in (0..).zip(row.windows(2)) {
-                if pair[1] < pair[0] && self.is_reset(finding, node) {
+                let is_cut = self.windows.overlaps(node, table.at(n), table.at(n + 1));
+                if pair[1] < pair[0] && !is_cut && self.is_reset(finding, node) {
                     return None;
                 }
                 if pair[1] != pair[0] {
-                    times.push(table.scrapes[n + 1].1);
+                    times.push(table.at(n + 1));
                 }
             }
             times.push(self.windows.end);
@@ -266,6 +266,11 @@ impl Judge<'_> {
 }
 
 impl Table {
+    /// Time of a scrape.
+    fn at(&self, n: usize) -> u64 {
+        self.scrapes[n].1
+    }
+
     /// The rows of each histogram, or each row by itself.
     fn kinds(&self) -> BTreeMap<&str, Vec<(&Key, &Vec<Value>)>> {
         let mut kinds: BTreeMap<&str, Vec<_>> = BTreeMap::new();

@@ -82,8 +82,10 @@ pub fn sound_with_added_gates() -> Evidence {
 
 /// A gauge of one node that differs in these scrapes.
 fn gauge(node: &str, seq: u64, (which, seqs): (&str, &[u64]), then: &str, else_: &str) -> String {
-    let value = if node == which && seqs.contains(&seq) { then } else { else_ };
-    format!("probe {value}\n")
+    match if node == which && seqs.contains(&seq) { then } else { else_ } {
+        "none" => String::new(),
+        value => format!("probe {value}\n"),
+    }
 }
 
 /// A counter that grows by ten each second.
