@@ -116,8 +116,8 @@ impl Names {
     /// Whether a line begins with one of these names, and the whole of it.
     fn is_meant(&self, line: &str) -> bool {
         let goes_on = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
-        let name = line.split(|c| !goes_on(c)).next().unwrap_or_default();
-        self.0.iter().any(|known| **known == *name)
+        let mut rest = self.0.iter().filter_map(|known| line.strip_prefix(&**known));
+        rest.any(|rest| !rest.starts_with(goes_on))
     }
 
     /// The series of a `/metrics` body.
@@ -127,9 +127,10 @@ impl Names {
     pub fn parse(&self, body: &str) -> io::Result<Samples> {
         // The parser is slow on long bodies; lines it cannot matter for are left out first. So are types: the
         // parser would make one value of all buckets.
-        let lines = body.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
-        let lines = lines.map(|line| line.trim_matches([' ', '\t']));
-        let meant: Vec<&str> = lines.filter(|line| self.is_meant(line)).collect();
+        let lines = body.split('\n').map(|line| line.trim_start_matches([' ', '\t']));
+        let meant = lines.filter(|line| self.is_meant(line));
+        let meant = meant.map(|line| line.strip_suffix('\r').unwrap_or(line));
+        let meant: Vec<&str> = meant.map(|line| line.trim_end_matches([' ', '\t'])).collect();
         // White space that people do not see: no two readers agree what it separates.
         let is_odd = |c: char| !matches!(c, ' ' | '\t') && (c.is_control() || c.is_whitespace());
         let readable = meant.iter().filter(|line| !line.contains(is_odd));
