@@ -58,21 +58,24 @@ pub struct Binding {
     pub problem: Option<String>,
 }
 
+const VIEW: &str = "qbind_consensus_current_view";
+
 /// Which gates read a series, by its name.
 pub(crate) fn readers(added: &[AddedGate]) -> BTreeMap<String, BTreeSet<String>> {
     let known = EXPECTED
         .iter()
         .flat_map(|e| e.gates.iter().map(|id| (e.name.to_owned(), (*id).to_owned())));
-    let ids = added.iter().map(|gate| gate.id.clone());
-    let added = added.iter().map(|gate| (gate.series(), gate.id.clone()));
+    let own = added.iter().map(|gate| (gate.series(), gate.id.clone()));
     let mut readers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (series, gate) in known.chain(added) {
+    for (series, gate) in known.chain(own) {
         readers.entry(series).or_default().insert(gate);
     }
-    // A view that stands still makes every scrape of a node stale.
-    let stale = readers.entry("qbind_consensus_current_view".to_owned()).or_default();
-    stale.insert("G1".to_owned());
-    stale.extend(ids);
+    // A view that stands still makes every scrape of a node stale; without an added gate of it nobody plants one.
+    if added.iter().any(|gate| gate.series() == VIEW) {
+        let stale = readers.entry(VIEW.to_owned()).or_default();
+        stale.insert("G1".to_owned());
+        stale.extend(added.iter().map(|gate| gate.id.clone()));
+    }
     readers
 }
 
