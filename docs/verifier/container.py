@@ -168,7 +168,7 @@ def check_seal(file, end, size):
         raise Refused("container: truncated, or something stands between frame and seal")
     if size != end + 40:
         raise Refused("container: data after the seal")
-    digest, frame = hashlib.sha3_256(), Frame(file, end)
+    digest, frame = hashlib.sha256(), Frame(file, end)
     while chunk := frame.read(1 << 20):
         digest.update(chunk)
     if digest.digest() != seal[8:40]:

@@ -7,10 +7,10 @@ mod sign_off;
 use clap::{Args, Subcommand, ValueEnum};
 use qbind_crypto::SecretKey;
 use qbind_evidence::{
-    DigestPair, Facts, GateType, SealOptions, Trust, TrustedKey, Verification, VerifyOptions,
-    create_key, digest_of_file, open_key, seal, sign_bundle, verify,
+    DigestPair, Facts, GateType, SealOptions, Take, Trust, TrustedKey, Verification, VerifyOptions,
+    create_key, digest_of_file, open_key, seal, sign_bundle, verify_taking,
 };
-use recompute::Recomputed;
+use recompute::{Recomputed, verify_and_recompute};
 use serde_json::json;
 use sign_off::{CosignArgs, StatusArgs};
 pub(crate) use sign_off::{sign_offs, standing};
@@ -325,11 +325,9 @@ fn check(args: &VerifyArgs, answer: &mut String) -> Result<u8, Failure> {
         subjects: &subjects,
         ..VerifyOptions::default()
     };
-    let verification = read(&args.bundle, &options)?;
-    // What is not sound is not extracted, let alone judged.
-    let recomputed = match args.recompute && verification.valid {
-        true => Some(recompute::recompute(&args.bundle, &verification)?),
-        false => None,
+    let (verification, recomputed) = match args.recompute {
+        true => verify_and_recompute(&args.bundle, &options)?,
+        false => (read(&args.bundle, &options)?, None),
     };
     match args.output {
         AttestOutput::Json => {
@@ -369,16 +367,6 @@ fn moment(at: Option<&str>) -> Result<u64, Failure> {
     Ok(u64::try_from(since).unwrap_or(u64::MAX))
 }
 
-/// Whether the raw files of a sound bundle give its verdict again.
-pub(crate) fn gives_its_verdict_again(
-    bundle: &Path,
-    verified: &Verification,
-) -> Result<bool, String> {
-    let again =
-        recompute::recompute(bundle, verified).map_err(|f| format!("{}; {}", f.message, f.hint))?;
-    Ok(again == Recomputed::Match)
-}
-
 fn show(args: &ShowArgs, answer: &mut String) -> Result<u8, Failure> {
     let verification = read(&args.bundle, &VerifyOptions::default())?;
     match args.output {
@@ -391,25 +379,41 @@ fn show(args: &ShowArgs, answer: &mut String) -> Result<u8, Failure> {
 }
 
 fn read(bundle: &Path, options: &VerifyOptions<'_>) -> Result<Verification, Failure> {
+    read_taking(bundle, options, &|_, _, _| ())
+}
+
+fn read_taking(
+    bundle: &Path,
+    options: &VerifyOptions<'_>,
+    take: &Take<'_>,
+) -> Result<Verification, Failure> {
+    let file = opened(bundle)?;
+    Ok(verify_taking(BufReader::with_capacity(128 * 1024, file), options, take))
+}
+
+fn opened(bundle: &Path) -> Result<File, Failure> {
     let hint = "give the path of a .qbundle file";
     if bundle.is_dir() {
         return Err(Failure::new(format!("{} is a directory", bundle.display()), hint));
     }
-    let file = File::open(bundle)
-        .map_err(|e| Failure::new(format!("cannot read {}: {e}", bundle.display()), hint))?;
-    Ok(verify(BufReader::with_capacity(128 * 1024, file), options))
+    File::open(bundle)
+        .map_err(|e| Failure::new(format!("cannot read {}: {e}", bundle.display()), hint))
 }
 
-/// A bundle checked with the keys of a trust file, whenever it was valid.
+/// A bundle checked with the keys of a trust file, whenever it was valid; its files are handed over meanwhile.
 ///
 /// # Errors
 /// In a sentence with a hint: one of the files cannot be read.
-pub(crate) fn verified(bundle: &Path, trust: &Path) -> Result<(Verification, Trust), String> {
+pub(crate) fn verified(
+    bundle: &Path,
+    trust: &Path,
+    take: &Take<'_>,
+) -> Result<(Verification, Trust), String> {
     let failed = |f: Failure| format!("{}; {}", f.message, f.hint);
     let hint = "a trust file names the keys whose signatures count; see docs/evidence.md";
     let trust = Trust::load(trust).map_err(|e| failed(Failure::of(&e, hint)))?;
     let options = VerifyOptions { trust: Some(&trust), ..VerifyOptions::default() };
-    let found = read(bundle, &options).map_err(failed)?;
+    let found = read_taking(bundle, &options, take).map_err(failed)?;
     Ok((found, trust))
 }
 

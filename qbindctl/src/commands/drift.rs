@@ -5,14 +5,15 @@ use super::{
     measure::measure_lab,
 };
 use clap::{Args, ValueEnum};
-use qbind_evidence::{Digest, DriftNotice, Lasting, Trust, Verification, unpack};
+use qbind_evidence::{Digest, DriftNotice, Lasting, Trust, Verification};
 use qbind_gates::{SAMPLES_BYTES, records::paths};
 use qbind_links::drift;
 use qbind_measure::{Measurement, RawMeasurement, Schedule, Soundness};
 use serde_json::json;
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -89,14 +90,20 @@ fn answer(args: &DriftArgs) -> Result<u8, Failure> {
     if let Some(out) = args.out.as_ref().filter(|out| out.exists()) {
         return Err(usage(format!("{} exists; name another --out", out.display())));
     }
-    let (found, trust) = verified(&args.bundle, &args.trust).map_err(usage)?;
+    let samples = Mutex::new(Vec::new());
+    let (found, trust) = verified(&args.bundle, &args.trust, &|name, bytes, piece| {
+        if name == paths::SAMPLES && bytes <= SAMPLES_BYTES {
+            samples.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(piece);
+        }
+    })
+    .map_err(usage)?;
     if let Some(first) = found.findings.first() {
         return Err((STALE, format!("{} is not valid: {first}", args.bundle.display())));
     }
     if let Some(file) = &args.check {
         return check(args, file, &found, &trust);
     }
-    let before = evidence(&args.bundle, &found)?;
+    let before = evidence(&samples.into_inner().unwrap_or_else(PoisonError::into_inner))?;
     let (samples, after) = measured(args)?;
     if let Some(why) = incomparable(&before, &after) {
         return Err((UNKNOWN, why));
@@ -110,23 +117,11 @@ fn answer(args: &DriftArgs) -> Result<u8, Failure> {
 }
 
 /// The measurement the attestation rests on, from its samples.
-fn evidence(bundle: &Path, found: &Verification) -> Result<Measurement, Failure> {
-    let mut samples = Vec::new();
-    // No thread is started here: a measurement in a lab enters its namespaces later.
-    let unpacked = unpack(bundle, found, |name, bytes, piece| {
-        if name == paths::SAMPLES {
-            if bytes > SAMPLES_BYTES {
-                return Err(io::Error::other("larger than any measurement"));
-            }
-            samples.extend_from_slice(piece);
-        }
-        Ok(())
-    });
-    unpacked.map_err(|e| usage(format!("{}: {e}", bundle.display())))?;
+fn evidence(samples: &[u8]) -> Result<Measurement, Failure> {
     if samples.is_empty() {
-        return Err(usage(format!("the bundle has no {}", paths::SAMPLES)));
+        return Err(usage(format!("the bundle has no {} that can be read", paths::SAMPLES)));
     }
-    let raw = RawMeasurement::read_from(&samples[..])
+    let raw = RawMeasurement::read_from(samples)
         .map_err(|why| usage(format!("{} {why}", paths::SAMPLES)))?;
     Ok(raw.evaluate(&Default::default()))
 }

@@ -1,14 +1,12 @@
 //! Evidence where it lies: a directory as it is, a bundle unpacked into a private temporary one.
 
-use qbind_evidence::{ExtractError, Verification, VerifyOptions, extract, unpack, verify};
+use qbind_evidence::{ExtractError, Finding, Verification, VerifyOptions, extract, verify_taking};
 use qbind_gates::{Files, Packer};
 use std::{
     error::Error,
     fs::{self, File},
     io::{self, BufReader},
     path::{Path, PathBuf},
-    sync::mpsc::sync_channel,
-    thread,
 };
 
 /// A directory with evidence; what was unpacked goes with it.
@@ -54,38 +52,31 @@ pub(crate) fn files(path: &Path) -> Result<Files, String> {
     }
     let file =
         File::open(path).map_err(|e| format!("cannot read {}: {e}; {HINT}", path.display()))?;
-    files_of(path, &verify(BufReader::new(file), &VerifyOptions::default()))
+    verified_files(file, &VerifyOptions::default())?
+        .1
+        .map_err(|first| format!("{} is not sound: {first}; {HINT}", path.display()))
 }
 
-/// The raw files of a bundle that was just verified and must still be the same.
+/// What is to be said of a bundle, and its raw files, or the first thing that is wrong with it. It is read once.
 ///
 /// # Errors
-/// In a sentence with a hint: something is wrong with it, or it is another by now.
-pub(crate) fn files_of(bundle: &Path, verified: &Verification) -> Result<Files, String> {
+/// In a sentence with a hint: there is no room for its files.
+pub(crate) fn verified_files(
+    bundle: File,
+    options: &VerifyOptions<'_>,
+) -> Result<(Verification, Result<Files, Finding>), String> {
     let no_room = |e: io::Error| format!("no room: {e}; {ROOM}");
-    let mut packer = tempfile::tempfile().and_then(Packer::new).map_err(no_room)?;
-    // One thread unpacks, the other packs.
-    let (pieces, waiting) = sync_channel::<(String, u64, Vec<u8>)>(WAITING);
-    thread::scope(|scope| {
-        let packed = scope.spawn(move || {
-            for (name, bytes, piece) in waiting {
-                packer.take(&name, bytes, &piece)?;
-            }
-            packer.finish()
-        });
-        let unpacked = unpack(bundle, verified, |name, bytes, piece| {
-            let sent = pieces.send((name.to_owned(), bytes, piece.to_vec()));
-            sent.map_err(|_| io::Error::other("no room"))
-        });
-        drop(pieces);
-        let files = packed.join().expect("packing does not panic").map_err(no_room)?;
-        unpacked.map_err(|e| explained(bundle, &e))?;
-        Ok(files)
-    })
+    let packer = tempfile::tempfile().map(Packer::new).map_err(no_room)?;
+    let source = BufReader::with_capacity(128 * 1024, bundle);
+    let verified = verify_taking(source, options, &|name, bytes, piece| {
+        packer.take(name, bytes, piece);
+    });
+    let files = match verified.findings.first() {
+        Some(first) => Err(first.clone()),
+        None => Ok(packer.finish().map_err(no_room)?),
+    };
+    Ok((verified, files))
 }
-
-/// Pieces that wait at most.
-const WAITING: usize = 64;
 
 const HINT: &str = "give a .qbundle file or the output directory of a rehearsal";
 

@@ -2,7 +2,7 @@
 
 mod manifest;
 
-use super::attest::{AttestOutput, PassphraseArgs, gives_its_verdict_again, signing_key, standing};
+use super::attest::{AttestOutput, PassphraseArgs, signing_key, standing};
 use clap::{Args, Subcommand, ValueEnum};
 use manifest::ManifestArgs;
 use qbind_attest::{
@@ -307,9 +307,7 @@ fn backing(args: &EvidenceArgs, now: u64) -> Result<Vec<Backing>, Failure> {
     let policy = Policy::load(path).map_err(|e| explain(&e, hint))?;
     let mut backing = Vec::new();
     for path in &args.evidence {
-        let (bundle, standing) = standing(path, &policy, now)?;
-        // What is not sound is not extracted, let alone judged.
-        let recomputed = bundle.valid && gives_its_verdict_again(path, &bundle)?;
+        let (bundle, standing, recomputed) = standing(path, &policy, now)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         backing.push(Backing { name, bundle, standing, recomputed });
     }

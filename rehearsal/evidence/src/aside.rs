@@ -1,7 +1,9 @@
-//! Work on whole small files on a second thread, while the first unpacks what comes next.
+//! Work on whole small files on other threads, while the first unpacks what comes next.
 
 use std::{
+    iter,
     sync::{
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
@@ -10,10 +12,12 @@ use std::{
 
 /// Larger files are worked on in pieces by who reads them.
 pub(crate) const SMALL: u64 = 8 << 20;
-/// Files that wait at most: enough for the second thread while the first works on one itself.
+/// Files that wait at most: enough for the others while the first works on one itself.
 const WAITING: usize = 512;
 /// Bytes of them at most.
 const WAITING_BYTES: u64 = 24 << 20;
+/// Threads at most: more than one can unpack for.
+const THREADS: usize = 8;
 
 /// Takes files, by name.
 pub(crate) struct Aside<'a, T> {
@@ -49,19 +53,30 @@ pub(crate) fn aside<T: Send, R>(
     let (work, waiting_bytes) = (&work, &AtomicU64::new(0));
     thread::scope(|scope| {
         let (files, waiting) = sync_channel::<(String, Vec<u8>)>(WAITING);
-        let second = scope.spawn(move || {
-            let done = waiting.into_iter().map(|(name, content)| {
-                let done = work(&name, &content);
-                waiting_bytes.fetch_sub(content.len() as u64, Ordering::Relaxed);
-                done
-            });
-            done.collect::<Vec<T>>()
+        let waiting = Arc::new(Mutex::new(waiting));
+        let others =
+            thread::available_parallelism().map_or(1, |all| all.get().clamp(2, THREADS) - 1);
+        let others = (0..others).map(|_| {
+            let waiting = waiting.clone();
+            scope.spawn(move || {
+                // Locked while one waits: the next waits for the lock instead.
+                let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+                let done = iter::from_fn(next).map(|(name, content)| {
+                    let done = work(&name, &content);
+                    waiting_bytes.fetch_sub(content.len() as u64, Ordering::Relaxed);
+                    done
+                });
+                done.collect::<Vec<T>>()
+            })
         });
+        let others: Vec<_> = others.collect();
         let mut aside = Aside { files, waiting_bytes, work, done: Vec::new() };
         let result = first(&mut aside);
         let Aside { files, mut done, .. } = aside;
         drop(files);
-        done.extend(second.join().expect("work on a file does not panic"));
+        for other in others {
+            done.extend(other.join().expect("work on a file does not panic"));
+        }
         (result, done)
     })
 }

@@ -47,7 +47,7 @@ pub fn extract(bundle: &Path, dir: &Path) -> Result<(), ExtractError> {
     }
     fs::create_dir(dir).map_err(io("create", dir))?;
     let mut current: Option<(String, File)> = None;
-    hand_over(file, &found, |name, _, piece| {
+    unpack(file, &found, |name, piece| {
         let mut out = match current.take() {
             Some((last, out)) if last == name => out,
             _ => create(&dir.join(name))?,
@@ -64,53 +64,38 @@ fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
 }
 
-/// Hands over the files of a bundle that was just found sound and must still be the same: name, size, and
-/// each piece in order; an empty file with one empty piece.
-///
-/// # Errors
-/// It is not sound, or another file by now; what was handed over is then worth nothing. Or `take` failed.
-pub fn unpack(
-    bundle: &Path,
-    verified: &Verification,
-    take: impl FnMut(&str, u64, &[u8]) -> io::Result<()>,
-) -> Result<(), ExtractError> {
-    let file = File::open(bundle).map_err(io("read", bundle))?;
-    hand_over(file, verified, take)
-}
-
-fn hand_over(
+/// Hands over the files of a bundle that was just found sound and must still be the same: name, and each piece
+/// in order; an empty file with one empty piece.
+fn unpack(
     file: File,
     verified: &Verification,
-    mut take: impl FnMut(&str, u64, &[u8]) -> io::Result<()>,
+    mut take: impl FnMut(&str, &[u8]) -> io::Result<()>,
 ) -> Result<(), ExtractError> {
-    if let Some(first) = verified.findings.first() {
-        return Err(ExtractError::NotSound(first.clone()));
-    }
     let another = || {
         let message = "is not the file that was verified a moment ago";
         ExtractError::NotSound(Finding::new(Code::Container, message))
     };
     let source = BufReader::with_capacity(128 * 1024, file);
     let mut reader =
-        BundleReader::again(source, Limits::default()).map_err(ExtractError::NotSound)?;
+        BundleReader::open(source, Limits::default()).map_err(ExtractError::NotSound)?;
     while let Some(entry) = reader.next_entry().map_err(ExtractError::NotSound)? {
         if !entry.accepted {
             return Err(another());
         }
         let mut taken = match entry.size {
-            0 => take(&entry.name, 0, &[]),
+            0 => take(&entry.name, &[]),
             _ => Ok(()),
         };
         let each = |piece: &[u8]| {
             if taken.is_ok() {
-                taken = take(&entry.name, entry.size, piece);
+                taken = take(&entry.name, piece);
             }
         };
         reader.content(&entry, each).map_err(ExtractError::NotSound)?;
         taken.map_err(io("write", Path::new(&entry.name)))?;
     }
     match reader.finish().1 {
-        Some(id) if Some(id) == verified.id => Ok(()),
+        Some(seal) if Some(seal) == verified.seal => Ok(()),
         _ => Err(another()),
     }
 }
@@ -148,10 +133,10 @@ mod tests {
         }
         let file = BufReader::new(File::open(&a).unwrap());
         let verified = verify(file, &VerifyOptions::default());
-        let error = unpack(&b, &verified, |_, _, _| Ok(())).unwrap_err();
+        let error = unpack(File::open(&b).unwrap(), &verified, |_, _| Ok(())).unwrap_err();
         assert!(error.to_string().contains("not the file that was verified"), "{error}");
         let mut bytes = 0;
-        unpack(&a, &verified, |_, _, piece| {
+        unpack(File::open(&a).unwrap(), &verified, |_, piece| {
             bytes += piece.len() as u64;
             Ok(())
         })

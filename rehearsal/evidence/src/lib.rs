@@ -39,11 +39,10 @@ mod trust;
 mod ustar;
 mod verify;
 
-pub use container::FileId;
 pub use digest::{Digest, DigestPair, Digester, digest_of_file};
 pub use drift::{DRIFT_PREDICATE, DriftNotice, Lasting};
 pub use dsse::{Envelope, EnvelopeError, EnvelopeSignature, IN_TOTO_PAYLOAD, key_id, pae};
-pub use extract::{ExtractError, extract, unpack};
+pub use extract::{ExtractError, extract};
 pub use facts::{
     Facts, FactsError, Form, GateType, GateVerdict, GatesSummary, Outcome, Severity, Subject,
     Verdict,
@@ -62,4 +61,6 @@ pub use statement::{
     Predicate, REHEARSAL_PREDICATE, STATEMENT_TYPE, Statement, TEST_RESULT_PREDICATE,
 };
 pub use trust::{Trust, TrustError, TrustedKey};
-pub use verify::{SignerReport, SignerStatus, Verification, VerifyOptions, verify};
+pub use verify::{
+    SignerReport, SignerStatus, Take, Verification, VerifyOptions, verify, verify_taking,
+};

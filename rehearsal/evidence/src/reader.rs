@@ -5,7 +5,8 @@
 //! repacked; anything else ends the reading.
 
 use crate::{
-    container::{FileId, Tap, WINDOW_LOG, ZSTD_MAGIC},
+    container::{Tap, WINDOW_LOG, ZSTD_MAGIC},
+    digest::Digest,
     findings::{Finding, FindingCode as Code},
     layout,
     ustar::{self, BLOCK},
@@ -83,17 +84,7 @@ impl<R: BufRead> BundleReader<R> {
     ///
     /// # Errors
     /// It is not a zstd frame, or cannot be read at all.
-    pub fn open(source: R, limits: Limits) -> Result<Self, Finding> {
-        Self::begin(source, limits, true)
-    }
-
-    /// Starts to read what was read before: its seal is not checked again, what the file is tells that it is
-    /// the same.
-    pub(crate) fn again(source: R, limits: Limits) -> Result<Self, Finding> {
-        Self::begin(source, limits, false)
-    }
-
-    fn begin(mut source: R, limits: Limits, checks_seal: bool) -> Result<Self, Finding> {
+    pub fn open(mut source: R, limits: Limits) -> Result<Self, Finding> {
         let start = source
             .fill_buf()
             .map_err(|e| Finding::new(Code::NotABundle, format!("cannot be read: {e}")))?;
@@ -105,7 +96,7 @@ impl<R: BufRead> BundleReader<R> {
         }
         let unusable =
             |e: io::Error| Finding::new(Code::NotABundle, format!("cannot be read: {e}"));
-        let tap = Tap::new(source, checks_seal);
+        let tap = Tap::new(source);
         let mut archive = Decoder::with_buffer(tap).map_err(unusable)?.single_frame();
         archive.window_log_max(WINDOW_LOG).map_err(unusable)?;
         Ok(Self {
@@ -229,20 +220,20 @@ impl<R: BufRead> BundleReader<R> {
         Ok(content)
     }
 
-    /// After the last file: nothing may follow but the seal. Gives all findings, and what the file is if its
-    /// seal is right.
-    pub fn finish(mut self) -> (Vec<Finding>, Option<FileId>) {
-        let mut id = None;
+    /// After the last file: nothing may follow but the seal. Gives all findings, and the digest that the
+    /// seal holds if it is right.
+    pub fn finish(mut self) -> (Vec<Finding>, Option<Digest>) {
+        let mut seal = None;
         if self.at_end {
             match self.seal() {
-                Ok(found) => id = Some(found),
+                Ok(found) => seal = Some(found),
                 Err(finding) => self.findings.push(finding),
             }
         }
-        (self.findings, id)
+        (self.findings, seal)
     }
 
-    fn seal(&mut self) -> Result<FileId, Stop> {
+    fn seal(&mut self) -> Result<Digest, Stop> {
         let mut rest = [0; BLOCK];
         let breaks = |error: io::Error| damaged(format!("breaks at its end: {error}"));
         if self.archive.read(&mut rest).map_err(breaks)? > 0 {

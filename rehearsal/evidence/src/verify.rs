@@ -1,9 +1,9 @@
 //! Bundle + trusted keys -> valid or not, and why.
 
 mod content;
+mod handover;
 
 use crate::{
-    container::FileId,
     digest::{Digest, DigestPair},
     dsse::Envelope,
     envelopes::Statements,
@@ -18,6 +18,8 @@ use crate::{
     trust::{Trust, TrustedKey},
 };
 use content::Content;
+use handover::Handover;
+pub use handover::Take;
 use serde::Serialize;
 use serde_json::Value;
 use std::{collections::BTreeSet, io::BufRead};
@@ -98,8 +100,8 @@ pub struct Verification {
     pub files: Vec<crate::manifest::ManifestFile>,
     /// Bytes unpacked.
     pub unpacked_bytes: u64,
-    /// What the file is, if its seal is right.
-    pub id: Option<FileId>,
+    /// SHA-256 of the file up to its seal, if that is right.
+    pub seal: Option<Digest>,
 }
 
 /// Reads a bundle once, from start to end, and checks everything that can be checked from it.
@@ -107,7 +109,21 @@ pub struct Verification {
 /// Findings come in the order of the checks: container, files, manifest, journal, statements,
 /// signatures, validity, subjects.
 pub fn verify(source: impl BufRead, options: &VerifyOptions<'_>) -> Verification {
-    let mut content = Content::read(source, options.limits);
+    verify_taking(source, options, &|_, _, _| ())
+}
+
+/// As [`verify`], and hands over every file of the manifest as it comes. What was handed over is worth nothing
+/// unless the answer is `valid`.
+///
+/// At most as many bytes are handed over as the attestation says the evidence has; where a trust file is given,
+/// none before a key of it is found to have signed that.
+pub fn verify_taking(
+    source: impl BufRead,
+    options: &VerifyOptions<'_>,
+    take: &Take<'_>,
+) -> Verification {
+    let handover = Handover::new(take, options.trust);
+    let mut content = Content::read(source, options.limits, &handover);
     let mut findings = std::mem::take(&mut content.findings);
     let manifest = check_files(&content, &mut findings);
     let journal = check_journal(&mut content, &mut findings);
@@ -147,7 +163,7 @@ pub fn verify(source: impl BufRead, options: &VerifyOptions<'_>) -> Verification
         journal,
         files: content.listing(),
         unpacked_bytes: content.unpacked,
-        id: content.id,
+        seal: content.seal,
     }
 }
 

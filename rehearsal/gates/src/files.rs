@@ -5,14 +5,13 @@ use crate::{
     series::{Names, Samples},
 };
 use qbind_plan::Plan;
-use rayon::prelude::*;
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{self, BufWriter, Write},
+    io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 /// Most bytes of one file: a day of commit feed is a few hundred megabytes.
@@ -21,8 +20,6 @@ const FILE_BYTES: u64 = 1 << 30;
 const BODY_BYTES: u64 = 1 << 20;
 /// Most bytes of a plan.
 const PLAN_BYTES: u64 = 16 << 20;
-/// Bodies that are read at a time.
-const BODIES: usize = 256;
 
 /// The raw files of a run.
 #[derive(Debug)]
@@ -164,82 +161,93 @@ pub struct Packed {
     scrapes: BTreeMap<String, Result<Samples, String>>,
 }
 
-/// Packs files as they come.
+/// Packs files as they come, from several threads.
 #[derive(Debug)]
 pub struct Packer {
-    packed: Packed,
-    out: BufWriter<File>,
-    end: u64,
-    bodies: Vec<(String, Vec<u8>)>,
+    file: File,
     /// The plan as far as it came; in the order of names it comes before all bodies.
-    plan: Vec<u8>,
-    names: Option<Names>,
+    plan: Mutex<Vec<u8>>,
+    names: OnceLock<Names>,
+    packing: Mutex<Packing>,
+}
+
+#[derive(Debug, Default)]
+struct Packing {
+    parts: BTreeMap<String, (u64, u64)>,
+    end: u64,
+    /// A file that comes in pieces, and where its next one goes.
+    growing: Option<(String, u64)>,
+    scrapes: BTreeMap<String, Result<Samples, String>>,
+    failed: Option<io::Error>,
+}
+
+impl Packing {
+    /// Where the next piece of this file goes.
+    fn place(&mut self, name: &str, bytes: u64, piece: u64) -> u64 {
+        if let Some((growing, at)) = &mut self.growing
+            && growing == name
+        {
+            return std::mem::replace(at, *at + piece);
+        }
+        let at = self.end;
+        self.end += bytes;
+        self.parts.insert(name.to_owned(), (at, bytes));
+        if piece < bytes {
+            self.growing = Some((name.to_owned(), at + piece));
+        }
+        at
+    }
 }
 
 impl Packer {
     /// Into this file, which is empty.
-    ///
-    /// # Errors
-    /// The world's fault: it cannot be opened a second time.
-    pub fn new(file: File) -> io::Result<Self> {
-        let out = BufWriter::with_capacity(1 << 20, file.try_clone()?);
-        let (parts, scrapes) = (BTreeMap::new(), BTreeMap::new());
-        let packed = Packed { file: Arc::new(file), parts, scrapes };
-        Ok(Self { packed, out, end: 0, bodies: Vec::new(), plan: Vec::new(), names: None })
+    pub fn new(file: File) -> Self {
+        let (plan, names, packing) = Default::default();
+        Self { file, plan, names, packing }
     }
 
-    /// Takes the next piece of a file of this many bytes; one file after another, an empty one with one empty
-    /// piece.
-    ///
-    /// # Errors
-    /// The world's fault: the disk is full.
-    pub fn take(&mut self, name: &str, bytes: u64, piece: &[u8]) -> io::Result<()> {
-        let is_body = name.starts_with("scrapes/") && name.ends_with(".txt");
-        if is_body && bytes > BODY_BYTES {
-            self.packed.scrapes.insert(name.to_owned(), Err(too_large()));
-            return Ok(());
-        }
-        if is_body {
-            match self.bodies.last_mut() {
-                Some((last, body)) if last == name => body.extend_from_slice(piece),
-                _ => {
-                    if self.bodies.len() == BODIES {
-                        self.read();
-                    }
-                    self.bodies.push((name.to_owned(), piece.to_vec()));
-                }
-            }
-            return Ok(());
+    /// Takes the next piece of a file of this many bytes. One of more than 8 MiB comes in pieces, in order and
+    /// one such file after another; any other comes whole.
+    pub fn take(&self, name: &str, bytes: u64, piece: &[u8]) {
+        if name.starts_with("scrapes/") && name.ends_with(".txt") {
+            let read = match bytes > BODY_BYTES {
+                true => Err(too_large()),
+                false => samples(piece, self.names.get_or_init(|| self.names())),
+            };
+            lock(&self.packing).scrapes.insert(name.to_owned(), read);
+            return;
         }
         if name == paths::PLAN && bytes <= PLAN_BYTES {
-            self.plan.extend_from_slice(piece);
+            lock(&self.plan).extend_from_slice(piece);
         }
-        if !self.packed.parts.contains_key(name) {
-            self.packed.parts.insert(name.to_owned(), (self.end, bytes));
-            self.end += bytes;
+        let at = lock(&self.packing).place(name, bytes, piece.len() as u64);
+        if let Err(error) = self.file.write_all_at(piece, at) {
+            lock(&self.packing).failed.get_or_insert(error);
         }
-        self.out.write_all(piece)
     }
 
-    fn read(&mut self) {
-        let names = self.names.get_or_insert_with(|| {
-            let text = std::str::from_utf8(&self.plan).unwrap_or_default();
-            // A plan that is none adds no gates.
-            Plan::parse(paths::PLAN, text)
-                .map_or_else(|_| Names::default(), |plan| Names::with(&plan.added_gates))
-        });
-        let bodies = std::mem::take(&mut self.bodies);
-        let read = bodies.into_par_iter().map(|(name, body)| (name, samples(&body, names)));
-        self.packed.scrapes.extend(read.collect::<Vec<_>>());
+    /// What the plan wants read; one that is none adds no gates.
+    fn names(&self) -> Names {
+        let plan = lock(&self.plan);
+        let text = std::str::from_utf8(&plan).unwrap_or_default();
+        Plan::parse(paths::PLAN, text)
+            .map_or_else(|_| Names::default(), |plan| Names::with(&plan.added_gates))
     }
 
     /// All files are there.
     ///
     /// # Errors
     /// The world's fault: the disk is full.
-    pub fn finish(mut self) -> io::Result<Files> {
-        self.read();
-        self.out.flush()?;
-        Ok(Files::Packed(self.packed))
+    pub fn finish(self) -> io::Result<Files> {
+        let packing = self.packing.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Packing { parts, scrapes, failed, .. } = packing;
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(Files::Packed(Packed { file: Arc::new(self.file), parts, scrapes })),
+        }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

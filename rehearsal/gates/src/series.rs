@@ -115,9 +115,10 @@ impl Names {
 
     /// Whether a line begins with one of these names, and the whole of it.
     fn is_meant(&self, line: &str) -> bool {
-        let goes_on = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
-        let mut rest = self.0.iter().filter_map(|known| line.strip_prefix(&**known));
-        rest.any(|rest| !rest.starts_with(goes_on))
+        let goes_on = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':');
+        // The end is looked at first: all names of a body begin alike.
+        let ends_there = |known: &str| !line.as_bytes().get(known.len()).is_some_and(goes_on);
+        self.0.iter().any(|known| ends_there(known) && line.starts_with(&**known))
     }
 
     /// The series of a `/metrics` body.

@@ -1,7 +1,6 @@
 //! Bundles made to harm their reader, and how an attacker makes them.
 
-use qbind_crypto::sha3_256;
-use qbind_evidence::FindingCode as Code;
+use qbind_evidence::{DigestPair, FindingCode as Code};
 use std::{collections::BTreeMap, io::Read, io::Write};
 
 const BLOCK: usize = 512;
@@ -19,7 +18,7 @@ pub struct Hostile {
 
 /// The seal over a frame: it has no key, so anybody can make it.
 fn seal_for(frame: &[u8]) -> Vec<u8> {
-    [&SEAL[..], &sha3_256(&[frame])[..]].concat()
+    [&SEAL[..], &DigestPair::of(frame).sha256.0].concat()
 }
 
 fn sealed_frame(frame: Vec<u8>) -> Vec<u8> {

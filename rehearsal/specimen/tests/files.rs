@@ -22,16 +22,10 @@ fn packed(dir: &Path) -> Files {
     let mut paths = Vec::new();
     below(dir, &mut paths);
     paths.sort();
-    let mut packer = Packer::new(tempfile::tempfile().unwrap()).unwrap();
+    let packer = Packer::new(tempfile::tempfile().unwrap());
     for path in paths {
         let (name, bytes) = (path.strip_prefix(dir).unwrap(), fs::read(&path).unwrap());
-        let take = |piece: &[u8], packer: &mut Packer| {
-            packer.take(name.to_str().unwrap(), bytes.len() as u64, piece).unwrap();
-        };
-        if bytes.is_empty() {
-            take(&[], &mut packer);
-        }
-        bytes.chunks(1_000).for_each(|piece| take(piece, &mut packer));
+        packer.take(name.to_str().unwrap(), bytes.len() as u64, &bytes);
     }
     packer.finish().unwrap()
 }
@@ -60,6 +54,25 @@ fn files_and_memory_give_the_same_result() {
     // What is planted in evidence that lies in files turns the same gates.
     let found = controls(&read_dir(dir.path()).unwrap());
     assert_eq!(found, controls(&evidence));
+}
+
+#[test]
+fn a_file_in_pieces_is_packed_whole_whatever_comes_between() {
+    let packer = Packer::new(tempfile::tempfile().unwrap());
+    let large: Vec<u8> = (0..10_000u32).flat_map(u32::to_le_bytes).collect();
+    for (n, piece) in large.chunks(3_001).enumerate() {
+        packer.take("commits/large.jsonl", large.len() as u64, piece);
+        packer.take(&format!("blocks/{n}.bin"), 2, b"ab");
+    }
+    packer.take("blocks/empty.bin", 0, b"");
+    packer.take("commits/next.jsonl", 3, b"abc");
+    let files = packer.finish().unwrap();
+    let bytes = |path: &str| files.bytes(path).unwrap();
+    assert!(bytes("commits/large.jsonl") == Some(large));
+    assert_eq!(bytes("blocks/empty.bin"), Some(vec![]));
+    assert_eq!(bytes("blocks/7.bin").as_deref(), Some(&b"ab"[..]));
+    assert_eq!(bytes("commits/next.jsonl").as_deref(), Some(&b"abc"[..]));
+    assert_eq!(bytes("blocks/100.bin"), None);
 }
 
 #[test]

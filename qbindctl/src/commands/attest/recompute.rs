@@ -1,8 +1,8 @@
 //! Judges the raw files of a bundle again and compares with what its `gates.json` says.
 
-use super::Failure;
-use crate::commands::evidence_dir::files_of;
-use qbind_evidence::Verification;
+use super::{Failure, opened};
+use crate::commands::evidence_dir::verified_files;
+use qbind_evidence::{Verification, VerifyOptions, layout};
 use qbind_gates::{Files, GatesResult, evaluate, read, read_samples, records::paths};
 use std::path::Path;
 
@@ -35,19 +35,27 @@ impl Recomputed {
     }
 }
 
-/// Judges the raw files of a bundle that was just found valid.
-pub(super) fn recompute(bundle: &Path, verified: &Verification) -> Result<Recomputed, Failure> {
-    let hint =
-        "`qbindctl attest show` says more about the bundle; copy it to where nobody else writes";
-    let files = files_of(bundle, verified).map_err(|why| Failure::new(why, hint))?;
-    let stored = files.bytes("gates.json").map_err(|why| Failure::new(why, hint))?;
+/// Verifies a bundle, and judges its raw files again; nothing is judged where something is wrong with it.
+pub(super) fn verify_and_recompute(
+    bundle: &Path,
+    options: &VerifyOptions<'_>,
+) -> Result<(Verification, Option<Recomputed>), Failure> {
+    let hint = "`qbindctl attest show` says more about the bundle";
+    let failed = |why| Failure::new(why, hint);
+    let (verified, files) = verified_files(opened(bundle)?, options).map_err(failed)?;
+    let recomputed = files.ok().map(|files| recompute(&files)).transpose().map_err(failed)?;
+    Ok((verified, recomputed))
+}
+
+fn recompute(files: &Files) -> Result<Recomputed, String> {
+    let stored = files.bytes(layout::GATES)?;
     let stored: GatesResult = match serde_json::from_slice(&stored.unwrap_or_default()) {
         Ok(stored) => stored,
         Err(error) => return Ok(Recomputed::Unverifiable(format!("gates.json: {error}"))),
     };
-    let again = evaluate(&read(&files));
+    let again = evaluate(&read(files));
     let mut differences = compare(&stored, &again);
-    differences.extend(other_table(&files));
+    differences.extend(other_table(files));
     Ok(match differences.is_empty() {
         true => Recomputed::Match,
         false => Recomputed::Mismatch(differences),

@@ -3,7 +3,7 @@
 use super::{
     AttestOutput, Failure, NOT_VALID, PassphraseArgs, UNKNOWN, VALID, handed_out, moment,
     passphrases, read,
-    recompute::{self, Recomputed},
+    recompute::{Recomputed, verify_and_recompute},
     render::shown,
 };
 use clap::{Args, ValueEnum};
@@ -83,13 +83,16 @@ fn policy(path: &Path) -> Result<Policy, Failure> {
     Policy::load(path).map_err(|e| Failure::of(&e, hint))
 }
 
-/// A bundle at a time, under a policy.
+/// A bundle at a time, under a policy, and whether its raw files give its verdict again.
 pub(crate) fn standing(
     bundle: &Path,
     policy: &Policy,
     now: u64,
-) -> Result<(Verification, Standing), String> {
-    stand(bundle, policy, now, None).map_err(|f| format!("{}; {}", f.message, f.hint))
+) -> Result<(Verification, Standing, bool), String> {
+    let read = ask(policy, now, None, |options| verify_and_recompute(bundle, options));
+    let (verification, recomputed) = read.map_err(|f| format!("{}; {}", f.message, f.hint))?;
+    let standing = judge(policy, &verification, now);
+    Ok((verification, standing, recomputed == Some(Recomputed::Match)))
 }
 
 fn stand(
@@ -98,6 +101,18 @@ fn stand(
     now: u64,
     planned: Option<&Path>,
 ) -> Result<(Verification, Standing), Failure> {
+    let verification = ask(policy, now, planned, |options| read(bundle, options))?;
+    let standing = judge(policy, &verification, now);
+    Ok((verification, standing))
+}
+
+/// Reads a bundle with what a policy asks of it.
+fn ask<T>(
+    policy: &Policy,
+    now: u64,
+    planned: Option<&Path>,
+    read: impl FnOnce(&VerifyOptions<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let (trust, planned) = (policy.trust(), handed_out(planned)?);
     let options = VerifyOptions {
         trust: Some(&trust),
@@ -105,9 +120,7 @@ fn stand(
         now_unix_ms: Some(now),
         ..VerifyOptions::default()
     };
-    let verification = read(bundle, &options)?;
-    let standing = judge(policy, &verification, now);
-    Ok((verification, standing))
+    read(&options)
 }
 
 pub(super) fn status(args: &StatusArgs, answer: &mut String) -> Result<u8, Failure> {
@@ -264,11 +277,10 @@ pub(super) fn cosign(args: &CosignArgs, answer: &mut String) -> Result<u8, Failu
     }
     let now = moment(None)?;
     let planned = args.planned.as_deref();
-    let (verification, _) = stand(&args.bundle, &policy, now, planned)?;
-    let recomputed = match verification.valid {
-        true => recompute::recompute(&args.bundle, &verification)?,
-        false => Recomputed::Unverifiable("the bundle is not valid".to_owned()),
-    };
+    let judged = |options: &VerifyOptions<'_>| verify_and_recompute(&args.bundle, options);
+    let (verification, recomputed) = ask(&policy, now, planned, judged)?;
+    let unsound = || Recomputed::Unverifiable("the bundle is not valid".to_owned());
+    let recomputed = recomputed.unwrap_or_else(unsound);
     eprintln!("judged again from the raw files: {}", recomputed.word());
     recomputed.details().iter().for_each(|detail| eprintln!("  {}", shown(detail)));
     let decided = SignOff {

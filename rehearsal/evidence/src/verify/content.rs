@@ -1,8 +1,8 @@
 //! One pass over a bundle: digests of everything, and the few documents kept in memory.
 
+use super::handover::Handover;
 use crate::{
     aside::{Aside, SMALL, aside},
-    container::FileId,
     digest::{Digest, Digester},
     findings::{Finding, FindingCode as Code},
     journal::JournalChecker,
@@ -54,12 +54,12 @@ pub(super) struct Content {
     /// Reading ended early: what is missing may have come later.
     pub(super) broken: bool,
     pub(super) unpacked: u64,
-    /// What the file is, if its seal is right.
-    pub(super) id: Option<FileId>,
+    /// SHA-256 of the file up to its seal, if that is right.
+    pub(super) seal: Option<Digest>,
 }
 
 impl Content {
-    pub(super) fn read(source: impl BufRead, limits: Limits) -> Self {
+    pub(super) fn read(source: impl BufRead, limits: Limits, handover: &Handover<'_>) -> Self {
         let mut content = Self {
             seen: BTreeMap::new(),
             documents: BTreeMap::new(),
@@ -71,19 +71,22 @@ impl Content {
             findings: Vec::new(),
             broken: false,
             unpacked: 0,
-            id: None,
+            seal: None,
         };
         match BundleReader::open(source, limits) {
             Ok(mut reader) => {
-                let digest = |name: &str, bytes: &[u8]| {
-                    (name.to_owned(), (bytes.len() as u64, Digest::of(&[bytes])))
+                let work = |name: &str, bytes: &[u8]| {
+                    let size = bytes.len() as u64;
+                    handover.piece(name, size, bytes);
+                    (name.to_owned(), (size, Digest::of(&[bytes])))
                 };
-                let (stopped, seen) = aside(digest, |aside| content.pass(&mut reader, aside).err());
+                let (stopped, seen) =
+                    aside(work, |aside| content.pass(&mut reader, handover, aside).err());
                 content.seen.extend(seen);
                 content.unpacked = reader.unpacked();
-                let (findings, id) = reader.finish();
+                let (findings, seal) = reader.finish();
                 content.findings.extend(findings);
-                content.id = id;
+                content.seal = seal;
                 content.broken = stopped.is_some();
                 content.findings.extend(stopped);
             }
@@ -98,6 +101,7 @@ impl Content {
     fn pass<R: BufRead>(
         &mut self,
         reader: &mut BundleReader<R>,
+        handover: &Handover<'_>,
         aside: &mut Aside<'_, Seen>,
     ) -> Result<(), Finding> {
         while let Some(entry) = reader.next_entry()? {
@@ -105,7 +109,7 @@ impl Content {
                 reader.content(&entry, |_| {})?;
                 continue;
             }
-            self.file(reader, entry, aside)?;
+            self.file(reader, entry, handover, aside)?;
         }
         Ok(())
     }
@@ -114,6 +118,7 @@ impl Content {
         &mut self,
         reader: &mut BundleReader<R>,
         entry: Entry,
+        handover: &Handover<'_>,
         aside: &mut Aside<'_, Seen>,
     ) -> Result<(), Finding> {
         let document = DOCUMENTS.iter().find(|(name, _)| *name == entry.name);
@@ -123,7 +128,8 @@ impl Content {
             let message = format!("has {} bytes; at most {most} are accepted", entry.size);
             return Err(Finding::at(Code::TooLarge, entry.name, message));
         }
-        let is_sign_off = document.is_none() && layout::is_envelope(&entry.name);
+        let is_envelope = layout::is_envelope(&entry.name);
+        let is_sign_off = document.is_none() && is_envelope;
         if is_sign_off && (entry.size > SIGN_OFF_BYTES || self.sign_offs.len() == SIGN_OFFS) {
             let message = format!("is more than {SIGN_OFFS} sign-offs of {SIGN_OFF_BYTES} bytes");
             return Err(Finding::at(Code::TooLarge, entry.name, message));
@@ -139,7 +145,10 @@ impl Content {
         let mut journal = (entry.name == layout::JOURNAL).then(JournalChecker::default);
         let (plans, signed) = (&mut self.plans_in_journal, &mut self.plan_signed);
         let stages = &mut self.stages;
-        reader.content(&entry, |piece| {
+        let mut each = |piece: &[u8]| {
+            if !is_envelope {
+                handover.piece(&entry.name, entry.size, piece);
+            }
             digester.update(piece);
             if document.is_some() || is_sign_off {
                 kept.extend_from_slice(piece);
@@ -168,7 +177,14 @@ impl Content {
                     }
                 });
             }
-        })?;
+        };
+        match entry.size {
+            ..=SMALL => each(&reader.whole(&entry)?),
+            _ => reader.content(&entry, each)?,
+        }
+        if entry.name == layout::ATTESTATION {
+            handover.permit(&kept);
+        }
         if let Some((name, _)) = document {
             self.documents.insert(name, kept);
         } else if is_sign_off {

@@ -8,6 +8,7 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
+mod handover;
 mod limits;
 mod planned;
 mod tamper;

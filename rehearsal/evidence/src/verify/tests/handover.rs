@@ -1,0 +1,75 @@
+//! What is handed over while a bundle is verified.
+
+use super::*;
+use std::sync::Mutex;
+
+/// What is handed over of a bundle to somebody who trusts key 1, piece by piece.
+fn handed_over(bundle: &[u8], trust: Option<&Trust>) -> (Verification, BTreeMap<String, Vec<u8>>) {
+    let taken = Mutex::new(BTreeMap::<String, (u64, Vec<u8>)>::new());
+    let options = VerifyOptions { trust, ..VerifyOptions::default() };
+    let answer = verify_taking(bundle, &options, &|name, size, piece| {
+        let mut taken = taken.lock().unwrap();
+        let (first, content) = taken.entry(name.to_owned()).or_insert((size, Vec::new()));
+        assert_eq!(*first, size, "{name}");
+        assert!(size > 8 << 20 || piece.len() as u64 == size, "{name} comes whole");
+        content.extend_from_slice(piece);
+    });
+    let taken = taken.into_inner().unwrap().into_iter();
+    (answer, taken.map(|(name, (_, content))| (name, content)).collect())
+}
+
+fn listed(bundle: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let mut files = files(bundle);
+    files.retain(|name, _| !layout::is_envelope(name));
+    files
+}
+
+#[test]
+fn every_file_of_a_valid_bundle_is_handed_over_once() {
+    let dir = evidence();
+    std::fs::create_dir_all(dir.path().join("commits")).unwrap();
+    std::fs::write(dir.path().join("commits/empty.jsonl"), "").unwrap();
+    let large: Vec<u8> = (0..9 << 20).map(|n: u32| n.wrapping_mul(0x9e37_79b9) as u8).collect();
+    std::fs::write(dir.path().join("commits/large.jsonl"), large).unwrap();
+    let out = dir.path().join("a.qbundle");
+    let options = crate::SealOptions { facts: Some(&facts()), signers: &[key(1)] };
+    crate::seal(dir.path(), &out, &options).unwrap();
+    let bundle = std::fs::read(out).unwrap();
+    for trust in [None, Some(&trust())] {
+        let (answer, taken) = handed_over(&bundle, trust);
+        assert!(answer.valid, "{:?}", answer.findings);
+        assert!(taken == listed(&bundle), "{:?}", taken.keys());
+    }
+}
+
+#[test]
+fn nothing_of_a_stranger_is_handed_over() {
+    let mut of_another = trust();
+    of_another.keys[0].public_key = key(2).public_key();
+    let (answer, taken) = handed_over(&bundle(), Some(&of_another));
+    assert_eq!(codes(&answer), [FindingCode::Untrusted]);
+    assert_eq!(taken, BTreeMap::new());
+    // An attestation that a trusted key signed for another bundle is nothing to go by once it was changed.
+    let mut files = files(&bundle());
+    let attestation = files.get_mut(layout::ATTESTATION).unwrap();
+    let at = attestation.len() / 4;
+    attestation[at] = if attestation[at] == b'A' { b'B' } else { b'A' };
+    let (answer, taken) = handed_over(&bundle_of(&files), Some(&trust()));
+    assert!(!answer.valid);
+    assert_eq!(taken, BTreeMap::new());
+}
+
+#[test]
+fn no_more_is_handed_over_than_was_signed_for() {
+    let bundle = bundle();
+    let signed: usize = listed(&bundle).values().map(Vec::len).sum();
+    let mut files = files(&bundle);
+    for n in 0..100 {
+        files.insert(format!("commits/{n:03}.jsonl"), vec![0; signed / 3]);
+    }
+    files.insert("commits/large.jsonl".to_owned(), vec![0; 20 << 20]);
+    let (answer, taken) = handed_over(&bundle_of(&files), Some(&trust()));
+    assert!(codes(&answer).contains(&FindingCode::Unlisted));
+    let bytes: usize = taken.values().map(Vec::len).sum();
+    assert!((signed / 3..=signed).contains(&bytes), "{bytes} of {signed}");
+}
