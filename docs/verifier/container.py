@@ -18,7 +18,7 @@ RATIO_MAX = 1_000
 RATIO_FREE = 32 << 20
 WHOLE_MAX = 256 << 20  # what is parsed in one piece; keeps memory bounded
 LINE_MAX = 1 << 20
-SEAL = bytes.fromhex("512a4d1820000000")
+SEAL = bytes.fromhex("522a4d1820000000")
 NAME = re.compile(r"[a-z0-9._/-]+")
 # docs/evidence.md refers to rehearsal/evidence/src/layout.rs for the complete list.
 TOP_FILES = set("""attestation.dsse.json baseline.json checklist.md controls.json environment.json facts.json

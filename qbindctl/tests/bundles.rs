@@ -61,8 +61,12 @@ impl Room {
     }
 
     fn run(&self, args: &[&str]) -> Output {
+        self.run_with_room_in(&self.desk, args)
+    }
+
+    fn run_with_room_in(&self, tmpdir: &Path, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_qbindctl"));
-        command.args(args).current_dir(&self.desk).env("TMPDIR", &self.desk);
+        command.args(args).current_dir(&self.desk).env("TMPDIR", tmpdir);
         // SAFETY: setrlimit is safe between fork and exec.
         unsafe {
             command.pre_exec(|| {
@@ -189,6 +193,31 @@ fn hostile_bundles_are_refused_by_every_command_that_reads_one() {
             assert!(is_plain, "{}: {args:?} hands on control characters", bad.name);
         }
     }
+}
+
+#[test]
+fn without_room_for_its_files_a_bundle_is_not_judged_and_its_faults_are_told_all_the_same() {
+    let room = Room::new();
+    claimed(&room);
+    let (sound, trust) = (room.path("sound.qbundle"), room.path("trust.yaml"));
+    let nowhere = room.path("nowhere");
+    let verify = |bundle: &Path| {
+        let (bundle, trust) = (bundle.to_str().unwrap(), trust.to_str().unwrap());
+        let args = ["attest", "verify", bundle, "--trust", trust, "--recompute"];
+        let output = room.run_with_room_in(&nowhere, &args);
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    let (code, said) = verify(&sound);
+    assert!(code == Some(64) && said.contains("set TMPDIR to"), "{said}");
+    let output = room.run_with_room_in(&nowhere, &["gates", "evaluate", sound.to_str().unwrap()]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(64) && said.contains("set TMPDIR to"), "{said}");
+    let mut bytes = fs::read(&sound).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&sound, bytes).unwrap();
+    let (code, said) = verify(&sound);
+    assert!(code == Some(1) && said.contains("altered after it was sealed"), "{said}");
 }
 
 #[test]

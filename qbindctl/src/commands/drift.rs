@@ -90,10 +90,15 @@ fn answer(args: &DriftArgs) -> Result<u8, Failure> {
     if let Some(out) = args.out.as_ref().filter(|out| out.exists()) {
         return Err(usage(format!("{} exists; name another --out", out.display())));
     }
-    let samples = Mutex::new(Vec::new());
+    let samples = Mutex::new(None::<(u64, Vec<u8>)>);
+    // The threads of this end with it: a measurement in a lab enters its namespaces later.
     let (found, trust) = verified(&args.bundle, &args.trust, &|name, bytes, piece| {
-        if name == paths::SAMPLES && bytes <= SAMPLES_BYTES {
-            samples.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(piece);
+        if name == paths::SAMPLES && args.check.is_none() {
+            let mut samples = samples.lock().unwrap_or_else(PoisonError::into_inner);
+            let (_, content) = samples.get_or_insert((bytes, Vec::new()));
+            if bytes <= SAMPLES_BYTES {
+                content.extend_from_slice(piece);
+            }
         }
     })
     .map_err(usage)?;
@@ -103,7 +108,7 @@ fn answer(args: &DriftArgs) -> Result<u8, Failure> {
     if let Some(file) = &args.check {
         return check(args, file, &found, &trust);
     }
-    let before = evidence(&samples.into_inner().unwrap_or_else(PoisonError::into_inner))?;
+    let before = evidence(samples.into_inner().unwrap_or_else(PoisonError::into_inner))?;
     let (samples, after) = measured(args)?;
     if let Some(why) = incomparable(&before, &after) {
         return Err((UNKNOWN, why));
@@ -117,11 +122,13 @@ fn answer(args: &DriftArgs) -> Result<u8, Failure> {
 }
 
 /// The measurement the attestation rests on, from its samples.
-fn evidence(samples: &[u8]) -> Result<Measurement, Failure> {
-    if samples.is_empty() {
-        return Err(usage(format!("the bundle has no {} that can be read", paths::SAMPLES)));
+fn evidence(samples: Option<(u64, Vec<u8>)>) -> Result<Measurement, Failure> {
+    let (bytes, samples) =
+        samples.ok_or_else(|| usage(format!("the bundle has no {}", paths::SAMPLES)))?;
+    if bytes > SAMPLES_BYTES {
+        return Err(usage(format!("{} is larger than any measurement", paths::SAMPLES)));
     }
-    let raw = RawMeasurement::read_from(samples)
+    let raw = RawMeasurement::read_from(&samples[..])
         .map_err(|why| usage(format!("{} {why}", paths::SAMPLES)))?;
     Ok(raw.evaluate(&Default::default()))
 }

@@ -5,7 +5,7 @@ use qbind_gates::{Files, Packer};
 use std::{
     error::Error,
     fs::{self, File},
-    io::{self, BufReader},
+    io::BufReader,
     path::{Path, PathBuf},
 };
 
@@ -38,7 +38,8 @@ impl EvidenceDir {
     }
 }
 
-const ROOM: &str = "set TMPDIR to a directory with room for the unpacked evidence";
+/// What to try where there is no room.
+pub(crate) const ROOM: &str = "set TMPDIR to a directory with room for the unpacked evidence";
 
 /// The raw files of a directory, or of a bundle in which nothing is wrong; whose signatures it has is not
 /// asked here.
@@ -52,28 +53,32 @@ pub(crate) fn files(path: &Path) -> Result<Files, String> {
     }
     let file =
         File::open(path).map_err(|e| format!("cannot read {}: {e}; {HINT}", path.display()))?;
-    verified_files(file, &VerifyOptions::default())?
-        .1
-        .map_err(|first| format!("{} is not sound: {first}; {HINT}", path.display()))
+    let verified = verified_files(file, &VerifyOptions::default());
+    let (_, files) = verified.map_err(|why| format!("{why}; {ROOM}"))?;
+    files.map_err(|first| format!("{} is not sound: {first}; {HINT}", path.display()))
 }
 
 /// What is to be said of a bundle, and its raw files, or the first thing that is wrong with it. It is read once.
 ///
 /// # Errors
-/// In a sentence with a hint: there is no room for its files.
+/// In a sentence: nothing is wrong with it, and there is no room for its files.
 pub(crate) fn verified_files(
     bundle: File,
     options: &VerifyOptions<'_>,
 ) -> Result<(Verification, Result<Files, Finding>), String> {
-    let no_room = |e: io::Error| format!("no room: {e}; {ROOM}");
-    let packer = tempfile::tempfile().map(Packer::new).map_err(no_room)?;
+    let packer = tempfile::tempfile().map(Packer::new);
     let source = BufReader::with_capacity(128 * 1024, bundle);
     let verified = verify_taking(source, options, &|name, bytes, piece| {
-        packer.take(name, bytes, piece);
+        if let Ok(packer) = &packer {
+            packer.take(name, bytes, piece);
+        }
     });
     let files = match verified.findings.first() {
         Some(first) => Err(first.clone()),
-        None => Ok(packer.finish().map_err(no_room)?),
+        None => {
+            let files = packer.and_then(Packer::finish);
+            Ok(files.map_err(|e| format!("cannot hold the files of the bundle: {e}"))?)
+        }
     };
     Ok((verified, files))
 }

@@ -13,8 +13,8 @@ use zstd::stream::{raw::CParameter, write::Encoder};
 
 /// Magic number of a zstd frame.
 pub(crate) const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// Skippable frame number 1 with 32 bytes of content.
-const SEAL_HEADER: [u8; 8] = [0x51, 0x2a, 0x4d, 0x18, 32, 0, 0, 0];
+/// Skippable frame number 2 with 32 bytes of content; number 1 held a SHA3-256.
+const SEAL_HEADER: [u8; 8] = [0x52, 0x2a, 0x4d, 0x18, 32, 0, 0, 0];
 /// Bytes of the seal.
 pub(crate) const SEAL_BYTES: usize = 40;
 /// Largest window a reader allocates, as a power of two: 16 MiB.

@@ -148,6 +148,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_attestation_comes_first_and_the_manifest_before_what_is_parsed() {
+        let top = FILES.iter().chain(FOLDERS).filter(|name| **name != ATTESTATION);
+        assert!(top.clone().all(|name| ATTESTATION < *name), "{:?}", top.min());
+        assert!(MANIFEST < PLAN && MANIFEST < "scrapes/");
+    }
+
+    #[test]
     fn accepts_evidence_and_names_each_fault() {
         for (name, expected) in [
             ("plan.yaml", Ok(())),

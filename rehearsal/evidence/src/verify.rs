@@ -112,11 +112,11 @@ pub fn verify(source: impl BufRead, options: &VerifyOptions<'_>) -> Verification
     verify_taking(source, options, &|_, _, _| ())
 }
 
-/// As [`verify`], and hands over every file of the manifest as it comes. What was handed over is worth nothing
-/// unless the answer is `valid`.
+/// As [`verify`], and hands over every file of the manifest, sign-offs aside, as it comes. What was handed over
+/// is worth nothing unless the answer is `valid`.
 ///
-/// At most as many bytes are handed over as the attestation says the evidence has; where a trust file is given,
-/// none before a key of it is found to have signed that.
+/// At most as many bytes are handed over as the attestation says the evidence has, and after the manifest only
+/// what it lists; where a trust file is given, nothing before a key of it is found to have signed that.
 pub fn verify_taking(
     source: impl BufRead,
     options: &VerifyOptions<'_>,

@@ -12,6 +12,8 @@ use crate::{
 };
 use qbind_plan::Plan;
 use serde::Serialize;
+use serde_json::json;
+use std::collections::BTreeMap;
 
 /// Throughput, and three latencies.
 const FIGURES: usize = 4;
@@ -143,7 +145,27 @@ fn unlike(first: &Plan, second: &Plan) -> Vec<String> {
         if ids.is_empty() { "none".to_owned() } else { ids.join(", ") }
     };
     check("faults", faults(first), faults(second));
+    // What a gate asks decides what its verdict means.
+    let (asked, others) = (asked(first), asked(second));
+    for (what, value) in asked {
+        if let Some(other) = others.get(&what) {
+            check(&what, value, other.clone());
+        }
+    }
     found
+}
+
+/// Every bound and everything an added gate asks, by the name it has in a manifest.
+fn asked(plan: &Plan) -> BTreeMap<String, String> {
+    let added = plan.added_gates.iter().map(|gate| (gate.id.as_str(), json!(gate)));
+    let mut asked = BTreeMap::new();
+    for (of, all) in added.chain([("gates", json!(plan.bounds))]) {
+        for (key, value) in all.as_object().into_iter().flatten().filter(|(key, _)| *key != "title")
+        {
+            asked.insert(format!("{of}.{key}"), value.to_string());
+        }
+    }
+    asked
 }
 
 fn gates(first: &GatesResult, second: &GatesResult) -> Vec<GateChange> {

@@ -242,17 +242,36 @@ fn control(
         .filter(|before| again.gate(&before.id).is_none_or(|g| g.verdict != Outcome::Pass))
         .map(|before| before.id.as_str())
         .collect();
-    // An added gate and another that read the same series cannot but turn together.
-    let is_related = |other: &str| {
-        [gate, other].into_iter().any(|id| id.starts_with('X'))
-            && readers.values().any(|ids| ids.contains(*gate) && ids.contains(other))
-    };
     // What a plan adds must fail: that it could become UNKNOWN is no news.
     let is_red = match gate.starts_with('X') {
         true => again.gate(gate).is_some_and(|g| g.verdict == Outcome::Fail),
         false => turned.contains(gate),
     };
-    control.caught = is_red && turned.iter().all(|id| id == gate || is_related(id));
+    control.caught = is_red && turned.iter().all(|id| id == gate || is_related(gate, id, readers));
     control.turned_red = turned.into_iter().map(str::to_owned).collect();
     control
+}
+
+/// Whether two gates cannot but turn together: one is an added one, and both read the same series.
+fn is_related(one: &str, other: &str, readers: &BTreeMap<String, BTreeSet<String>>) -> bool {
+    [one, other].into_iter().any(|id| id.starts_with('X'))
+        && readers.values().any(|ids| ids.contains(one) && ids.contains(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_added_gate_may_turn_with_another_and_only_by_one_series() {
+        let ids = |of: &[&str]| of.iter().map(|id| (*id).to_owned()).collect();
+        let readers = BTreeMap::from([
+            ("peers".to_owned(), ids(&["G6", "X1"])),
+            ("view".to_owned(), ids(&["G1", "G9", "X2"])),
+        ]);
+        let related = |one, other| is_related(one, other, &readers);
+        assert!(related("X1", "G6") && related("G6", "X1") && related("X2", "G9"));
+        assert!(!related("X1", "X2") && !related("X1", "G9") && !related("G6", "X2"));
+        assert!(!related("G1", "G9"), "no gate of the guide takes another with it");
+    }
 }

@@ -18,8 +18,9 @@ use std::{
 const FILE_BYTES: u64 = 1 << 30;
 /// Most bytes of a body of metrics; a node exports some 34,000.
 const BODY_BYTES: u64 = 1 << 20;
-/// Most bytes of a plan.
-const PLAN_BYTES: u64 = 16 << 20;
+/// Series that are kept of all bodies of a packed run, at about 100 bytes: twenty times as many as an hour of a
+/// hundred nodes has.
+const SERIES: usize = 16 << 20;
 
 /// The raw files of a run.
 #[derive(Debug)]
@@ -178,10 +179,24 @@ struct Packing {
     /// A file that comes in pieces, and where its next one goes.
     growing: Option<(String, u64)>,
     scrapes: BTreeMap<String, Result<Samples, String>>,
+    /// Series in them.
+    series: usize,
+    /// Why nothing is packed any more.
     failed: Option<io::Error>,
 }
 
 impl Packing {
+    fn body(&mut self, name: &str, read: Result<Samples, String>) {
+        self.series += read.as_ref().map_or(0, |samples| samples.iter().count());
+        if self.series > SERIES {
+            let why = format!("its metrics have more than {SERIES} series");
+            self.failed.get_or_insert(io::Error::other(why));
+            self.scrapes.clear();
+            return;
+        }
+        self.scrapes.insert(name.to_owned(), read);
+    }
+
     /// Where the next piece of this file goes.
     fn place(&mut self, name: &str, bytes: u64, piece: u64) -> u64 {
         if let Some((growing, at)) = &mut self.growing
@@ -209,15 +224,18 @@ impl Packer {
     /// Takes the next piece of a file of this many bytes. One of more than 8 MiB comes in pieces, in order and
     /// one such file after another; any other comes whole.
     pub fn take(&self, name: &str, bytes: u64, piece: &[u8]) {
+        if lock(&self.packing).failed.is_some() {
+            return;
+        }
         if name.starts_with("scrapes/") && name.ends_with(".txt") {
             let read = match bytes > BODY_BYTES {
                 true => Err(too_large()),
                 false => samples(piece, self.names.get_or_init(|| self.names())),
             };
-            lock(&self.packing).scrapes.insert(name.to_owned(), read);
+            lock(&self.packing).body(name, read);
             return;
         }
-        if name == paths::PLAN && bytes <= PLAN_BYTES {
+        if name == paths::PLAN {
             lock(&self.plan).extend_from_slice(piece);
         }
         let at = lock(&self.packing).place(name, bytes, piece.len() as u64);
@@ -237,7 +255,7 @@ impl Packer {
     /// All files are there.
     ///
     /// # Errors
-    /// The world's fault: the disk is full.
+    /// The world's fault: the disk is full. Or the run's: it has more metrics than fit into memory.
     pub fn finish(self) -> io::Result<Files> {
         let packing = self.packing.into_inner().unwrap_or_else(PoisonError::into_inner);
         let Packing { parts, scrapes, failed, .. } = packing;
@@ -250,4 +268,21 @@ impl Packer {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_series_than_fit_into_memory_are_no_run() {
+        let body =
+            || Names::default().parse("qbind_p2p_connected_peers 8\n").map_err(|_| String::new());
+        let mut packing = Packing { series: SERIES - 1, ..Packing::default() };
+        packing.body("scrapes/a/0001.txt", body());
+        assert!(packing.failed.is_none() && packing.scrapes.len() == 1);
+        packing.body("scrapes/a/0002.txt", body());
+        assert!(packing.failed.is_some_and(|why| why.to_string().contains("more than")));
+        assert!(packing.scrapes.is_empty());
+    }
 }

@@ -4,7 +4,7 @@ use qbind_evidence::{DigestPair, FindingCode as Code};
 use std::{collections::BTreeMap, io::Read, io::Write};
 
 const BLOCK: usize = 512;
-const SEAL: [u8; 8] = [0x51, 0x2a, 0x4d, 0x18, 32, 0, 0, 0];
+const SEAL: [u8; 8] = [0x52, 0x2a, 0x4d, 0x18, 32, 0, 0, 0];
 
 /// A bundle to refuse.
 pub struct Hostile {

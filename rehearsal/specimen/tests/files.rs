@@ -76,6 +76,15 @@ fn a_file_in_pieces_is_packed_whole_whatever_comes_between() {
 }
 
 #[test]
+fn a_full_disk_is_no_evidence() {
+    let full = fs::OpenOptions::new().read(true).write(true).open("/dev/full").unwrap();
+    let packer = Packer::new(full);
+    packer.take("blocks/1.bin", 2, b"ab");
+    packer.take("scrapes/eu-v1/0001.txt", 1, b"\n");
+    assert!(packer.finish().is_err());
+}
+
+#[test]
 fn metrics_larger_than_any_node_exports_are_none() {
     let dir = tempfile::tempdir().unwrap();
     stored(&sound(), dir.path());

@@ -1,7 +1,7 @@
 //! Judges the raw files of a bundle again and compares with what its `gates.json` says.
 
 use super::{Failure, opened};
-use crate::commands::evidence_dir::verified_files;
+use crate::commands::evidence_dir::{ROOM, verified_files};
 use qbind_evidence::{Verification, VerifyOptions, layout};
 use qbind_gates::{Files, GatesResult, evaluate, read, read_samples, records::paths};
 use std::path::Path;
@@ -40,8 +40,7 @@ pub(super) fn verify_and_recompute(
     bundle: &Path,
     options: &VerifyOptions<'_>,
 ) -> Result<(Verification, Option<Recomputed>), Failure> {
-    let hint = "`qbindctl attest show` says more about the bundle";
-    let failed = |why| Failure::new(why, hint);
+    let failed = |why| Failure::new(why, ROOM);
     let (verified, files) = verified_files(opened(bundle)?, options).map_err(failed)?;
     let recomputed = files.ok().map(|files| recompute(&files)).transpose().map_err(failed)?;
     Ok((verified, recomputed))

@@ -54,7 +54,7 @@ pub(super) fn pairs(dir: &Path) -> Result<Vec<Pair>, Failure> {
     Ok(pairs)
 }
 
-/// Every thread of this process follows: none has been started yet.
+/// Every thread of this process follows: none runs yet, those that read a bundle have ended.
 fn enter_user_namespace(place: &PlaceStatus) -> Result<(), Failure> {
     let path = format!("/proc/{}/ns/user", place.pid);
     let enter =

@@ -76,9 +76,9 @@ impl Content {
         match BundleReader::open(source, limits) {
             Ok(mut reader) => {
                 let work = |name: &str, bytes: &[u8]| {
-                    let size = bytes.len() as u64;
-                    handover.piece(name, size, bytes);
-                    (name.to_owned(), (size, Digest::of(&[bytes])))
+                    let digest = Digest::of(&[bytes]);
+                    handover.whole(name, bytes, digest);
+                    (name.to_owned(), (bytes.len() as u64, digest))
                 };
                 let (stopped, seen) =
                     aside(work, |aside| content.pass(&mut reader, handover, aside).err());
@@ -146,7 +146,7 @@ impl Content {
         let (plans, signed) = (&mut self.plans_in_journal, &mut self.plan_signed);
         let stages = &mut self.stages;
         let mut each = |piece: &[u8]| {
-            if !is_envelope {
+            if !is_envelope && entry.size > SMALL {
                 handover.piece(&entry.name, entry.size, piece);
             }
             digester.update(piece);
@@ -178,12 +178,19 @@ impl Content {
                 });
             }
         };
-        match entry.size {
-            ..=SMALL => each(&reader.whole(&entry)?),
-            _ => reader.content(&entry, each)?,
+        let mut whole = Vec::new();
+        if entry.size > SMALL {
+            reader.content(&entry, each)?;
+        } else {
+            whole = reader.whole(&entry)?;
+            each(&whole);
         }
-        if entry.name == layout::ATTESTATION {
-            handover.permit(&kept);
+        let digest = digester.finish();
+        match &*entry.name {
+            layout::ATTESTATION => handover.attested(&kept),
+            layout::MANIFEST => handover.listed(&kept),
+            name if !is_envelope && entry.size <= SMALL => handover.whole(name, &whole, digest),
+            _ => {}
         }
         if let Some((name, _)) = document {
             self.documents.insert(name, kept);
@@ -193,7 +200,7 @@ impl Content {
         if journal.is_some() {
             self.journal = journal;
         }
-        self.seen.insert(entry.name, (entry.size, digester.finish()));
+        self.seen.insert(entry.name, (entry.size, digest));
         Ok(())
     }
 

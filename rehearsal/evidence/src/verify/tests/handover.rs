@@ -1,9 +1,10 @@
 //! What is handed over while a bundle is verified.
 
 use super::*;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use std::sync::Mutex;
 
-/// What is handed over of a bundle to somebody who trusts key 1, piece by piece.
+/// What is handed over of a bundle, piece by piece.
 fn handed_over(bundle: &[u8], trust: Option<&Trust>) -> (Verification, BTreeMap<String, Vec<u8>>) {
     let taken = Mutex::new(BTreeMap::<String, (u64, Vec<u8>)>::new());
     let options = VerifyOptions { trust, ..VerifyOptions::default() };
@@ -49,14 +50,50 @@ fn nothing_of_a_stranger_is_handed_over() {
     let (answer, taken) = handed_over(&bundle(), Some(&of_another));
     assert_eq!(codes(&answer), [FindingCode::Untrusted]);
     assert_eq!(taken, BTreeMap::new());
-    // An attestation that a trusted key signed for another bundle is nothing to go by once it was changed.
+    // What a trusted key signed is nothing to go by once it was changed.
     let mut files = files(&bundle());
     let attestation = files.get_mut(layout::ATTESTATION).unwrap();
-    let at = attestation.len() / 4;
-    attestation[at] = if attestation[at] == b'A' { b'B' } else { b'A' };
-    let (answer, taken) = handed_over(&bundle_of(&files), Some(&trust()));
-    assert!(!answer.valid);
+    let mut envelope: Value = serde_json::from_slice(attestation).unwrap();
+    let payload = STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
+    let mut statement: Value = serde_json::from_slice(&payload).unwrap();
+    statement["predicate"]["evidence"]["bytes"] = 1_000_000.into();
+    envelope["payload"] = STANDARD.encode(statement.to_string()).into();
+    *attestation = envelope.to_string().into_bytes();
+    let bundle = bundle_of(&files);
+    let (answer, taken) = handed_over(&bundle, Some(&trust()));
+    assert!(codes(&answer).contains(&FindingCode::Signature), "{:?}", answer.findings);
     assert_eq!(taken, BTreeMap::new());
+    // Who asks for nobody's signature has its word only.
+    assert!(!handed_over(&bundle, None).1.is_empty());
+}
+
+#[test]
+fn after_the_manifest_only_what_it_lists_is_handed_over() {
+    let bundle = bundle();
+    let body = "scrapes/eu-west-v1/0001.txt";
+    let replaced = |name: &str, content: &[u8]| {
+        let mut files = files(&bundle);
+        files.insert(name.to_owned(), content.to_vec());
+        handed_over(&bundle_of(&files), Some(&trust())).1
+    };
+    assert!(replaced(body, b"qbind_consensus_view_lag 0\n").contains_key(body));
+    let without = |taken: BTreeMap<String, Vec<u8>>, name: &str| {
+        let mut expected = listed(&bundle);
+        expected.remove(name);
+        assert_eq!(taken.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{name}");
+    };
+    without(replaced(body, b"qbind_consensus_view_lag 1\n"), body);
+    without(replaced("scrapes/eu-west-v1/0002.txt", b""), "scrapes/eu-west-v1/0002.txt");
+    without(
+        replaced("scrapes/eu-west-v1/large.txt", &vec![0; 9 << 20]),
+        "scrapes/eu-west-v1/large.txt",
+    );
+    without(replaced(layout::PLAN, b"schema: qbind.plan/v2\nname: example\n"), layout::PLAN);
+    // Another manifest than the signed one lists nothing.
+    let mut manifest = Manifest::parse(&files(&bundle)[layout::MANIFEST]).unwrap();
+    manifest.files[0].size += 1;
+    let taken = replaced(layout::MANIFEST, &Manifest::new(manifest.files).to_bytes());
+    assert!(!taken.is_empty() && taken.keys().all(|name| &**name < layout::MANIFEST), "{taken:?}");
 }
 
 #[test]
