@@ -11,6 +11,7 @@ import tempfile
 import zstandard
 
 FILES_MAX = 500_000
+NAMES_MAX = 32 << 20
 FILE_MAX = 4 << 30
 TOTAL_MAX = 32 << 30
 WINDOW_MAX = 1 << 24
@@ -72,7 +73,7 @@ class Files:
 
     def __init__(self):
         self.spill = tempfile.TemporaryFile()
-        self.index = {}
+        self.index, self.name_bytes = {}, 0
 
     def __enter__(self):
         return self
@@ -217,7 +218,8 @@ def read_member(archive, block, files, last, total):
         raise Refused(f"{name}: " + ("stands twice" if name == last else f"out of order, after {last}"))
     if any(name[:slash.start()] in files.index for slash in re.finditer("/", name)):
         raise Refused(f"{name}: lies in what is a file")
-    if size > FILE_MAX or total + size > TOTAL_MAX or len(files.index) >= FILES_MAX:
+    files.name_bytes += len(name)
+    if size > FILE_MAX or total + size > TOTAL_MAX or len(files.index) >= FILES_MAX or files.name_bytes > NAMES_MAX:
         raise Refused(f"{name}: beyond the limits of number or size")
     digest, at, left = hashlib.sha3_256(), files.spill.tell(), size
     while left:

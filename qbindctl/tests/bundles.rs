@@ -209,7 +209,8 @@ fn without_room_for_its_files_a_bundle_is_not_judged_and_its_faults_are_told_all
         (output.status.code(), String::from_utf8(said).unwrap())
     };
     let (code, said) = verify(&sound);
-    assert!(code == Some(64) && said.contains("set TMPDIR to"), "{said}");
+    assert!(code == Some(2) && said.contains("VALID: "), "{said}");
+    assert!(said.contains("UNVERIFIABLE") && said.contains("set TMPDIR to"), "{said}");
     let output = room.run_with_room_in(&nowhere, &["gates", "evaluate", sound.to_str().unwrap()]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(64) && said.contains("set TMPDIR to"), "{said}");

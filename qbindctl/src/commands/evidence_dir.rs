@@ -1,7 +1,7 @@
 //! Evidence where it lies: a directory as it is, a bundle unpacked into a private temporary one.
 
 use qbind_evidence::{ExtractError, Finding, Verification, VerifyOptions, extract, verify_taking};
-use qbind_gates::{Files, Packer};
+use qbind_gates::{Files, PackError, Packer};
 use std::{
     error::Error,
     fs::{self, File},
@@ -38,8 +38,7 @@ impl EvidenceDir {
     }
 }
 
-/// What to try where there is no room.
-pub(crate) const ROOM: &str = "set TMPDIR to a directory with room for the unpacked evidence";
+const ROOM: &str = "set TMPDIR to a directory with room for the unpacked evidence";
 
 /// The raw files of a directory, or of a bundle in which nothing is wrong; whose signatures it has is not
 /// asked here.
@@ -53,19 +52,26 @@ pub(crate) fn files(path: &Path) -> Result<Files, String> {
     }
     let file =
         File::open(path).map_err(|e| format!("cannot read {}: {e}; {HINT}", path.display()))?;
-    let verified = verified_files(file, &VerifyOptions::default());
-    let (_, files) = verified.map_err(|why| format!("{why}; {ROOM}"))?;
-    files.map_err(|first| format!("{} is not sound: {first}; {HINT}", path.display()))
+    let (_, files) = verified_files(file, &VerifyOptions::default());
+    files.map_err(|why| match why {
+        Unfit::Unsound(first) => format!("{} is not sound: {first}; {HINT}", path.display()),
+        Unfit::Unpacked(error) => format!("{}: {}", path.display(), no_room(&error)),
+    })
 }
 
-/// What is to be said of a bundle, and its raw files, or the first thing that is wrong with it. It is read once.
-///
-/// # Errors
-/// In a sentence: nothing is wrong with it, and there is no room for its files.
+/// Why a bundle is not judged.
+pub(crate) enum Unfit {
+    /// The first thing that is wrong with it.
+    Unsound(Finding),
+    /// Nothing is wrong with it, but its files cannot be held.
+    Unpacked(PackError),
+}
+
+/// What is to be said of a bundle, and its raw files. It is read once.
 pub(crate) fn verified_files(
     bundle: File,
     options: &VerifyOptions<'_>,
-) -> Result<(Verification, Result<Files, Finding>), String> {
+) -> (Verification, Result<Files, Unfit>) {
     let packer = tempfile::tempfile().map(Packer::new);
     let source = BufReader::with_capacity(128 * 1024, bundle);
     let verified = verify_taking(source, options, &|name, bytes, piece| {
@@ -74,13 +80,18 @@ pub(crate) fn verified_files(
         }
     });
     let files = match verified.findings.first() {
-        Some(first) => Err(first.clone()),
-        None => {
-            let files = packer.and_then(Packer::finish);
-            Ok(files.map_err(|e| format!("cannot hold the files of the bundle: {e}"))?)
-        }
+        Some(first) => Err(Unfit::Unsound(first.clone())),
+        None => packer.map_err(PackError::from).and_then(Packer::finish).map_err(Unfit::Unpacked),
     };
-    Ok((verified, files))
+    (verified, files)
+}
+
+/// Why files cannot be held, and what to try.
+pub(crate) fn no_room(error: &PackError) -> String {
+    match error {
+        PackError::Io(cause) => format!("{error}: {cause}; {ROOM}"),
+        PackError::Metrics => error.to_string(),
+    }
 }
 
 const HINT: &str = "give a .qbundle file or the output directory of a rehearsal";

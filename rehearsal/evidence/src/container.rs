@@ -96,7 +96,9 @@ impl<R: BufRead> Tap<R> {
         self.inner.by_ref().take(SEAL_BYTES as u64 + 1).read_to_end(&mut rest)?;
         Ok(match rest.len() {
             0 => Err("has no seal: it was packed by another tool, or cut short"),
-            SEAL_BYTES if rest[..8] != SEAL_HEADER => Err("ends in something other than its seal"),
+            SEAL_BYTES if rest[..8] != SEAL_HEADER => {
+                Err("ends in something other than the seal of this format")
+            }
             SEAL_BYTES if rest[8..] != frame => {
                 Err("was altered after it was sealed: its bytes are not those the seal covers")
             }

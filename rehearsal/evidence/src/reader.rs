@@ -26,6 +26,8 @@ pub struct Limits {
     pub file_bytes: u64,
     /// Bytes of all files together.
     pub total_bytes: u64,
+    /// Bytes of all names together.
+    pub name_bytes: u64,
     /// Unpacked bytes per packed byte, once more than [`Limits::RATIO_FREE_BYTES`] are unpacked.
     pub ratio: u64,
     /// Findings after which reading ends.
@@ -43,6 +45,7 @@ impl Default for Limits {
             files: 500_000,
             file_bytes: 4 << 30,
             total_bytes: 32 << 30,
+            name_bytes: 32 << 20,
             ratio: 1_000,
             findings: 100,
         }
@@ -69,6 +72,7 @@ pub struct BundleReader<R: BufRead> {
     last: Option<String>,
     unpacked: u64,
     files: u64,
+    name_bytes: u64,
     at_end: bool,
     buffer: Vec<u8>,
 }
@@ -107,6 +111,7 @@ impl<R: BufRead> BundleReader<R> {
             last: None,
             unpacked: 0,
             files: 0,
+            name_bytes: 0,
             at_end: false,
             buffer: vec![0; PIECE],
         })
@@ -138,6 +143,14 @@ impl<R: BufRead> BundleReader<R> {
         if self.files > self.limits.files {
             let limit = self.limits.files;
             return Err(Finding::new(Code::TooLarge, format!("has more than {limit} files")));
+        }
+        self.name_bytes += header.name.len() as u64;
+        if self.name_bytes > self.limits.name_bytes {
+            let limit = self.limits.name_bytes;
+            return Err(Finding::new(
+                Code::TooLarge,
+                format!("has more than {limit} bytes of names"),
+            ));
         }
         if header.size > self.limits.file_bytes {
             let (size, limit) = (header.size, self.limits.file_bytes);
@@ -213,9 +226,11 @@ impl<R: BufRead> BundleReader<R> {
         Ok(())
     }
 
-    /// The whole content of `entry`, which is to be small.
+    /// The whole content of `entry`, whose size was found small enough.
     pub(crate) fn whole(&mut self, entry: &Entry) -> Result<Vec<u8>, Stop> {
-        let mut content = Vec::with_capacity(usize::try_from(entry.size).unwrap_or(0));
+        // The size is only what its header says.
+        let likely = usize::try_from(entry.size).unwrap_or(0).min(16 * PIECE);
+        let mut content = Vec::with_capacity(likely);
         self.content(entry, |piece| content.extend_from_slice(piece))?;
         Ok(content)
     }

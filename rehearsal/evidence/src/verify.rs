@@ -2,6 +2,7 @@
 
 mod content;
 mod handover;
+mod notes;
 
 use crate::{
     digest::{Digest, DigestPair},
@@ -126,6 +127,7 @@ pub fn verify_taking(
     let mut content = Content::read(source, options.limits, &handover);
     let mut findings = std::mem::take(&mut content.findings);
     let manifest = check_files(&content, &mut findings);
+    cap(&mut findings, options.limits.findings);
     let journal = check_journal(&mut content, &mut findings);
     let planned = check_plan(&content, options, &mut findings);
     let derived = manifest.as_ref().and_then(|m| derive(&content, m, &mut findings));
@@ -157,13 +159,21 @@ pub fn verify_taking(
         plan_signed_at: planned.map(|(_, at)| at),
         sign_offs,
         statement,
-        attempts: content.stages.values().max().copied().unwrap_or(0),
+        attempts: content.notes.stages.values().max().copied().unwrap_or(0),
         merkle_root: manifest.map(|manifest| manifest.merkle_root),
         plan: content.document(layout::PLAN).unwrap_or_default().to_vec(),
         journal,
         files: content.listing(),
         unpacked_bytes: content.unpacked,
         seal: content.seal,
+    }
+}
+
+/// Names so many findings, and counts the rest.
+fn cap(findings: &mut Vec<Finding>, most: usize) {
+    if let Some(more) = findings.len().checked_sub(most).filter(|more| *more > 0) {
+        findings.truncate(most);
+        findings.push(Finding::new(Code::TooLarge, format!("has {more} more such faults")));
     }
 }
 
@@ -224,7 +234,7 @@ fn check_journal(content: &mut Content, findings: &mut Vec<Finding>) -> Option<J
         }
     };
     let plan = content.seen.get(layout::PLAN).map(|(_, digest)| digest.to_string())?;
-    if let Some(other) = content.plans_in_journal.iter().find(|mentioned| **mentioned != plan) {
+    if let Some(other) = content.notes.plans.iter().find(|mentioned| **mentioned != plan) {
         let message = format!("speaks of a plan with the digest {other}, this one has {plan}");
         findings.push(Finding::at(Code::Journal, layout::JOURNAL, message));
     }
@@ -248,12 +258,12 @@ fn check_plan(
         wrong("is not the signed plan that was handed out before the run");
     }
     let Some(bytes) = signed else {
-        if !content.plan_signed.is_empty() && !content.broken {
+        if !content.notes.plan_signed.is_empty() && !content.broken {
             wrong("is missing, and the journal says that the plan was signed");
         }
         return None;
     };
-    match &content.plan_signed[..] {
+    match &content.notes.plan_signed[..] {
         [(1, named)] if *named == Digest::of(&[bytes]).to_string() => {}
         [(1, _)] => wrong("is not the envelope that the journal names"),
         _ if content.broken => {}
@@ -432,7 +442,7 @@ fn check_sign_offs(
 ) -> Vec<SignedOff> {
     let Some(attestation) = attestation.map(Envelope::payload) else { return Vec::new() };
     let mut sign_offs = Vec::new();
-    for (file, bytes) in &content.sign_offs {
+    for (file, bytes) in content.sign_offs() {
         let read = sign_off::key_of(file)
             .ok_or_else(|| "is not named after a key".to_owned())
             .and_then(|keyid| Ok((keyid, SignOff::read(bytes, keyid, &attestation)?)));

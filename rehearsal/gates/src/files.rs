@@ -13,14 +13,14 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
+use thiserror::Error;
 
 /// Most bytes of one file: a day of commit feed is a few hundred megabytes.
 const FILE_BYTES: u64 = 1 << 30;
 /// Most bytes of a body of metrics; a node exports some 34,000.
 const BODY_BYTES: u64 = 1 << 20;
-/// Series that are kept of all bodies of a packed run, at about 100 bytes: twenty times as many as an hour of a
-/// hundred nodes has.
-const SERIES: usize = 16 << 20;
+/// Most bytes that are kept of all bodies of a packed run: an hour of a hundred nodes has 60 MB.
+const SERIES_BYTES: usize = 1 << 30;
 
 /// The raw files of a run.
 #[derive(Debug)]
@@ -162,6 +162,17 @@ pub struct Packed {
     scrapes: BTreeMap<String, Result<Samples, String>>,
 }
 
+/// Why files cannot be packed.
+#[derive(Debug, Error)]
+pub enum PackError {
+    /// The world's fault.
+    #[error("no room for the files of the bundle")]
+    Io(#[from] io::Error),
+    /// The run's.
+    #[error("its metrics take more than {} MiB", SERIES_BYTES >> 20)]
+    Metrics,
+}
+
 /// Packs files as they come, from several threads.
 #[derive(Debug)]
 pub struct Packer {
@@ -179,18 +190,17 @@ struct Packing {
     /// A file that comes in pieces, and where its next one goes.
     growing: Option<(String, u64)>,
     scrapes: BTreeMap<String, Result<Samples, String>>,
-    /// Series in them.
-    series: usize,
+    /// Bytes of the series in them.
+    series_bytes: usize,
     /// Why nothing is packed any more.
-    failed: Option<io::Error>,
+    failed: Option<PackError>,
 }
 
 impl Packing {
     fn body(&mut self, name: &str, read: Result<Samples, String>) {
-        self.series += read.as_ref().map_or(0, |samples| samples.iter().count());
-        if self.series > SERIES {
-            let why = format!("its metrics have more than {SERIES} series");
-            self.failed.get_or_insert(io::Error::other(why));
+        self.series_bytes += read.as_ref().map_or(0, Samples::bytes);
+        if self.series_bytes > SERIES_BYTES {
+            self.failed.get_or_insert(PackError::Metrics);
             self.scrapes.clear();
             return;
         }
@@ -240,7 +250,7 @@ impl Packer {
         }
         let at = lock(&self.packing).place(name, bytes, piece.len() as u64);
         if let Err(error) = self.file.write_all_at(piece, at) {
-            lock(&self.packing).failed.get_or_insert(error);
+            lock(&self.packing).failed.get_or_insert(PackError::Io(error));
         }
     }
 
@@ -255,8 +265,8 @@ impl Packer {
     /// All files are there.
     ///
     /// # Errors
-    /// The world's fault: the disk is full. Or the run's: it has more metrics than fit into memory.
-    pub fn finish(self) -> io::Result<Files> {
+    /// The world's fault: the disk is full. Or the run's: it has more metrics than are kept.
+    pub fn finish(self) -> Result<Files, PackError> {
         let packing = self.packing.into_inner().unwrap_or_else(PoisonError::into_inner);
         let Packing { parts, scrapes, failed, .. } = packing;
         match failed {
@@ -275,14 +285,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_series_than_fit_into_memory_are_no_run() {
+    fn more_metrics_than_are_kept_are_no_run() {
         let body =
             || Names::default().parse("qbind_p2p_connected_peers 8\n").map_err(|_| String::new());
-        let mut packing = Packing { series: SERIES - 1, ..Packing::default() };
+        let bytes = body().unwrap_or_default().bytes();
+        assert!(bytes > 0);
+        let mut packing = Packing { series_bytes: SERIES_BYTES - bytes, ..Packing::default() };
         packing.body("scrapes/a/0001.txt", body());
         assert!(packing.failed.is_none() && packing.scrapes.len() == 1);
         packing.body("scrapes/a/0002.txt", body());
-        assert!(packing.failed.is_some_and(|why| why.to_string().contains("more than")));
+        assert!(matches!(packing.failed, Some(PackError::Metrics)));
         assert!(packing.scrapes.is_empty());
     }
 }

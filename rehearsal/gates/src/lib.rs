@@ -47,7 +47,7 @@ pub use compare::{Change, Comparison, Figure, GateChange, compare};
 pub use controls::{CONTROLS_SCHEMA, Control, Controls, controls};
 pub use evaluate::evaluate;
 pub use evidence::{Evidence, Scrape, StepFile};
-pub use files::{Files, Packed, Packer, Place};
+pub use files::{Files, PackError, Packed, Packer, Place};
 pub use lint::{Binding, lint};
 pub use read::{ReadError, SAMPLES_BYTES, evaluate_dir, read, read_dir, read_samples};
 pub use steps::STEPS;

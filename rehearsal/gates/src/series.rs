@@ -75,6 +75,11 @@ impl Samples {
         Arc::make_mut(&mut self.0).iter_mut()
     }
 
+    /// Bytes they take, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.iter().map(|series| size_of::<Series>() + series.labels.len()).sum()
+    }
+
     /// The values of a metric.
     pub fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Sample> + 'a {
         self.0.iter().filter(move |series| &*series.name == name).map(|series| series.value)

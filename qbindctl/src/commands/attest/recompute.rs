@@ -1,7 +1,7 @@
 //! Judges the raw files of a bundle again and compares with what its `gates.json` says.
 
 use super::{Failure, opened};
-use crate::commands::evidence_dir::{ROOM, verified_files};
+use crate::commands::evidence_dir::{Unfit, no_room, verified_files};
 use qbind_evidence::{Verification, VerifyOptions, layout};
 use qbind_gates::{Files, GatesResult, evaluate, read, read_samples, records::paths};
 use std::path::Path;
@@ -13,7 +13,7 @@ pub(super) enum Recomputed {
     Match,
     /// What differs, gate by gate.
     Mismatch(Vec<String>),
-    /// The stored gates are not of a form that can be compared.
+    /// Why nothing can be compared: the stored gates are of another form, or there is no room for the files.
     Unverifiable(String),
 }
 
@@ -40,25 +40,30 @@ pub(super) fn verify_and_recompute(
     bundle: &Path,
     options: &VerifyOptions<'_>,
 ) -> Result<(Verification, Option<Recomputed>), Failure> {
-    let failed = |why| Failure::new(why, ROOM);
-    let (verified, files) = verified_files(opened(bundle)?, options).map_err(failed)?;
-    let recomputed = files.ok().map(|files| recompute(&files)).transpose().map_err(failed)?;
+    let (verified, files) = verified_files(opened(bundle)?, options);
+    let recomputed = match files {
+        Ok(files) => Some(recompute(&files)),
+        Err(Unfit::Unsound(_)) => None,
+        Err(Unfit::Unpacked(error)) => Some(Recomputed::Unverifiable(no_room(&error))),
+    };
     Ok((verified, recomputed))
 }
 
-fn recompute(files: &Files) -> Result<Recomputed, String> {
-    let stored = files.bytes(layout::GATES)?;
-    let stored: GatesResult = match serde_json::from_slice(&stored.unwrap_or_default()) {
+fn recompute(files: &Files) -> Recomputed {
+    let stored = files.bytes(layout::GATES).and_then(|stored| {
+        serde_json::from_slice(&stored.unwrap_or_default()).map_err(|e| e.to_string())
+    });
+    let stored: GatesResult = match stored {
         Ok(stored) => stored,
-        Err(error) => return Ok(Recomputed::Unverifiable(format!("gates.json: {error}"))),
+        Err(why) => return Recomputed::Unverifiable(format!("{}: {why}", layout::GATES)),
     };
     let again = evaluate(&read(files));
     let mut differences = compare(&stored, &again);
     differences.extend(other_table(files));
-    Ok(match differences.is_empty() {
+    match differences.is_empty() {
         true => Recomputed::Match,
         false => Recomputed::Mismatch(differences),
-    })
+    }
 }
 
 /// A table of the network that does not follow from the samples: gates do not read it, people do.

@@ -91,6 +91,9 @@ pub(crate) fn standing(
 ) -> Result<(Verification, Standing, bool), String> {
     let read = ask(policy, now, None, |options| verify_and_recompute(bundle, options));
     let (verification, recomputed) = read.map_err(|f| format!("{}; {}", f.message, f.hint))?;
+    if let Some(Recomputed::Unverifiable(why)) = &recomputed {
+        eprintln!("{}: cannot be judged again: {}", bundle.display(), shown(why));
+    }
     let standing = judge(policy, &verification, now);
     Ok((verification, standing, recomputed == Some(Recomputed::Match)))
 }

@@ -1,6 +1,6 @@
 //! One pass over a bundle: digests of everything, and the few documents kept in memory.
 
-use super::handover::Handover;
+use super::{handover::Handover, notes::Notes};
 use crate::{
     aside::{Aside, SMALL, aside},
     digest::{Digest, Digester},
@@ -8,13 +8,9 @@ use crate::{
     journal::JournalChecker,
     layout,
     manifest::ManifestFile,
-    plan_signed,
     reader::{BundleReader, Entry, Limits},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io::BufRead,
-};
+use std::{collections::BTreeMap, io::BufRead};
 
 /// Documents kept in memory, and how large each may be.
 const DOCUMENTS: &[(&str, u64)] = &[
@@ -29,11 +25,6 @@ const DOCUMENTS: &[(&str, u64)] = &[
 /// Sign-offs kept in memory, and how large each may be.
 const SIGN_OFFS: usize = 256;
 const SIGN_OFF_BYTES: u64 = 512 << 10;
-/// Different stages a journal may note before the rest is not counted: there are nine.
-const STAGES: usize = 64;
-/// Different plans a journal may mention before the rest is not remembered.
-const PLANS: usize = 8;
-
 /// Name, size and digest of a file.
 type Seen = (String, (u64, Digest));
 
@@ -41,15 +32,10 @@ type Seen = (String, (u64, Digest));
 pub(super) struct Content {
     /// Size and digest of every accepted file.
     pub(super) seen: BTreeMap<String, (u64, Digest)>,
-    documents: BTreeMap<&'static str, Vec<u8>>,
-    /// By file name.
-    pub(super) sign_offs: BTreeMap<String, Vec<u8>>,
+    /// What is kept in memory, by file name.
+    documents: BTreeMap<String, Vec<u8>>,
     pub(super) journal: Option<JournalChecker>,
-    pub(super) plans_in_journal: BTreeSet<String>,
-    /// Where the journal says that the plan was signed, and the digest it names.
-    pub(super) plan_signed: Vec<(u64, String)>,
-    /// How often the journal notes each stage.
-    pub(super) stages: BTreeMap<String, u64>,
+    pub(super) notes: Notes,
     pub(super) findings: Vec<Finding>,
     /// Reading ended early: what is missing may have come later.
     pub(super) broken: bool,
@@ -63,11 +49,8 @@ impl Content {
         let mut content = Self {
             seen: BTreeMap::new(),
             documents: BTreeMap::new(),
-            sign_offs: BTreeMap::new(),
             journal: None,
-            plans_in_journal: BTreeSet::new(),
-            plan_signed: Vec::new(),
-            stages: BTreeMap::new(),
+            notes: Notes::default(),
             findings: Vec::new(),
             broken: false,
             unpacked: 0,
@@ -121,87 +104,74 @@ impl Content {
         handover: &Handover<'_>,
         aside: &mut Aside<'_, Seen>,
     ) -> Result<(), Finding> {
-        let document = DOCUMENTS.iter().find(|(name, _)| *name == entry.name);
-        if let Some((_, most)) = document
-            && entry.size > *most
-        {
-            let message = format!("has {} bytes; at most {most} are accepted", entry.size);
-            return Err(Finding::at(Code::TooLarge, entry.name, message));
-        }
-        let is_envelope = layout::is_envelope(&entry.name);
-        let is_sign_off = document.is_none() && is_envelope;
-        if is_sign_off && (entry.size > SIGN_OFF_BYTES || self.sign_offs.len() == SIGN_OFFS) {
-            let message = format!("is more than {SIGN_OFFS} sign-offs of {SIGN_OFF_BYTES} bytes");
-            return Err(Finding::at(Code::TooLarge, entry.name, message));
-        }
-        let is_read = document.is_some() || is_sign_off || entry.name == layout::JOURNAL;
-        if !is_read && entry.size <= SMALL {
+        let kept = self.kept(&entry)?;
+        let mut journal = (entry.name == layout::JOURNAL).then(JournalChecker::default);
+        if !kept && journal.is_none() && entry.size <= SMALL {
             let content = reader.whole(&entry)?;
             aside.take(entry.name, content);
             return Ok(());
         }
-        let mut kept = Vec::new();
         let mut digester = Digester::default();
-        let mut journal = (entry.name == layout::JOURNAL).then(JournalChecker::default);
-        let (plans, signed) = (&mut self.plans_in_journal, &mut self.plan_signed);
-        let stages = &mut self.stages;
+        let notes = &mut self.notes;
         let mut each = |piece: &[u8]| {
-            if !is_envelope && entry.size > SMALL {
-                handover.piece(&entry.name, entry.size, piece);
-            }
             digester.update(piece);
-            if document.is_some() || is_sign_off {
-                kept.extend_from_slice(piece);
-            }
             if let Some(journal) = &mut journal {
-                journal.push(piece, |record| {
-                    if record.kind == plan_signed::PLAN_SIGNED_RECORD && signed.len() < PLANS {
-                        let named = record.data.get(plan_signed::PLAN_SIGNED_FIELD);
-                        let named = named.and_then(|v| v.as_str()).unwrap_or_default();
-                        signed.push((record.seq, named.chars().take(64).collect()));
-                    }
-                    if ["network.mapped", "step.done", "live.begun"].contains(&&*record.kind) {
-                        let id = record.data.get("id").and_then(|v| v.as_str()).unwrap_or_default();
-                        let stage =
-                            format!("{} {}", record.kind, id.chars().take(8).collect::<String>());
-                        if stages.len() < STAGES || stages.contains_key(&stage) {
-                            *stages.entry(stage).or_default() += 1;
-                        }
-                    }
-                    let mentioned = record.data.get("plan_digest").and_then(|v| v.as_str());
-                    if let Some(digest) = mentioned
-                        && plans.len() < PLANS
-                    {
-                        let bare = digest.strip_prefix("0x").unwrap_or(digest);
-                        plans.insert(bare.chars().take(64).collect());
-                    }
-                });
+                journal.push(piece, |record| notes.of(record));
             }
         };
-        let mut whole = Vec::new();
-        if entry.size > SMALL {
-            reader.content(&entry, each)?;
+        let (name, size) = (entry.name.clone(), entry.size);
+        let digest = if kept || size <= SMALL {
+            let content = reader.whole(&entry)?;
+            each(&content);
+            let digest = digester.finish();
+            handover.whole(&name, &content, digest);
+            if kept {
+                self.documents.insert(name, content);
+            }
+            digest
         } else {
-            whole = reader.whole(&entry)?;
-            each(&whole);
-        }
-        let digest = digester.finish();
-        match &*entry.name {
-            layout::ATTESTATION => handover.attested(&kept),
-            layout::MANIFEST => handover.listed(&kept),
-            name if !is_envelope && entry.size <= SMALL => handover.whole(name, &whole, digest),
-            _ => {}
-        }
-        if let Some((name, _)) = document {
-            self.documents.insert(name, kept);
-        } else if is_sign_off {
-            self.sign_offs.insert(entry.name.clone(), kept);
-        }
+            reader.content(&entry, |piece| {
+                each(piece);
+                handover.piece(&name, size, piece);
+            })?;
+            digester.finish()
+        };
         if journal.is_some() {
             self.journal = journal;
         }
-        self.seen.insert(entry.name, (entry.size, digest));
+        self.seen.insert(entry.name, (size, digest));
         Ok(())
+    }
+
+    /// Whether a file is kept in memory.
+    ///
+    /// # Errors
+    /// It is larger than one of its name may be, or one sign-off too many.
+    fn kept(&self, entry: &Entry) -> Result<bool, Finding> {
+        let too_large =
+            |message: String| Err(Finding::at(Code::TooLarge, entry.name.clone(), message));
+        if let Some((_, most)) = DOCUMENTS.iter().find(|(name, _)| *name == entry.name) {
+            return match entry.size <= *most {
+                true => Ok(true),
+                false => {
+                    too_large(format!("has {} bytes; at most {most} are accepted", entry.size))
+                }
+            };
+        }
+        let is_sign_off = layout::is_envelope(&entry.name);
+        if is_sign_off && (entry.size > SIGN_OFF_BYTES || self.sign_offs().count() == SIGN_OFFS) {
+            return too_large(format!(
+                "is more than {SIGN_OFFS} sign-offs of {SIGN_OFF_BYTES} bytes"
+            ));
+        }
+        Ok(is_sign_off)
+    }
+
+    /// By file name, what others decided.
+    pub(super) fn sign_offs(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let folder = format!("{}/", layout::SIGN_OFFS);
+        let all = self.documents.iter().map(|(name, bytes)| (name.as_str(), &bytes[..]));
+        all.filter(move |(name, _)| name.starts_with(&folder))
     }
 
     pub(super) fn document(&self, name: &str) -> Option<&[u8]> {

@@ -2,12 +2,13 @@
 //! second time.
 //!
 //! The attestation is the first file of all, and says how many bytes of evidence there are and what their
-//! Merkle root is. What comes before the manifest is handed over up to that many bytes; what comes after it,
-//! plan and metrics among it, only if the manifest has that root and lists it.
+//! Merkle root is. What sorts before the manifest is handed over up to that many bytes; what sorts after it,
+//! plan and metrics among it, only if a manifest with that root came and lists it.
 
 use crate::{
     digest::Digest,
     dsse::Envelope,
+    layout,
     manifest::{Manifest, ManifestFile},
     statement::{EvidenceSummary, Predicate, Statement},
     trust::Trust,
@@ -21,7 +22,7 @@ use std::{
 };
 
 /// Takes files as they come: name, size in bytes, and content. It is called from several threads; a file of at
-/// most 8 MiB comes in one piece, a larger one in several, in order, from one thread.
+/// most 8 MiB comes in one piece, and so does the plan; a larger one in several, in order, from one thread.
 pub type Take<'a> = dyn Fn(&str, u64, &[u8]) + Sync + 'a;
 
 /// Hands over what was signed for.
@@ -44,9 +45,26 @@ impl<'a> Handover<'a> {
         Self { take, trust, signed: OnceLock::new(), listed: OnceLock::new() }
     }
 
-    /// Reads the attestation. Where a trust file is given, a key of it must have signed.
-    pub(super) fn attested(&self, attestation: &[u8]) {
-        let Ok(envelope) = Envelope::parse(attestation) else { return };
+    /// Hands a whole file over, or reads what it says about the others.
+    pub(super) fn whole(&self, name: &str, content: &[u8], digest: Digest) {
+        match name {
+            layout::ATTESTATION => self.attestation(content),
+            layout::MANIFEST => self.manifest(content),
+            _ => {
+                let size = content.len() as u64;
+                self.hand_over(name, size, content, |listed| *listed == (size, digest));
+            }
+        }
+    }
+
+    /// Hands a piece of a large file over; its digest is not known yet.
+    pub(super) fn piece(&self, name: &str, size: u64, piece: &[u8]) {
+        self.hand_over(name, size, piece, |listed| listed.0 == size);
+    }
+
+    /// Where a trust file is given, a key of it must have signed.
+    fn attestation(&self, bytes: &[u8]) {
+        let Ok(envelope) = Envelope::parse(bytes) else { return };
         let signed = |trust: &Trust| {
             trust.keys.iter().any(|key| envelope.is_signed_by(&key.public_key) == Some(true))
         };
@@ -60,33 +78,32 @@ impl<'a> Handover<'a> {
         }
     }
 
-    /// Reads the manifest; of one that was not signed nothing more is handed over.
-    pub(super) fn listed(&self, manifest: &[u8]) {
+    /// One that was not signed lists nothing.
+    fn manifest(&self, bytes: &[u8]) {
         let Some(signed) = self.signed.get() else { return };
-        let manifest = Manifest::parse(manifest).ok().filter(|m| m.merkle_root == signed.root);
+        let manifest = Manifest::parse(bytes).ok().filter(|m| m.merkle_root == signed.root);
         let entry = |ManifestFile { path, size, sha3_256 }| (path, (size, sha3_256));
         let files = manifest.into_iter().flat_map(|manifest| manifest.files);
         self.listed.get_or_init(|| files.map(entry).collect());
     }
 
-    /// Hands a whole file over.
-    pub(super) fn whole(&self, name: &str, content: &[u8], digest: Digest) {
-        let size = content.len() as u64;
-        if self.listed.get().is_none_or(|listed| listed.get(name) == Some(&(size, digest))) {
-            self.piece(name, size, content);
-        }
-    }
-
-    /// Hands a piece of a file over; its digest is not known yet.
-    pub(super) fn piece(&self, name: &str, size: u64, piece: &[u8]) {
+    fn hand_over(
+        &self,
+        name: &str,
+        size: u64,
+        piece: &[u8],
+        is_right: impl FnOnce(&(u64, Digest)) -> bool,
+    ) {
         let Some(Signed { left, .. }) = self.signed.get() else { return };
-        let is_listed =
-            |listed: &BTreeMap<_, (u64, _)>| listed.get(name).is_some_and(|file| file.0 == size);
-        if !self.listed.get().is_none_or(is_listed) {
-            return;
-        }
+        let is_meant = match self.listed.get() {
+            Some(listed) => listed.get(name).is_some_and(is_right),
+            None => name < layout::MANIFEST,
+        };
         let without = |left: u64| left.checked_sub(piece.len() as u64);
-        if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, without).is_ok() {
+        if is_meant
+            && !layout::is_envelope(name)
+            && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, without).is_ok()
+        {
             (self.take)(name, size, piece);
         }
     }

@@ -84,16 +84,46 @@ fn after_the_manifest_only_what_it_lists_is_handed_over() {
     };
     without(replaced(body, b"qbind_consensus_view_lag 1\n"), body);
     without(replaced("scrapes/eu-west-v1/0002.txt", b""), "scrapes/eu-west-v1/0002.txt");
-    without(
-        replaced("scrapes/eu-west-v1/large.txt", &vec![0; 9 << 20]),
-        "scrapes/eu-west-v1/large.txt",
-    );
     without(replaced(layout::PLAN, b"schema: qbind.plan/v2\nname: example\n"), layout::PLAN);
     // Another manifest than the signed one lists nothing.
     let mut manifest = Manifest::parse(&files(&bundle)[layout::MANIFEST]).unwrap();
     manifest.files[0].size += 1;
     let taken = replaced(layout::MANIFEST, &Manifest::new(manifest.files).to_bytes());
-    assert!(!taken.is_empty() && taken.keys().all(|name| &**name < layout::MANIFEST), "{taken:?}");
+    let is_before = |taken: BTreeMap<String, Vec<u8>>| {
+        let before = taken.keys().all(|name| &**name < layout::MANIFEST);
+        assert!(before && taken.contains_key(layout::FACTS), "{:?}", taken.keys());
+    };
+    is_before(taken);
+    // Without one nothing is known to be listed, nor before one that comes too late.
+    let mut files = files(&bundle);
+    let manifest = files.remove(layout::MANIFEST).unwrap();
+    is_before(handed_over(&bundle_of(&files), Some(&trust())).1);
+    files.insert(body.to_owned(), b"qbind_consensus_view_lag 1\n".to_vec());
+    let entries = files.iter().map(|(name, content)| (name.as_str(), &content[..]));
+    let last = pack(&tar(entries.chain([(layout::MANIFEST, &manifest[..])])));
+    let (answer, taken) = handed_over(&last, Some(&trust()));
+    assert!(codes(&answer).contains(&FindingCode::Unsorted), "{:?}", answer.findings);
+    assert!(!taken.contains_key(body) && !taken.contains_key(layout::PLAN), "{:?}", taken.keys());
+}
+
+#[test]
+fn a_large_file_after_the_manifest_is_handed_over_only_as_it_is_listed() {
+    let dir = evidence();
+    let large = "scrapes/eu-west-v1/large.txt";
+    std::fs::write(dir.path().join(large), vec![1; 9 << 20]).unwrap();
+    let out = dir.path().join("a.qbundle");
+    let options = crate::SealOptions { facts: Some(&facts()), signers: &[key(1)] };
+    crate::seal(dir.path(), &out, &options).unwrap();
+    let bundle = std::fs::read(out).unwrap();
+    let instead = |name: &str, bytes: usize| {
+        let mut files = files(&bundle);
+        files.remove(large).unwrap();
+        files.insert(name.to_owned(), vec![1; bytes]);
+        handed_over(&bundle_of(&files), Some(&trust())).1.contains_key(name)
+    };
+    assert!(instead(large, 9 << 20));
+    assert!(!instead(large, (9 << 20) - 1));
+    assert!(!instead("scrapes/eu-west-v1/other.txt", 9 << 20));
 }
 
 #[test]

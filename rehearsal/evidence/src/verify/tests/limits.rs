@@ -19,8 +19,21 @@ fn limits_end_the_reading() {
     assert!(with(Limits { files: 3, ..limits }).contains(&Code::TooLarge));
     assert!(with(Limits { file_bytes: 300, ..limits }).contains(&Code::TooLarge));
     assert!(with(Limits { total_bytes: 9_000, ..limits }).contains(&Code::TooLarge));
+    assert!(with(Limits { name_bytes: 100, ..limits }).contains(&Code::TooLarge));
     let options =
         VerifyOptions { limits: Limits { findings: 5, ..limits }, ..VerifyOptions::default() };
     let answer = verify(&doubled()[..], &options);
     assert!(answer.findings.len() < 12, "{}", answer.findings.len());
+}
+
+#[test]
+fn of_a_thousand_faults_a_hundred_are_named() {
+    let mut files = files(&bundle());
+    for n in 0..1_000 {
+        files.insert(format!("commits/{n:04}.jsonl"), Vec::new());
+    }
+    let answer = check(&bundle_of(&files));
+    let messages: Vec<String> = answer.findings.iter().map(ToString::to_string).collect();
+    assert_eq!(messages.len(), 101, "{:?}", messages.last());
+    assert!(messages[100].contains("900 more"), "{}", messages[100]);
 }
