@@ -11,7 +11,7 @@ import tempfile
 import zstandard
 
 FILES_MAX = 500_000
-NAMES_MAX = 32 << 20
+NAMES_MAX = 64 << 20
 FILE_MAX = 4 << 30
 TOTAL_MAX = 32 << 30
 WINDOW_MAX = 1 << 24

@@ -461,16 +461,18 @@ fn who_was_not_there_signs_and_the_report_says_who_did() {
     fs::write(room.path("policy.yaml"), policy.to_owned() + &members).unwrap();
     let paths = ["sound.qbundle", "policy.yaml", "pass"].map(|name| room.path(name));
     let [bundle, policy, pass] = paths.each_ref().map(|path| path.to_str().unwrap());
-    let cosign = |who: &str, decision: &str, more: &[&str]| {
+    let cosign_in = |tmpdir: &Path, who: &str, decision: &str, more: &[&str]| {
         let key = room.path(who);
         let mut args = vec!["attest", "cosign", bundle, "--policy", policy, "--role", "council"];
         args.extend(["--key", key.to_str().unwrap(), "--passphrase-file", pass]);
         args.extend(["--decision", decision]);
         args.extend(more);
-        let output = room.run(&args);
+        let output = room.run_with_room_in(tmpdir, &args);
         let said = [output.stdout, output.stderr].concat();
         (output.status.code().unwrap(), String::from_utf8(said).unwrap())
     };
+    let cosign =
+        |who: &str, decision: &str, more: &[&str]| cosign_in(&room.desk, who, decision, more);
     let report = |format: &str, more: &[&str]| {
         let args = ["report", bundle, "--format", format, "--policy", policy];
         let output = room.run(&[&args, more].concat());
@@ -481,6 +483,12 @@ fn who_was_not_there_signs_and_the_report_says_who_did() {
     assert!(report("html", &[]).1.contains("Nobody has decided yet."));
     let first = room.run(&["attest", "status", bundle, "--policy", policy]);
     assert_eq!(first.status.code(), Some(2), "{}", String::from_utf8_lossy(&first.stdout));
+    for decision in ["approve", "reject"] {
+        // A disk that is full says nothing about the bundle, and nobody is led to sign that it does.
+        let (code, said) = cosign_in(&room.path("nowhere"), "ada", decision, &["--reason", "r"]);
+        assert!(code == 64 && said.contains("set TMPDIR to"), "{said}");
+        assert!(said.contains("nothing was decided or signed"), "{said}");
+    }
     let (code, said) = cosign("ada", "approve", &[]);
     assert!(code == 0 && said.contains("MATCH") && said.contains("PENDING"), "{said}");
     let (code, said) = cosign("bob", "reject", &[]);

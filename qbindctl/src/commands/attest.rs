@@ -341,7 +341,7 @@ fn check(args: &VerifyArgs, answer: &mut String) -> Result<u8, Failure> {
         _ if !verification.valid => NOT_VALID,
         None | Some(Recomputed::Match) => VALID,
         Some(Recomputed::Mismatch(_)) => NOT_VALID,
-        Some(Recomputed::Unverifiable(_)) => UNKNOWN,
+        Some(Recomputed::Unverifiable(_) | Recomputed::NoRoom(_)) => UNKNOWN,
     })
 }
 

@@ -59,6 +59,9 @@ pub enum FindingCode {
     Subject,
 }
 
+/// Most bytes of a message.
+const MESSAGE: usize = 2_000;
+
 /// One thing that is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
@@ -74,13 +77,22 @@ pub struct Finding {
 impl Finding {
     /// A finding about the bundle as a whole.
     pub fn new(code: FindingCode, message: impl Into<String>) -> Self {
-        Self { code, file: None, message: message.into() }
+        Self { code, file: None, message: short(message.into()) }
     }
 
     /// A finding about one file in it.
     pub fn at(code: FindingCode, file: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code, file: Some(file.into()), message: message.into() }
+        Self { code, file: Some(file.into()), message: short(message.into()) }
     }
+}
+
+/// A message may quote what a stranger wrote.
+fn short(mut message: String) -> String {
+    if message.len() > MESSAGE {
+        message.truncate(message.floor_char_boundary(MESSAGE));
+        message.push('…');
+    }
+    message
 }
 
 impl fmt::Display for Finding {

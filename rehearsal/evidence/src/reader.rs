@@ -45,7 +45,7 @@ impl Default for Limits {
             files: 500_000,
             file_bytes: 4 << 30,
             total_bytes: 32 << 30,
-            name_bytes: 32 << 20,
+            name_bytes: 64 << 20,
             ratio: 1_000,
             findings: 100,
         }

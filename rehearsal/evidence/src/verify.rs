@@ -297,7 +297,10 @@ fn derive(
         Ok(statements) => Some(statements),
         Err(error) => {
             let file = error.file().map(str::to_owned);
-            findings.push(Finding { code: Code::Facts, file, message: error.to_string() });
+            findings.push(match file {
+                Some(file) => Finding::at(Code::Facts, file, error.to_string()),
+                None => Finding::new(Code::Facts, error.to_string()),
+            });
             None
         }
     }

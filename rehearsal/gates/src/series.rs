@@ -75,9 +75,9 @@ impl Samples {
         Arc::make_mut(&mut self.0).iter_mut()
     }
 
-    /// Bytes they take, about.
+    /// Bytes they take, about: each label is an allocation of its own.
     pub(crate) fn bytes(&self) -> usize {
-        self.0.iter().map(|series| size_of::<Series>() + series.labels.len()).sum()
+        self.0.iter().map(|series| size_of::<Series>() + 32 + series.labels.len()).sum()
     }
 
     /// The values of a metric.

@@ -3,7 +3,7 @@
 use super::{Failure, opened};
 use crate::commands::evidence_dir::{Unfit, no_room, verified_files};
 use qbind_evidence::{Verification, VerifyOptions, layout};
-use qbind_gates::{Files, GatesResult, evaluate, read, read_samples, records::paths};
+use qbind_gates::{Files, GatesResult, PackError, evaluate, read, read_samples, records::paths};
 use std::path::Path;
 
 /// How the second judgement compares.
@@ -13,8 +13,10 @@ pub(super) enum Recomputed {
     Match,
     /// What differs, gate by gate.
     Mismatch(Vec<String>),
-    /// Why nothing can be compared: the stored gates are of another form, or there is no room for the files.
+    /// Why nothing can be compared: the stored gates are of another form, or the metrics take too much memory.
     Unverifiable(String),
+    /// Why it was not tried, and what to try: this machine has no room for the files.
+    NoRoom(String),
 }
 
 impl Recomputed {
@@ -22,7 +24,7 @@ impl Recomputed {
         match self {
             Self::Match => "MATCH",
             Self::Mismatch(_) => "MISMATCH",
-            Self::Unverifiable(_) => "UNVERIFIABLE",
+            Self::Unverifiable(_) | Self::NoRoom(_) => "UNVERIFIABLE",
         }
     }
 
@@ -30,7 +32,7 @@ impl Recomputed {
         match self {
             Self::Match => &[],
             Self::Mismatch(gates) => gates,
-            Self::Unverifiable(why) => std::slice::from_ref(why),
+            Self::Unverifiable(why) | Self::NoRoom(why) => std::slice::from_ref(why),
         }
     }
 }
@@ -44,9 +46,25 @@ pub(super) fn verify_and_recompute(
     let recomputed = match files {
         Ok(files) => Some(recompute(&files)),
         Err(Unfit::Unsound(_)) => None,
-        Err(Unfit::Unpacked(error)) => Some(Recomputed::Unverifiable(no_room(&error))),
+        Err(Unfit::Unpacked(error)) => Some(match error {
+            PackError::Metrics => Recomputed::Unverifiable(error.to_string()),
+            PackError::Io(_) => Recomputed::NoRoom(no_room(&error)),
+        }),
     };
     Ok((verified, recomputed))
+}
+
+/// As [`verify_and_recompute`], for who decides something by it: that there is no room decides nothing.
+pub(super) fn verify_and_judge(
+    bundle: &Path,
+    options: &VerifyOptions<'_>,
+) -> Result<(Verification, Option<Recomputed>), Failure> {
+    match verify_and_recompute(bundle, options)? {
+        (_, Some(Recomputed::NoRoom(why))) => {
+            Err(Failure::new(why, "nothing was decided or signed"))
+        }
+        judged => Ok(judged),
+    }
 }
 
 fn recompute(files: &Files) -> Recomputed {

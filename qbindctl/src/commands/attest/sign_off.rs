@@ -3,7 +3,7 @@
 use super::{
     AttestOutput, Failure, NOT_VALID, PassphraseArgs, UNKNOWN, VALID, handed_out, moment,
     passphrases, read,
-    recompute::{Recomputed, verify_and_recompute},
+    recompute::{Recomputed, verify_and_judge},
     render::shown,
 };
 use clap::{Args, ValueEnum};
@@ -89,10 +89,11 @@ pub(crate) fn standing(
     policy: &Policy,
     now: u64,
 ) -> Result<(Verification, Standing, bool), String> {
-    let read = ask(policy, now, None, |options| verify_and_recompute(bundle, options));
+    let read = ask(policy, now, None, |options| verify_and_judge(bundle, options));
     let (verification, recomputed) = read.map_err(|f| format!("{}; {}", f.message, f.hint))?;
     if let Some(Recomputed::Unverifiable(why)) = &recomputed {
-        eprintln!("{}: cannot be judged again: {}", bundle.display(), shown(why));
+        let bundle = shown(&bundle.display().to_string());
+        eprintln!("{bundle}: cannot be judged again: {}", shown(why));
     }
     let standing = judge(policy, &verification, now);
     Ok((verification, standing, recomputed == Some(Recomputed::Match)))
@@ -280,7 +281,7 @@ pub(super) fn cosign(args: &CosignArgs, answer: &mut String) -> Result<u8, Failu
     }
     let now = moment(None)?;
     let planned = args.planned.as_deref();
-    let judged = |options: &VerifyOptions<'_>| verify_and_recompute(&args.bundle, options);
+    let judged = |options: &VerifyOptions<'_>| verify_and_judge(&args.bundle, options);
     let (verification, recomputed) = ask(&policy, now, planned, judged)?;
     let unsound = || Recomputed::Unverifiable("the bundle is not valid".to_owned());
     let recomputed = recomputed.unwrap_or_else(unsound);
@@ -325,7 +326,7 @@ fn objection(policy: &Policy, bundle: &Verification, decided: &SignOff) -> Optio
         return Some(format!("the verdict of the run is {}", said.verdict));
     }
     if !decided.recomputed {
-        return Some("the raw files do not give the same verdict".to_owned());
+        return Some("the raw files were not found to give the same verdict".to_owned());
     }
     let objection = policy.objection(said.gate_type, said.form);
     if let Some(why) = objection.or_else(|| moved_bar(policy, bundle)) {

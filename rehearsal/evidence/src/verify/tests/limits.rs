@@ -27,6 +27,18 @@ fn limits_end_the_reading() {
 }
 
 #[test]
+fn a_finding_does_not_repeat_what_a_stranger_wrote_at_length() {
+    let mut files = files(&bundle());
+    let manifest = files.get_mut(layout::MANIFEST).unwrap();
+    let text = String::from_utf8(manifest.clone()).unwrap();
+    let long = "é".repeat(1 << 20);
+    *manifest = text.replacen("qbind.manifest/v1", &long, 1).into_bytes();
+    let answer = check(&bundle_of(&files));
+    let longest = answer.findings.iter().map(|finding| finding.to_string().len()).max();
+    assert!(longest.is_some_and(|bytes| (1_000..2_100).contains(&bytes)), "{longest:?}");
+}
+
+#[test]
 fn of_a_thousand_faults_a_hundred_are_named() {
     let mut files = files(&bundle());
     for n in 0..1_000 {
