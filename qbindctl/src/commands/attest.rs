@@ -125,7 +125,7 @@ pub(crate) struct VerifyArgs {
     /// The signed plan (plan.dsse.json) that was handed out before the run
     #[arg(long, value_name = "FILE")]
     pub(crate) planned: Option<PathBuf>,
-    /// Also derive every gate again from the raw files and compare
+    /// Also derive every gate again from the raw files, which need room in TMPDIR, and compare
     #[arg(long)]
     pub(crate) recompute: bool,
     /// Text for people, JSON for programs

@@ -25,6 +25,7 @@ const DOCUMENTS: &[(&str, u64)] = &[
 /// Sign-offs kept in memory, and how large each may be.
 const SIGN_OFFS: usize = 256;
 const SIGN_OFF_BYTES: u64 = 512 << 10;
+
 /// Name, size and digest of a file.
 type Seen = (String, (u64, Digest));
 

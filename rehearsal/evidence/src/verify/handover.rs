@@ -22,7 +22,8 @@ use std::{
 };
 
 /// Takes files as they come: name, size in bytes, and content. It is called from several threads; a file of at
-/// most 8 MiB comes in one piece, and so does the plan; a larger one in several, in order, from one thread.
+/// most 8 MiB comes in one piece, and so do the plan and the gates; a larger one in several, in order, from one
+/// thread.
 pub type Take<'a> = dyn Fn(&str, u64, &[u8]) + Sync + 'a;
 
 /// Hands over what was signed for.
